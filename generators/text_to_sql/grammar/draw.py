@@ -1,0 +1,221 @@
+"""Random choices that make sense: columns fit for their use, and literals taken from a row that the condition keeps.
+
+A filter is drawn *for a row*: it holds there, so a query over it is not empty, and several filters for one row hold
+together.
+"""
+
+from collections.abc import Callable, Sequence
+from math import floor, log10
+from random import Random
+from typing import TypeVar, cast
+
+from generators.text_to_sql.grammar.catalog import Catalog, Row, Unsuited
+from generators.text_to_sql.grammar.plan import (
+    Aggregate,
+    Between,
+    Comparison,
+    Filter,
+    Function,
+    InPeriod,
+    Literally,
+    Membership,
+    Missing,
+    Operator,
+    Pattern,
+    Ref,
+)
+from generators.text_to_sql.schema import Table
+
+T = TypeVar("T")
+Path = tuple[str, ...]
+
+
+class Draw:
+    """One subject table, one witness row of it, and a random generator."""
+
+    def __init__(self, catalog: Catalog, rng: Random, *, parents: int = 0) -> None:
+        """`parents`: the subject must have a path of that many joins. Raises Unsuited where no table fits."""
+        self.catalog, self.rng = catalog, rng
+        fit = [
+            table
+            for table in catalog.database.tables
+            if table.rows and any(len(path) >= parents for path, _ in catalog.reached(table, parents))
+        ]
+        self.subject = self.pick(fit, "a table with rows and joins")
+        self.row: Row = self.pick(self.subject.rows, "rows")
+
+    def on(self, table: Table) -> "Draw":
+        """The same draw over another subject."""
+        other = object.__new__(Draw)
+        other.catalog, other.rng, other.subject = self.catalog, self.rng, table
+        other.row = self.pick(table.rows, "rows")
+        return other
+
+    # --- choices ---
+
+    def pick(self, options: Sequence[T], what: str) -> T:
+        if not options:
+            raise Unsuited(what)
+        return self.rng.choice(options)
+
+    def some(self, options: Sequence[T], low: int, high: int) -> tuple[T, ...]:
+        """Between `low` and `high` of the options, as far as they go, in their own order."""
+        count = min(len(options), self.rng.randint(low, high))
+        return tuple(options[i] for i in sorted(self.rng.sample(range(len(options)), count)))
+
+    def chance(self, p: float) -> bool:
+        return self.rng.random() < p
+
+    # --- columns ---
+
+    def labels(self, table: Table | None = None, path: Path = ()) -> tuple[Ref, ...]:
+        return self.catalog.labels(path, table or self.subject)
+
+    def outputs(self, low: int = 1, high: int = 3, *, path: Path = (), table: Table | None = None) -> tuple[Ref, ...]:
+        """The label of the rows and some more of their columns, `low` to `high` in all."""
+        table = table or self.subject
+        labels = self.labels(table, path)
+        rest = [
+            r for r in self.catalog.refs(path, table, "category", "measure", "date", "text", "name") if r not in labels
+        ]
+        return labels + self.some(rest, max(0, low - len(labels)), max(0, high - len(labels)))
+
+    def measure(self, path: Path = (), table: Table | None = None) -> Ref:
+        refs = self.catalog.refs(path, table or self.subject, "measure")
+        return self.pick([ref for ref in refs if self.catalog.complete(ref)], "a measure without NULL")
+
+    def category(self, path: Path = (), table: Table | None = None) -> Ref:
+        refs = self.catalog.refs(path, table or self.subject, "category")
+        return self.pick([ref for ref in refs if self.catalog.repeats(ref)], "a category with repeated values")
+
+    def date(self) -> Ref:
+        refs = self.catalog.refs((), self.subject, "date")
+        return self.pick([ref for ref in refs if self.catalog.complete(ref)], "a date without NULL")
+
+    def aggregate(self, path: Path = (), table: Table | None = None, *, additive: bool = False) -> Aggregate:
+        """Of a measure; a sum only where sums mean something, an average never of a calendar year."""
+        ref = self.measure(path, table)
+        column = self.catalog.column(ref)
+        if additive and not column.additive:
+            raise Unsuited("a measure that adds up")
+        if column.unit == "year":
+            return Aggregate(self.rng.choice(("min", "max")), ref)
+        functions = ["sum"] if additive else ["avg", "min", "max", *(["sum", "sum"] if column.additive else [])]
+        function = cast(Function, self.rng.choice(functions))
+        decimals = self.rng.choice((1, 2)) if function == "avg" and self.chance(0.3) else None
+        return Aggregate(function, ref, decimals)
+
+    # --- conditions that the witness row meets ---
+
+    def filter(self, path: Path = (), table: Table | None = None, avoid: Sequence[Ref] = ()) -> Filter:
+        """Any simple condition on the table at the end of `path`, on a column not in `avoid`."""
+        table = table or self.subject
+        makers: list[Callable[[Sequence[Ref]], Filter]] = [self.equal, self.equal, self.compare, self.compare]
+        makers += [self.between, self.member, self.flag, self.when]
+        refs = [r for r in self.catalog.refs(path, table, "category", "measure", "date", "flag") if r not in avoid]
+        for _ in range(8):
+            try:
+                return self.rng.choice(makers)(refs)
+            except Unsuited:
+                continue
+        raise Unsuited(f"a simple condition on {table.name}")
+
+    def _of(self, refs: Sequence[Ref], *kinds: str) -> tuple[Ref, Literally]:
+        """One of the columns, and the witness row's value in it."""
+        fit = [ref for ref in refs if self.catalog.column(ref).kind in kinds and self._value(ref) is not None]
+        ref = self.pick(fit, " or ".join(kinds))
+        return ref, cast(Literally, self._value(ref))
+
+    def _value(self, ref: Ref) -> object:
+        return self.catalog.value(self.row, ref, self.subject)
+
+    def equal(self, refs: Sequence[Ref]) -> Comparison:
+        ref, value = self._of(refs, "category")
+        return Comparison(ref, "eq", value)
+
+    def unequal(self, refs: Sequence[Ref]) -> Comparison:
+        """Only on a column without NULL: whether an unknown status is "not open" nobody can say."""
+        ref, value = self._of([ref for ref in refs if self.catalog.repeats(ref)], "category")
+        other = self.pick([v for v in self.catalog.column(ref).values if v != value], "another value")
+        return Comparison(ref, "ne", cast(Literally, other))
+
+    def flag(self, refs: Sequence[Ref]) -> Comparison:
+        ref, value = self._of(refs, "flag")
+        if value not in (0, 1) or not self.catalog.complete(ref):
+            raise Unsuited("a flag of 0 and 1")
+        return Comparison(ref, "eq", value)
+
+    def member(self, refs: Sequence[Ref], negated: bool = False) -> Membership:
+        ref, value = self._of([ref for ref in refs if self.catalog.repeats(ref)], "category")
+        others = [v for v in self.catalog.column(ref).values if v != value]
+        if len(others) < 2 + negated:
+            raise Unsuited("a category with three values")
+        chosen = self.rng.sample(others, min(len(others) - negated, self.rng.randint(1, 2) + negated))
+        values = [*chosen] if negated else self.rng.sample([value, *chosen], len(chosen) + 1)
+        return Membership(ref, tuple(cast(list[Literally], values)), negated)
+
+    def compare(self, refs: Sequence[Ref], kinds: tuple[str, ...] = ("measure", "measure", "date")) -> Comparison:
+        """A threshold between the witness and the far end, so that it excludes some rows."""
+        ref, value = self._of(refs, *kinds)
+        op: Operator = self.rng.choice(("gt", "gt", "lt", "lt", "ge", "le"))
+        below = op in ("gt", "ge")
+        day = str(value)[:10] if isinstance(value, str) else value
+        values = sorted({str(v)[:10] if isinstance(v, str) else v for v in self.catalog.column(ref).values})  # type: ignore[type-var]
+        side = [v for v in values if (v < day if below else v > day)]  # type: ignore[operator]
+        if op in ("ge", "le"):
+            side = [v for v in [*side, day] if v != (values[0] if below else values[-1])]
+        threshold = cast(Literally, self.pick(side, "a value beyond the witness"))
+        if isinstance(threshold, int | float) and self.catalog.column(ref).unit != "year" and self.chance(0.6):
+            rounded = round_number(threshold)
+            if rounded < value if below else rounded > value:  # type: ignore[operator]
+                threshold = rounded
+        return Comparison(ref, op, threshold)
+
+    def when(self, refs: Sequence[Ref]) -> Filter:
+        ref, value = self._of(refs, "date")
+        return InPeriod(ref, int(str(value)[:4]) if self.chance(0.6) else str(value)[:7])
+
+    def between(self, refs: Sequence[Ref]) -> Between:
+        ref, value = self._of(refs, "measure", "measure", "date")
+        day = str(value)[:10] if isinstance(value, str) else value
+        values = sorted({str(v)[:10] if isinstance(v, str) else v for v in self.catalog.column(ref).values})  # type: ignore[type-var]
+        if len(values) < 4:
+            raise Unsuited("a column with four values")
+        place = values.index(day)
+        low = self.rng.randint(max(0, place - len(values) // 2), place)
+        high = self.rng.randint(max(place, low + 1) if place + 1 < len(values) else place, len(values) - 1)
+        if low == high or (low == 0 and high == len(values) - 1):
+            raise Unsuited("a proper range")
+        return Between(ref, cast(Literally, values[low]), cast(Literally, values[high]))
+
+    def pattern(self, refs: Sequence[Ref], negated: bool = False) -> Pattern:
+        ref, value = self._of([ref for ref in refs if self.catalog.complete(ref)], "name", "text", "category")
+        if negated:
+            others = [str(v) for v in self.catalog.column(ref).values if v != value]
+            value = self.pick(others, "another value")
+        text = str(value)
+        words = [word for word in text.split() if word.isalpha() and len(word) > 1]
+        word = self.pick(words, "a value of letters")
+        how = self.rng.choice(("starts", "ends", "contains"))
+        if how == "starts" and text.startswith(word):
+            return Pattern(ref, "starts", word if self.chance(0.3) else word[: self.rng.randint(1, 3)], negated)
+        if how == "ends" and text.endswith(word):
+            return Pattern(ref, "ends", word if self.chance(0.3) else word[-self.rng.randint(1, 3) :], negated)
+        start = self.rng.randrange(max(1, len(word) - 3))
+        piece = word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
+        return Pattern(ref, "contains", piece, negated)
+
+    def missing(self, negated: bool) -> Missing:
+        refs = self.catalog.refs((), self.subject, "measure", "category", "date", "text", "name")
+        return Missing(
+            self.pick([ref for ref in refs if not self.catalog.complete(ref)], "a column with NULL"), negated
+        )
+
+
+def round_number(value: int | float) -> int | float:
+    """Two significant digits, one of them for small numbers: 1487.5 → 1500, 7.3 → 7, 0.0432 → 0.043."""
+    if not value:
+        return 0
+    digits = floor(log10(abs(value)))
+    rounded = round(value, 0 if 0 <= digits < 2 else 1 - digits)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -1,0 +1,64 @@
+"""`gristmill explain DIR UUID`: every call, verdict and token behind one record of a run."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from gristmill.commands import Command
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder")
+    parser.add_argument("uuid", help="the record's uuid, or as much of its beginning as is unique")
+
+
+def _explain(arguments: Namespace) -> int:
+    import orjson
+
+    from gristmill.commands.show import conversation_text
+    from gristmill.ledger import Ledger
+    from gristmill.llm import Reply
+    from gristmill.runs import refresh
+
+    folder = refresh(arguments.folder)
+    row = find_record(folder.records, folder.surplus, arguments.uuid)
+    print(f"record   {row['uuid']}\ntask     {row['task_id']} of {row['generator']} {row['version']}\n")
+    print(conversation_text(row), end="\n\n")
+    ledger = Ledger(folder.ledger)
+    try:
+        used = set(orjson.loads(row["provenance"])["calls"])
+        for call in ledger.calls(row["task_id"]):
+            unused = "" if call.key.hex() in used else "  (not used by this record: asked under another config)"
+            reply = Reply.from_json(call.reply)
+            print(f"call     {call.key.hex()} {call.stage}, role {call.role}, scope {call.scope}{unused}")
+            print(
+                f"         {reply.model}: {call.input} tokens in, {call.output} out ({call.reasoning} reasoning), "
+                f"{call.usd:.6f} USD, {call.seconds:.2f} s, {reply.finish_reason}"
+            )
+            print("         " + " ".join((reply.text or str(reply.message.tool_calls)).split())[:300])
+    finally:
+        ledger.close()
+    provenance = orjson.loads(row["provenance"])
+    tokens = provenance["tokens"]
+    print(f"\ntotal    {tokens['input']} tokens in, {tokens['output']} out, {provenance['usd']:.6f} USD")
+    return 0
+
+
+def find_record(records: Path, surplus: Path, uuid: str) -> dict[str, Any]:
+    """The row whose uuid begins with `uuid`; ConfigError where there is none or more than one."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    from gristmill.errors import ConfigError
+
+    files = [str(path) for folder in (records, surplus) for path in sorted(folder.glob("*.parquet"))]
+    begins = pc.starts_with(ds.field("uuid"), uuid)
+    rows: list[dict[str, Any]] = ds.dataset(files).to_table(filter=begins).to_pylist()
+    if not rows:
+        raise ConfigError(f"{records.parent} has no record {uuid}.")
+    if len({row["uuid"] for row in rows}) > 1:
+        raise ConfigError(f"{len(rows)} records of {records.parent} begin with {uuid}; give more of the uuid.")
+    return rows[0]
+
+
+command = Command("every call, verdict and token behind one record", _configure, _explain)

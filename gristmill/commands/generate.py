@@ -1,0 +1,178 @@
+"""`gristmill generate` runs a config; again = resume. `gristmill preview` shows a few of its tasks in full."""
+
+import asyncio
+import signal
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.commands import Command
+
+if TYPE_CHECKING:
+    from gristmill.ledger import Ledger
+    from gristmill.llm import Transport
+    from gristmill.plan import Plan
+    from gristmill.runs import RunFolder
+
+
+def _add_config(parser: ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the run's YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+
+
+def _configure_generate(parser: ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--run", type=Path, metavar="DIR", help="the run's folder (default: runs/<config stem>)")
+    parser.add_argument("--fresh", action="store_true", help="move an earlier run in DIR to DIR.1 and start anew")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _generate(arguments: Namespace) -> int:
+    from gristmill.config import load_config
+    from gristmill.plan import make_plan
+    from gristmill.runs import RunFolder
+    from schemas.run_config import RunConfig
+
+    plan = make_plan(load_config(arguments.config, arguments.overrides, RunConfig))
+    folder = RunFolder(arguments.run or Path("runs") / arguments.config.stem)
+    if arguments.fresh:
+        folder.move_aside()
+    summary = run_plan(plan, folder, quiet=arguments.quiet)
+    print(result_table(summary, folder.path))
+    return 0
+
+
+def run_plan(
+    plan: "Plan", folder: "RunFolder", *, transport: "Transport | None" = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Runs (or resumes) a plan in a folder and exports it; the summary. Raises what stopped it, after the export."""
+    from gristmill.export import export_run
+    from gristmill.ledger import Ledger
+
+    for named in plan.judges:
+        if named.warning:
+            print(f"gristmill: {named.warning}", file=sys.stderr)
+    with folder.lock():
+        folder.artifacts.mkdir(exist_ok=True)
+        folder.write_config(plan)
+        ledger = Ledger(folder.ledger)
+        try:
+            try:
+                asyncio.run(_drive(plan, folder, ledger, transport, quiet))
+            finally:
+                summary = export_run(folder, ledger, plan.config, plan.fingerprint)
+        finally:
+            ledger.close()
+    check_result(plan, summary)
+    return summary
+
+
+async def _drive(
+    plan: "Plan", folder: "RunFolder", ledger: "Ledger", transport: "Transport | None", quiet: bool
+) -> None:
+    from gristmill.engine import Engine
+    from gristmill.export import note_session
+    from gristmill.llm import Network
+    from gristmill.progress import progress
+
+    main = asyncio.current_task()
+    assert main is not None
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        main.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    started = datetime.now(UTC)
+    engine = Engine(plan, ledger, transport or Network(plan.config.patience), folder.artifacts)
+    try:
+        async with progress(engine.tally, engine.meter, samples=plan.config.samples is not None, quiet=quiet):
+            await engine.run()
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        note_session(ledger, started, engine.meter.calls_reused)
+
+
+def check_result(plan: "Plan", summary: dict[str, Any]) -> None:
+    """Raises where the run ended but not as its config wants."""
+    from gristmill.errors import TooFewRecords, TooManyFailed
+
+    config = plan.config
+    if summary["failed"] > config.max_failed * summary["tasks"]:
+        raise TooManyFailed(
+            f"{summary['failed']} of {summary['tasks']} tasks failed, more than max_failed = {config.max_failed:g} "
+            f"allows: {_reasons(summary)}. See rejects/; repeating the command tries them again."
+        )
+    if config.samples is not None and summary["records"] < config.samples:
+        raise TooFewRecords(
+            f"the tasks ran out at {summary['records']} of {config.samples} records ({summary['tasks']} tasks; lost: "
+            f"{_reasons(summary) or 'nothing'}). Raise max_tasks or add seeds and repeat the command."
+        )
+
+
+def _reasons(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in summary["by_reason"].items())
+
+
+def result_table(summary: dict[str, Any], path: Path) -> str:
+    """What came out, for the terminal."""
+    tokens = summary["tokens"]
+    lines = [
+        f"tasks     {summary['tasks']:,}: {summary['accepted']:,} accepted, {summary['rejected']:,} rejected, "
+        f"{summary['failed']:,} failed",
+        f"records   {summary['records']:,} in {path}/records",
+        f"lost      {_reasons(summary) or 'nothing'}",
+        f"calls     {summary['calls']:,} paid; {summary['calls_reused']:,} answered by the ledger in this session",
+        f"tokens    {tokens['input']:,} in, {tokens['output']:,} out ({tokens['reasoning']:,} of them reasoning); "
+        f"{summary['usd']:.4f} USD",
+        f"time      {summary['wall_s']:.1f} s",
+        f"report    {path}/report.html",
+    ]
+    return "\n".join(lines)
+
+
+def _configure_preview(parser: ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("-n", type=int, default=3, help="how many tasks (default 3)")
+
+
+def _preview(arguments: Namespace) -> int:
+    from gristmill.commands.show import conversation_text
+    from gristmill.config import load_config
+    from gristmill.errors import TooFewRecords, TooManyFailed
+    from gristmill.ledger import Ledger
+    from gristmill.plan import make_plan
+    from gristmill.runs import RunFolder
+    from schemas.run_config import RunConfig
+
+    config = load_config(arguments.config, arguments.overrides, RunConfig)
+    plan = make_plan(config.model_copy(update={"samples": None, "max_tasks": None, "tasks": arguments.n}))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = RunFolder(Path(temporary) / "preview")
+        with suppress(TooManyFailed, TooFewRecords):  # a preview shows the failed tasks like all others
+            run_plan(plan, folder, quiet=True)
+        ledger = Ledger(folder.ledger)
+        try:
+            for outcome in ledger.outcomes(plan.fingerprint):
+                print(f"=== task {outcome.task_id}: {outcome.status}")
+                for row in outcome.rows["records"]:
+                    print(conversation_text(row))
+                for row in outcome.rows["rejects"]:
+                    print(f"--- {row['status']} at {row['stage']}: {row['reason']} {row['detail']}")
+        finally:
+            ledger.close()
+    return 0
+
+
+generate_command = Command("generate a dataset from a config; again = resume", _configure_generate, _generate)
+preview_command = Command("run a few tasks of a config and show them in full", _configure_preview, _preview)

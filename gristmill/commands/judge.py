@@ -1,0 +1,90 @@
+"""`gristmill judge` judges records again, without generating them again.
+
+It is a run whose tasks are records: so it resumes, keeps a budget, and writes the same folder. What passes all gates is
+in DIR/records, the rest in DIR/rejects; the records keep their uuid, their generator and their provenance.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gristmill.api import Generator, NoParams
+from gristmill.commands import Command
+from gristmill.context import Context
+from gristmill.seeds import BadSeed
+from schemas import Record, Seed
+
+
+class Judged(Seed):
+    record: Record
+
+
+class Recorded(Generator[Judged, NoParams]):
+    """Gives records that exist already, one per task."""
+
+    name = "judge"
+
+    def tasks(self) -> Iterator[Judged | BadSeed]:
+        from gristmill.seeds import read_rows
+        from schemas.arrow import foreign_row_to_record
+
+        for path in record_files(Path(self.seeds or "")):
+            for where, row in read_rows(str(path)):
+                if isinstance(row, BadSeed):
+                    yield row
+                    continue
+                try:
+                    yield Judged(record=foreign_row_to_record(row))
+                except (ValidationError, ValueError) as error:
+                    yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
+
+    async def run(self, seed: Judged, ctx: Context) -> Record:
+        return seed.record.model_copy(deep=True)
+
+
+def record_files(path: Path) -> list[Path]:
+    """The files of a run's records, or the one file that `path` is; ConfigError where it is neither."""
+    from gristmill.errors import ConfigError
+    from gristmill.runs import refresh
+
+    if path.is_dir():
+        return sorted(refresh(path).records.glob("*.parquet"))
+    if not path.is_file():
+        raise ConfigError(f"{path} is neither a run nor a file of records.")
+    return [path]
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="RUN|FILE", help="a run's folder, or a .jsonl or .parquet of records")
+    parser.add_argument("config", type=Path, help="a YAML file with `judges` and `models`")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    parser.add_argument("--run", type=Path, metavar="DIR", required=True, help="where the verdicts go")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _judge(arguments: Namespace) -> int:
+    from gristmill.commands.generate import result_table, run_plan
+    from gristmill.config import read_yaml, validate
+    from gristmill.llm import Roles
+    from gristmill.plan import Plan, fingerprint, make_judges
+    from gristmill.runs import RunFolder
+    from schemas import content_hash
+    from schemas.run_config import JudgeRunConfig, RunConfig
+
+    content = read_yaml(arguments.config, arguments.overrides)
+    wanted = {key: content[key] for key in content if key in JudgeRunConfig.model_fields or key not in RunConfig.model_fields}
+    checked = validate(wanted, JudgeRunConfig, str(arguments.config))
+    config = RunConfig(generator=Recorded.name, **checked.model_dump())
+    generator = Recorded(NoParams(), seed=config.seed, seeds=str(arguments.source))
+    roles = Roles(config.models)
+    judges = make_judges(config.judges, roles)
+    mark = content_hash([fingerprint(config, generator, judges), [p.stat().st_mtime_ns for p in record_files(arguments.source)]])
+    folder = RunFolder(arguments.run)
+    summary = run_plan(Plan(config, generator, judges, roles, mark), folder, quiet=arguments.quiet)
+    print(result_table(summary, folder.path))
+    return 0
+
+
+command = Command("judge a finished run, or any file of records, again", _configure, _judge)

@@ -1,0 +1,93 @@
+"""`gristmill list` names what is installed; `gristmill show GENERATOR` prints its example records with their proofs."""
+
+import inspect
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from gristmill.commands import Command
+
+_RULE = "─" * 78
+
+
+def _no_arguments(parser: ArgumentParser) -> None:
+    return None
+
+
+def _list(arguments: Namespace) -> int:
+    from gristmill import registry
+
+    for kind in ("generators", "judges"):
+        print(f"{kind}:")
+        for name in registry.names(kind):
+            print(f"  {name:<18} {first_line(registry.load(kind, name))}")
+    recipes = Path("recipes")
+    print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
+    for path in sorted(recipes.glob("*/*.yaml")):
+        comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        print(f"  {path!s:<44} {comment}")
+    return 0
+
+
+def first_line(plugin: Any) -> str:
+    """What a plugin says of itself: the first line of its module's docstring, without its name."""
+    module = inspect.getmodule(plugin)
+    text = (module.__doc__ if module else None) or plugin.__doc__ or ""
+    return text.strip().splitlines()[0].partition(": ")[2] if text.strip() else ""
+
+
+def _configure_show(parser: ArgumentParser) -> None:
+    parser.add_argument("generator", help="a name that `gristmill list` prints")
+
+
+def _show(arguments: Namespace) -> int:
+    from gristmill.errors import ConfigError
+
+    records = example_records(arguments.generator)
+    if not records:
+        raise ConfigError(f"{arguments.generator} has no example records (examples.jsonl beside its module).")
+    for number, row in enumerate(records, start=1):
+        print(f"{_RULE}\n{arguments.generator}, example {number} of {len(records)}\n{_RULE}")
+        print(conversation_text(row))
+    return 0
+
+
+def example_records(generator: str) -> list[dict[str, Any]]:
+    """The rows of `examples.jsonl` beside a generator: records as in `schemas.Record`."""
+    import orjson
+
+    from gristmill import registry
+
+    path = registry.load("generators", generator).folder() / "examples.jsonl"
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+
+def conversation_text(row: dict[str, Any]) -> str:
+    """A record in full, for the terminal: turns with traces and calls, then verdicts and metadata."""
+    import orjson
+
+    parts = []
+    for message in row["messages"]:
+        parts.append(f"[{message['role']}]")
+        if message.get("reasoning_content"):
+            parts.append(f"<think>\n{message['reasoning_content']}\n</think>")
+        if message.get("content"):
+            parts.append(message["content"])
+        calls = [call["function"] for call in message.get("tool_calls") or []]
+        parts += [f"→ {call['name']}({call['arguments']})" for call in calls]
+        parts.append("")
+    found = {True: "passed", False: "failed", None: "undecided"}
+    for verdict in row.get("verdicts") or []:
+        score = "" if verdict.get("score") is None else f" ({verdict['score']:g})"
+        parts.append(
+            f"verdict  {verdict['name']}: {found[verdict['passed']]}{score} {verdict.get('reason', '')}".rstrip()
+        )
+    metadata = row.get("metadata") or {}
+    if isinstance(metadata, str):
+        metadata = orjson.loads(metadata)
+    parts.append(f"metadata {orjson.dumps(metadata, option=orjson.OPT_INDENT_2).decode()}")
+    return "\n".join(parts)
+
+
+list_command = Command("generators, judges and recipes, each with one line", _no_arguments, _list)
+show_command = Command("example records of a generator, with their proofs", _configure_show, _show)

@@ -1,0 +1,118 @@
+"""From a YAML file and dotted overrides to a validated config, or to a ConfigError that names the key."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from gristmill.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(path: str | Path, overrides: list[str], model: type[Model]) -> Model:
+    """Reads `path`, applies overrides such as `models.default.temperature=0.2`, and validates against `model`."""
+    return validate(read_yaml(path, overrides), model, str(path))
+
+
+def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
+    """The file's mapping with the overrides applied; their values are read as YAML."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys to values.")
+    for override in overrides:
+        _apply(content, override)
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"{override}: an override has the form key.subkey=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{override}: the value is not valid YAML.") from None
+    *parents, last = key.split(".")
+    node: Any = content
+    for parent in parents:
+        node = _child(node, parent, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise ConfigError(f"{override}: there is nothing below this key to set.")
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, key, override)]
+    if isinstance(node, dict):
+        if not isinstance(node.get(key), dict | list):
+            node[key] = {}
+        return node[key]
+    raise ConfigError(f"{override}: there is nothing below {key} to set.")
+
+
+def _index(items: list[Any], key: str, override: str) -> int:
+    """Lists of named things (judges, sources, stages) are addressed by name as well as by position."""
+    for position, item in enumerate(items):
+        if isinstance(item, dict) and item.get("name") == key:
+            return position
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    raise ConfigError(f"{override}: the list has no item {key!r}.")
+
+
+def validate(content: Any, model: type[Model], where: str) -> Model:
+    """`content` as a `model`; every problem in one ConfigError, each with its dotted key."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(problem, model) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + " ".join(problems)) from None
+
+
+def _explain(problem: Any, model: type[BaseModel]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "the config"
+    if problem["type"] == "extra_forbidden":
+        guess = get_close_matches(location[-1], _known_keys(model, location[:-1]), n=1)
+        return f"unknown key {key}." + (f" Did you mean {guess[0]}?" if guess else "")
+    if problem["type"] == "missing":
+        return f"the key {key} is missing."
+    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = repr(problem["input"])
+    got = f", not {shown}" if problem["type"] != "value_error" and len(shown) <= 80 else ""
+    return f"{key}: {expected}{got}."
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys of the sub-model that `path` leads to; every key of every model below where the path is ambiguous."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        deeper = [m for current in models for m in _models_in(_annotation(current, part))]
+        models = deeper or models
+    return [name for m in models for name in m.model_fields]
+
+
+def _annotation(model: type[BaseModel], field: str) -> Any:
+    info = model.model_fields.get(field)
+    return info.annotation if info else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]

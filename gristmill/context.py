@@ -1,0 +1,252 @@
+"""What a running task sees of the world. Every model call goes through here, and so through the ledger.
+
+A *scope* is a stretch of a task in which calls follow one another: the task itself (path 0) and each branch of
+`ctx.gather` (0.0, 0.1, ...). Each has its own rng and its own count of equal requests, so a replay finds every draw
+again, in whatever order the branches were answered.
+
+Ledger key = task id + SHA-256 over (scope path, canonical request, how often that request occurred in the scope).
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+from gristmill.budget import Meter
+from gristmill.errors import Reject
+from gristmill.ledger import Call, Ledger
+from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
+from gristmill.prompts import Prompt, PromptFolder
+from schemas import Answer, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What all tasks of a run share."""
+
+    seed: int
+    ledger: Ledger
+    roles: Roles
+    transport: Transport
+    meter: Meter
+    artifacts: Path
+
+
+@dataclass(slots=True)
+class Task:
+    """One task and what it has used so far."""
+
+    id: str
+    usage: Usage = field(default_factory=Usage)
+    usd: float = 0.0
+    models: dict[str, str] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def provenance(self, seed: int) -> Provenance:
+        """Sorted, so that it doesn't depend on the order in which calls were answered."""
+        return Provenance(
+            models=dict(sorted(self.models.items())),
+            prompts=dict(sorted(self.prompts.items())),
+            calls=sorted(self.calls),
+            tokens=self.usage,
+            usd=round(self.usd, 9),
+            seed=seed,
+        )
+
+
+class Scope:
+    """A path, a stage, an rng and counters; see the module's docstring."""
+
+    __slots__ = ("_occurrences", "_rng", "_seed", "branches", "parent", "path", "stage", "usd")
+
+    def __init__(self, path: str, stage: str, seed: str, parent: "Scope | None" = None) -> None:
+        self.path = path
+        self.stage = stage
+        self.parent = parent
+        self.branches = 0
+        self.usd = 0.0
+        self._seed = seed
+        self._rng: random.Random | None = None
+        self._occurrences: Counter[bytes] = Counter()
+
+    @property
+    def rng(self) -> random.Random:
+        if self._rng is None:
+            self._rng = random.Random(f"{self._seed}|{self.path}")
+        return self._rng
+
+    def branch(self) -> "Scope":
+        """The next child; numbers go on over several gathers, so no path is used twice."""
+        child = Scope(f"{self.path}.{self.branches}", self.stage, self._seed, self)
+        self.branches += 1
+        return child
+
+    def call_key(self, request: bytes) -> bytes:
+        """16 bytes that name the next occurrence of this request."""
+        digest = sha256(request).digest()
+        occurrence = self._occurrences[digest]
+        self._occurrences[digest] += 1
+        return sha256(b"%b|%b|%d" % (self.path.encode(), digest, occurrence)).digest()[:16]
+
+    def spend(self, usd: float) -> None:
+        scope: Scope | None = self
+        while scope is not None:
+            scope.usd += usd
+            scope = scope.parent
+
+
+_scope: ContextVar[Scope] = ContextVar("scope")
+
+
+class Context:
+    """The world of one task, for a generator or a judge (they differ in their prompts)."""
+
+    def __init__(self, runtime: Runtime, task: Task, prompts: PromptFolder) -> None:
+        self._runtime = runtime
+        self._task = task
+        self._prompts = prompts
+
+    @property
+    def task_id(self) -> str:
+        return self._task.id
+
+    @property
+    def rng(self) -> random.Random:
+        """Seeded from the config's seed, the task id and the scope."""
+        return _scope.get().rng
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of what `prepare` made."""
+        return self._runtime.artifacts
+
+    def model(self, role: str) -> str:
+        """The name of the model behind a role."""
+        return self._runtime.roles[role].model
+
+    @contextmanager
+    def scope(self, path: str, stage: str) -> Iterator[Scope]:
+        """Runs a part of the task under a path and a stage of its own; gives the scope."""
+        scope = Scope(path, stage, f"{self._runtime.seed}|{self._task.id}")
+        token = _scope.set(scope)
+        try:
+            yield scope
+        finally:
+            _scope.reset(token)
+
+    def prompt(self, name: str, /, **variables: Any) -> str:
+        """`prompts/NAME.jinja` rendered with exactly these variables."""
+        return self.render(self._prompts[name], variables)
+
+    def render(self, prompt: Prompt, variables: Mapping[str, Any]) -> str:
+        """A prompt that doesn't lie in the folder, such as one from a config."""
+        self._task.prompts[prompt.name] = prompt.digest
+        return prompt.render(variables)
+
+    async def ask(self, role: str, prompt: str, answer: type[A], /, **variables: Any) -> A:
+        """A structured answer to a prompt; Reject(llm, unparseable) after the role's `repairs` further tries."""
+        reply: A = await self.answer(role, [user(self.prompt(prompt, **variables))], answer_shape(answer))
+        return reply
+
+    async def answer(self, role: str, messages: list[Message], shape: Shape[T]) -> T:
+        """A structured answer to messages."""
+        chosen = self._runtime.roles[role]
+        problem = ""
+        for _ in range(1 + chosen.config.repairs):
+            request = chosen.chat_request(messages, [], shape, {})
+            reply = await self._answered(role, chosen, "/chat/completions", request)
+            try:
+                return shape.parse(reply.text)
+            except ValueError as error:
+                problem = str(error)
+        raise Reject("llm", "unparseable", problem, reply=reply.text)
+
+    async def chat(self, role: str, messages: list[Message], *, tools: Iterable[Tool] = (), **sampling: Any) -> Reply:
+        """A free answer to messages, with its native trace. `sampling` overrides the role's values for this call."""
+        chosen = self._runtime.roles[role]
+        request = chosen.chat_request(messages, list(tools), None, sampling)
+        return await self._answered(role, chosen, "/chat/completions", request)
+
+    async def complete(self, role: str, text: str, **sampling: Any) -> str:
+        """A continuation of `text` by a base model."""
+        chosen = self._runtime.roles[role]
+        reply = await self._answered(role, chosen, "/completions", chosen.completion_request(text, sampling))
+        return reply.text
+
+    @overload
+    async def gather(self, *branches: Awaitable[T] | Iterable[Awaitable[T]]) -> list[T]: ...
+    @overload
+    async def gather(
+        self, *branches: Awaitable[T] | Iterable[Awaitable[T]], keep_rejects: Literal[True]
+    ) -> list[T | Reject]: ...
+    async def gather(self, *branches: Awaitable[T] | Iterable[Awaitable[T]], keep_rejects: bool = False) -> list[Any]:
+        """Runs awaitables (or one iterable of them) at once, each in a scope of its own; results in their order.
+
+        All of them end before this returns. The first failure in branch order is raised; with `keep_rejects` a
+        rejected branch gives its Reject as its result instead.
+        """
+        awaitables: list[Awaitable[T]] = []
+        for branch in branches:
+            if isinstance(branch, Awaitable):
+                awaitables.append(branch)
+            else:
+                awaitables.extend(branch)
+        parent = _scope.get()
+        tasks = [asyncio.create_task(_in_scope(parent.branch(), awaitable)) for awaitable in awaitables]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not (keep_rejects and isinstance(result, Reject)):
+                raise result
+        return results
+
+    async def _answered(self, role: str, chosen: Role, path: str, request: JsonObject) -> Reply:
+        """The reply where it is an answer; one longer retry if the role has `retry_longer`, else Reject."""
+        reply = await self._call(role, chosen, path, request)
+        longer = chosen.config.retry_longer
+        if longer is not None and reply.fault() == "truncated":
+            reply = await self._call(role, chosen, path, {**request, "max_tokens": longer.max_tokens})
+        return reply.require_answer()
+
+    async def _call(self, role: str, chosen: Role, path: str, request: JsonObject) -> Reply:
+        runtime, task, scope = self._runtime, self._task, _scope.get()
+        canonical = canonical_json(request)
+        key = scope.call_key(canonical)
+        kept = runtime.ledger.reply(task.id, key)
+        if kept is not None:
+            reply = Reply.from_json(kept)
+            runtime.meter.reused(role)
+        else:
+            async with runtime.meter.paying(chosen, len(canonical), request) as paid:
+                started = time.monotonic()
+                reply = await runtime.transport.send(chosen, path, request)
+                paid(reply.usage)
+            await runtime.ledger.record_call(
+                Call(
+                    task.id, key, scope.path, scope.stage, role, reply.to_json(),
+                    reply.usage.input, reply.usage.output, reply.usage.reasoning, reply.usage.cached,
+                    chosen.cost(reply.usage), time.monotonic() - started, time.time(),
+                )
+            )  # fmt: skip
+        reply.usd, reply.key = chosen.cost(reply.usage), key.hex()
+        scope.spend(reply.usd)
+        task.usage += reply.usage
+        task.usd += reply.usd
+        task.models[role] = chosen.model
+        task.calls.append(reply.key)
+        return reply
+
+
+async def _in_scope(scope: Scope, awaitable: Awaitable[T]) -> T:
+    _scope.set(scope)
+    return await awaitable

@@ -1,0 +1,58 @@
+"""One vocabulary of errors. Each that ends a command carries its exit status; the CLI prints its sentence."""
+
+from typing import Any
+
+
+class GristmillError(Exception):
+    """Ends a command with one clear sentence: what, where, what to do."""
+
+    exit_status = 1
+
+
+class ConfigError(GristmillError):
+    """The config is wrong; also a refused key or an unknown model."""
+
+    exit_status = 2
+
+
+class BudgetReached(GristmillError):
+    """The budget is used up; the run resumes with a larger one."""
+
+    exit_status = 3
+
+
+class EndpointError(GristmillError):
+    """An endpoint can't be reached."""
+
+    exit_status = 4
+
+
+class TooManyFailed(GristmillError):
+    """The run ended, with more failed tasks than `max_failed` allows."""
+
+    exit_status = 5
+
+
+class TooFewRecords(GristmillError):
+    """The tasks ran out before `samples` records were accepted."""
+
+    exit_status = 6
+
+
+class Reject(Exception):
+    """A task's negative outcome: data, not a crash. `stage` says where, `reason` is a short word that is counted."""
+
+    def __init__(self, stage: str, reason: str, detail: str = "", **payload: Any) -> None:
+        super().__init__(f"{stage}: {reason}" + (f" ({detail})" if detail else ""))
+        self.stage = stage
+        self.reason = reason
+        self.detail = detail
+        self.payload = payload
+
+
+class TaskFailed(Exception):
+    """A task that broke at a boundary (llm, tool, sandbox, judge); it is counted as failed and the run goes on."""
+
+    def __init__(self, boundary: str, detail: str) -> None:
+        super().__init__(detail)
+        self.boundary = boundary

@@ -1,0 +1,146 @@
+"""What a model answered: message, trace, tokens; and whether it is an answer at all."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gristmill.errors import Reject
+from schemas import Function, Message, ToolCall, Usage
+
+LOOP_TAIL = 512
+LOOP_PERIOD = 64
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer. `message.reasoning_content` is the native trace; `usd` and `key` are set by the context."""
+
+    message: Message
+    finish_reason: str
+    usage: Usage
+    model: str
+    usd: float = 0.0
+    key: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.message.content
+
+    def to_json(self) -> bytes:
+        """The form in which the ledger keeps it."""
+        usage = self.usage
+        kept = {
+            "message": self.message.model_dump(mode="json", exclude_defaults=True, exclude={"role"}),
+            "finish_reason": self.finish_reason,
+            "usage": [usage.input, usage.output, usage.reasoning, usage.cached],
+            "model": self.model,
+        }
+        return orjson.dumps(kept)
+
+    @classmethod
+    def from_json(cls, kept: bytes) -> "Reply":
+        fields = orjson.loads(kept)
+        return cls(
+            Message(role="assistant", **fields["message"]),
+            fields["finish_reason"],
+            Usage(**dict(zip(("input", "output", "reasoning", "cached"), fields["usage"], strict=True))),
+            fields["model"],
+        )
+
+    def fault(self) -> str | None:
+        """Why this is no answer: truncated, no_answer or loop; None where it is one."""
+        if self.finish_reason == "length":
+            return "truncated"
+        if not self.message.content.strip() and not self.message.tool_calls:
+            return "no_answer"
+        if loops(self.message.content) or loops(self.message.reasoning_content or ""):
+            return "loop"
+        return None
+
+    def require_answer(self) -> "Reply":
+        """Itself, or Reject(llm, ...) where it is no answer: such a reply never becomes a record."""
+        fault = self.fault()
+        if fault:
+            raise Reject("llm", fault, _tail(self.message), finish_reason=self.finish_reason)
+        return self
+
+
+def _tail(message: Message) -> str:
+    text = message.content or message.reasoning_content or ""
+    return f"... {text[-80:]}" if len(text) > 80 else text
+
+
+def loops(text: str) -> bool:
+    """Whether the text ends in a repetition: its last 512 characters have a period of at most 64."""
+    tail = text[-LOOP_TAIL:]
+    if len(tail) < LOOP_TAIL:
+        return False
+    return any(tail.startswith(tail[period:]) for period in range(1, LOOP_PERIOD + 1))
+
+
+def parse_chat(body: dict[str, Any]) -> Reply:
+    """A /chat/completions response. ValueError where it has not that shape."""
+    choice = _first_choice(body)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise ValueError("the response has no message")
+    content = message.get("content") or ""
+    finish = str(choice.get("finish_reason") or "stop")
+    trace = message.get("reasoning_content") or message.get("reasoning")
+    if not trace:
+        trace, content, closed = split_think(content)
+        finish = finish if closed else "length"
+    calls = [_tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or [])]
+    turn = Message(role="assistant", content=content, reasoning_content=trace or None, tool_calls=calls)
+    return Reply(turn, finish, parse_usage(body), str(body.get("model") or ""))
+
+
+def _tool_call(call: dict[str, Any], position: int) -> ToolCall:
+    try:
+        function = call["function"]
+        arguments = function.get("arguments") or "{}"
+        if not isinstance(arguments, str):  # some servers send the parsed object
+            arguments = orjson.dumps(arguments).decode()
+        return ToolCall(
+            id=str(call.get("id") or f"call_{position}"), function=Function(name=function["name"], arguments=arguments)
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("the response has a malformed tool call") from None
+
+
+def parse_completion(body: dict[str, Any]) -> Reply:
+    """A /completions response. ValueError where it has not that shape."""
+    choice = _first_choice(body)
+    finish = str(choice.get("finish_reason") or "stop")
+    turn = Message(role="assistant", content=choice.get("text") or "")
+    return Reply(turn, finish, parse_usage(body), str(body.get("model") or ""))
+
+
+def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ValueError("the response has no choices")
+    return choices[0]
+
+
+def split_think(content: str) -> tuple[str | None, str, bool]:
+    """(trace, rest, closed) of a content with its trace in <think> tags; servers may swallow the opening one."""
+    head, closing, rest = content.partition("</think>")
+    if closing:
+        return head.replace("<think>", "", 1).strip(), rest.lstrip(), True
+    if content.lstrip().startswith("<think>"):
+        return content.replace("<think>", "", 1).strip(), "", False
+    return None, content, True
+
+
+def parse_usage(body: dict[str, Any]) -> Usage:
+    usage = body.get("usage") or {}
+    output_details = usage.get("completion_tokens_details") or {}
+    input_details = usage.get("prompt_tokens_details") or {}
+    return Usage(
+        input=usage.get("prompt_tokens") or 0,
+        output=usage.get("completion_tokens") or 0,
+        reasoning=output_details.get("reasoning_tokens") or 0,
+        cached=input_details.get("cached_tokens") or 0,
+    )

@@ -1,0 +1,58 @@
+"""What one sees while a run works: a live line on a terminal, a plain line every 10 seconds elsewhere."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gristmill.budget import Meter
+from gristmill.engine import Tally
+
+LIVE_SECONDS = 0.2
+PLAIN_SECONDS = 10.0
+
+
+@asynccontextmanager
+async def progress(tally: Tally, meter: Meter, *, samples: bool, quiet: bool) -> AsyncIterator[None]:
+    """Shows `tally` and `meter` until the block ends; `samples` says that the target counts records, not tasks."""
+    if quiet:
+        yield
+        return
+    live = sys.stderr.isatty()
+    display = asyncio.create_task(_show(tally, meter, samples, live))
+    try:
+        yield
+    finally:
+        display.cancel()
+        await asyncio.gather(display, return_exceptions=True)
+        if live:
+            print(f"\r\x1b[K{line(tally, meter, samples)}", file=sys.stderr)
+
+
+async def _show(tally: Tally, meter: Meter, samples: bool, live: bool) -> None:
+    while True:
+        await asyncio.sleep(LIVE_SECONDS if live else PLAIN_SECONDS)
+        text = line(tally, meter, samples)
+        print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+
+
+def line(tally: Tally, meter: Meter, samples: bool) -> str:
+    """done/accepted/rejected/failed, calls in flight, tokens, cost, time left."""
+    done = tally.records if samples else tally.done
+    target = f"/{tally.total}" if tally.total else ""
+    seconds = time.monotonic() - tally.started
+    left = (
+        f", {_duration(seconds / done * (tally.total - done))} left" if tally.total and 0 < done <= tally.total else ""
+    )
+    return (
+        f"{done}{target} {'records' if samples else 'tasks'}: {tally.accepted} accepted, {tally.rejected} rejected, "
+        f"{tally.failed} failed | {meter.in_flight} in flight, {meter.calls} calls ({meter.calls_reused} reused), "
+        f"{meter.tokens:,} tokens, {meter.usd:.4f} USD | {_duration(seconds)}{left}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

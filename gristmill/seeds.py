@@ -1,0 +1,79 @@
+"""Seeds from a file: one row, one task. A row that can't be read is a task that failed, never a row that is missing."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from gristmill.errors import ConfigError
+
+
+class BadSeed(NamedTuple):
+    """A row that can't become a task: `where` is its task id (such as `line:7`), `detail` what is wrong with it."""
+
+    where: str
+    detail: str
+
+
+def read_rows(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    """(where, row) for every row of a .jsonl, .parquet or .csv file or of `hf://NAME@REVISION`, in its order."""
+    if location.startswith("hf://"):
+        yield from _hub(location)
+        return
+    path = Path(location)
+    reader = {".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv}.get(path.suffix)
+    if reader is None:
+        raise ConfigError(f"seeds: {path} is no .jsonl, .parquet or .csv file.")
+    if not path.is_file():
+        raise ConfigError(f"seeds: {path} doesn't exist (paths are relative to the working directory).")
+    yield from reader(path)
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            where = f"line:{number}"
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                yield where, BadSeed(where, f"not valid JSON: {error}")
+                continue
+            yield where, row if isinstance(row, dict) else BadSeed(where, "not a JSON object")
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
+        for number, row in enumerate(rows, start=1):
+            yield f"row:{number}", row
+    except pa.ArrowException as error:
+        raise ConfigError(f"seeds: {path} can't be read as parquet: {error}.") from None
+
+
+def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        for row in reader:
+            where = f"line:{reader.line_num}"
+            if None in row or None in row.values():
+                yield where, BadSeed(where, "has not as many fields as the header")
+            else:
+                yield where, dict(row)
+
+
+def _hub(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    name, _, revision = location.removeprefix("hf://").partition("@")
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise ConfigError("seeds from a hub need the extra: pip install 'gristmill[hub]'.") from None
+    for number, row in enumerate(load_dataset(name, revision=revision or None, split="train", streaming=True), start=1):
+        yield f"row:{number}", dict(row)

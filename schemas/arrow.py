@@ -1,0 +1,121 @@
+"""The Arrow schemas of everything that Gristmill writes as parquet, and the way from a record to a row and back."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from schemas.base import canonical_json
+from schemas.records import Record
+
+_string = pa.string()
+
+TOOL_CALL = pa.struct(
+    [
+        ("id", _string),
+        ("type", _string),
+        ("function", pa.struct([("name", _string), ("arguments", _string)])),
+    ]
+)
+MESSAGE = pa.struct(
+    [
+        ("role", _string),
+        ("content", _string),
+        ("reasoning_content", _string),
+        ("tool_calls", pa.list_(TOOL_CALL)),
+        ("tool_call_id", _string),
+        ("name", _string),
+    ]
+)
+VERDICT = pa.struct(
+    [
+        ("name", _string),
+        ("passed", pa.bool_()),
+        ("score", pa.float64()),
+        ("reason", _string),
+        ("model", _string),
+        ("cost", pa.float64()),
+    ]
+)
+RECORDS = pa.schema(
+    [
+        ("uuid", _string),
+        ("generator", _string),
+        ("version", _string),
+        ("category", _string),
+        ("task_id", _string),
+        ("messages", pa.list_(MESSAGE)),
+        ("tools", _string),
+        ("reasoning", _string),
+        ("license", _string),
+        ("used_in", pa.list_(_string)),
+        ("metadata", _string),
+        ("verdicts", pa.list_(VERDICT)),
+        ("provenance", _string),
+    ]
+)
+REJECTS = pa.schema(
+    [
+        ("task_id", _string),
+        ("status", _string),
+        ("stage", _string),
+        ("reason", _string),
+        ("detail", _string),
+        ("payload", _string),
+    ]
+)
+CALLS = pa.schema(
+    [
+        ("task_id", _string),
+        ("key", _string),
+        ("scope", _string),
+        ("stage", _string),
+        ("role", _string),
+        ("model", _string),
+        ("finish_reason", _string),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("usd", pa.float64()),
+        ("seconds", pa.float64()),
+        ("finished_at", pa.float64()),
+    ]
+)
+
+_JSON_COLUMNS = ("tools", "metadata", "provenance")
+
+
+def record_to_row(record: Record) -> dict[str, Any]:
+    """One record as a row of `RECORDS`."""
+    row = record.model_dump(mode="json")
+    for column in _JSON_COLUMNS:
+        row[column] = canonical_json(row[column]).decode()
+    return row
+
+
+def row_to_record(row: dict[str, Any]) -> Record:
+    """One row of `RECORDS` as a record; pydantic's ValidationError where the row isn't one."""
+    parsed = {column: orjson.loads(row[column]) for column in _JSON_COLUMNS}
+    return Record.model_validate({**row, **parsed})
+
+
+def foreign_row_to_record(row: dict[str, Any]) -> Record:
+    """A row of anybody's: ours, or `{messages, tools?, ...}` with objects where we have JSON strings.
+
+    Columns that we don't have go to `metadata`. ValueError (pydantic's included) where there is no conversation in it.
+    """
+    parsed = {column: value for column, value in row.items() if value is not None and column in RECORDS.names}
+    for column, empty in (("tools", []), ("metadata", {}), ("provenance", {})):
+        value = parsed.get(column) or empty
+        parsed[column] = orjson.loads(value) if isinstance(value, str | bytes) else value
+    others = {column: value for column, value in row.items() if column not in RECORDS.names}
+    if not isinstance(parsed["metadata"], dict):
+        raise ValueError("metadata is no object")
+    parsed["metadata"] = {**others, **parsed["metadata"]}
+    return Record.model_validate(parsed)
+
+
+def records_to_table(records: Iterable[Record]) -> pa.Table:
+    return pa.Table.from_pylist([record_to_row(record) for record in records], schema=RECORDS)

@@ -1,0 +1,100 @@
+"""A record: one verified conversation with its verdicts and its provenance."""
+
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from schemas.base import Data, JsonObject, canonical_json, content_hash
+from schemas.messages import Message
+from schemas.tools import Tool
+
+ReasoningMode = Literal["on", "off", "low"]
+
+
+class Usage(Data):
+    """Tokens of one or more calls. `reasoning` is a part of `output`, `cached` a part of `input`."""
+
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cached: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input=self.input + other.input,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+            cached=self.cached + other.cached,
+        )
+
+
+class Verdict(Data):
+    """What one judge or validator found. `passed` None means undecided, which is never an accept; `cost` is in USD."""
+
+    name: str
+    passed: bool | None
+    score: float | None = None
+    reason: str = ""
+    model: str | None = None
+    cost: float = 0.0
+
+
+class Provenance(Data):
+    """Where a record comes from: the model of each role, prompt hashes, ledger keys of its calls, tokens, cost."""
+
+    models: dict[str, str] = {}
+    prompts: dict[str, str] = {}
+    calls: list[str] = []
+    tokens: Usage = Usage()
+    usd: float = 0.0
+    seed: int = 0
+
+
+class Record(Data):
+    """One conversation. A generator gives messages, tools, category and metadata; the engine fills in the rest.
+
+    `uuid` is the content hash of messages and tools when the record is made, and never changes afterwards.
+    """
+
+    messages: list[Message]
+    tools: list[Tool] = []
+    category: str = ""
+    reasoning: ReasoningMode = "off"
+    license: str = ""
+    metadata: JsonObject = {}
+    used_in: list[str] = []
+    verdicts: list[Verdict] = []
+    provenance: Provenance = Provenance()
+    generator: str = ""
+    version: str = ""
+    task_id: str = ""
+    uuid: str = ""
+
+    @field_validator("metadata")
+    @classmethod
+    def _storable(cls, value: JsonObject) -> JsonObject:
+        try:
+            canonical_json(value)
+        except TypeError as error:
+            raise ValueError(f"metadata can't be written as JSON: {error}") from None
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasoning_follows_the_traces(cls, fields: object) -> object:
+        if isinstance(fields, dict) and "reasoning" not in fields:
+            messages = fields.get("messages") or []
+            traced = any(isinstance(m, Message) and m.reasoning_content for m in messages)
+            return {**fields, "reasoning": "on" if traced else "off"}
+        return fields
+
+    @model_validator(mode="after")
+    def _named_by_content(self) -> "Record":
+        if not self.uuid:
+            self.uuid = conversation_hash(self.messages, self.tools)
+        return self
+
+
+def conversation_hash(messages: list[Message], tools: list[Tool]) -> str:
+    """32 hex digits over the canonical messages and tools: the identity of a conversation."""
+    return content_hash([[m.model_dump(mode="json") for m in messages], [t.model_dump(mode="json") for t in tools]])

@@ -1,0 +1,126 @@
+"""The config of `gristmill generate`, `preview` and `judge`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from schemas.base import Config, JsonObject
+
+EMBEDDED = "embedded"
+
+Positive = Annotated[int, Field(gt=0)]
+Dollars = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Price(Config):
+    """USD per million tokens; cached input counts as input unless it has a price of its own."""
+
+    input: Dollars = 0.0
+    output: Dollars = 0.0
+    cached: Dollars | None = None
+
+
+class RetryLonger(Config):
+    max_tokens: Positive
+
+
+class ModelConfig(Config):
+    """A model role: where it is served, how it samples, what it costs."""
+
+    endpoint: str | Annotated[list[str], Field(min_length=1)]
+    model: str = ""
+    api_key_env: str | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: int | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    max_tokens: Positive | None = None
+    reasoning_effort: str | None = None
+    extra_body: JsonObject = {}
+    retry_longer: RetryLonger | None = None
+    repairs: Annotated[int, Field(ge=0)] = 3
+    max_in_flight: Positive = 64
+    timeout: Seconds = 3600.0
+    price: Price = Price()
+    output_license: str = ""
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [self.endpoint] if isinstance(self.endpoint, str) else self.endpoint
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for endpoint in self.endpoints:
+            if endpoint != EMBEDDED and not endpoint.startswith(("http://", "https://")):
+                raise ValueError(f"endpoint is `embedded` or a URL with http:// or https://, not {endpoint!r}")
+        if not self.model and any(endpoint != EMBEDDED for endpoint in self.endpoints):
+            raise ValueError("`model` is missing: the name under which the endpoint serves it")
+        return self
+
+
+class JudgeConfig(Config):
+    """A judge by its registered name; further keys are the judge's own parameters.
+
+    A gate decides, a shadow is recorded only. A judge that asks the embedded model is shadow unless `insist` is set.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    mode: Literal["gate", "shadow"] = "gate"
+    insist: bool = False
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Budget(Config):
+    """What a run may spend in all its sessions together; it stops cleanly before either is exceeded."""
+
+    usd: Dollars | None = None
+    tokens: Positive | None = None
+
+
+class RunConfig(Config):
+    """`samples` wants that many records; `tasks` takes that many tasks; with neither, all tasks run."""
+
+    generator: str
+    samples: Positive | None = None
+    max_tasks: Positive | None = None
+    tasks: Positive | None = None
+    seed: int = 0
+    models: dict[str, ModelConfig] = {}
+    seeds: str | None = None
+    params: dict[str, Any] = {}
+    judges: list[JudgeConfig] = []
+    budget: Budget = Budget()
+    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    patience: Seconds = 600.0
+    license: str = ""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.tasks is not None and (self.samples is not None or self.max_tasks is not None):
+            raise ValueError("either `samples` (with `max_tasks`, if wanted) or `tasks`, not both")
+        return self
+
+
+class JudgeRunConfig(Config):
+    """The config of `gristmill judge`: the judges and the models that they ask."""
+
+    judges: Annotated[list[JudgeConfig], Field(min_length=1)]
+    models: dict[str, ModelConfig] = {}
+    seed: int = 0
+    budget: Budget = Budget()
+    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    patience: Seconds = 600.0
+
+
+def seeds_file(seeds: str | None) -> Path | None:
+    """The local file that `seeds` names, or None."""
+    return None if seeds is None or seeds.startswith("hf://") else Path(seeds)

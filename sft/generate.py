@@ -1,0 +1,95 @@
+"""Sampling from the model that is being trained: batched, cached, and seeded row by row.
+
+Each request draws from a stream of its own, so its tokens do not depend on what it is batched with.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sft.model import CausalLM
+
+TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch
+
+
+class Request(NamedTuple):
+    """A prompt to be answered; `stream` seeds its draws (it is ignored at temperature 0)."""
+
+    prompt: Sequence[int]
+    stream: Sequence[int] = ()
+
+
+@torch.no_grad()
+def generate(
+    model: CausalLM, requests: Sequence[Request], end: int, temperature: float, max_tokens: int
+) -> list[list[int]]:
+    """One answer per request, in their order: token ids up to and with `end`, or `max_tokens` of them.
+
+    Temperature 0 takes the most probable token.
+    """
+    answers: list[list[int]] = [[] for _ in requests]
+    waiting = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt))
+    while waiting:
+        longest = len(requests[waiting[-1]].prompt) + max_tokens
+        rows = max(1, TOKENS_AT_ONCE // longest)
+        waiting, batch = waiting[:-rows], waiting[-rows:]
+        written = _generate_batch(model, [requests[i] for i in batch], end, temperature, max_tokens)
+        for i, answer in zip(batch, written, strict=True):
+            answers[i] = answer
+    return answers
+
+
+def _generate_batch(
+    model: CausalLM, requests: Sequence[Request], end: int, temperature: float, max_tokens: int
+) -> list[list[int]]:
+    """Prompts are padded on the left and cached; finished rows leave the batch when half of it is finished."""
+    answers: list[list[int]] = [[] for _ in requests]
+    draws = _uniform_draws(requests, max_tokens) if temperature > 0 else None
+    tokens, mask = (tensor.to(model.device) for tensor in _padded_left([request.prompt for request in requests]))
+    cache = DynamicCache(config=model.config)
+    rows = torch.arange(len(requests))
+    for step in range(max_tokens):
+        logits = model(
+            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
+        ).logits[:, -1]
+        chosen = _choose(logits, temperature, draws[rows, step] if draws is not None else None)
+        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+            if not (answers[row] and answers[row][-1] == end):
+                answers[row].append(token)
+        running = torch.tensor([answers[row][-1] != end for row in rows.tolist()])
+        if not running.any():
+            break
+        if int(running.sum()) * 2 <= len(rows):
+            kept = running.nonzero()[:, 0].to(model.device)
+            cache.reorder_cache(cast(torch.LongTensor, kept))
+            rows, chosen, mask = rows[running], chosen[kept], mask[kept]
+        tokens = chosen[:, None]
+        mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
+    return answers
+
+
+def _padded_left(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, prompts))
+    tokens = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    mask = torch.zeros_like(tokens)
+    for row, prompt in enumerate(prompts):
+        tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    return tokens, mask
+
+
+def _uniform_draws(requests: Sequence[Request], max_tokens: int) -> Tensor:
+    return torch.from_numpy(np.stack([np.random.default_rng(list(r.stream)).random(max_tokens) for r in requests]))
+
+
+def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> Tensor:
+    """The most probable token, or the one at which the cumulative probability passes the draw: int64 [rows]."""
+    if draws is None:
+        return logits.argmax(dim=-1)
+    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
+    marks = draws.to(logits.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, marks, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)

@@ -1,0 +1,119 @@
+"""The losses, as a sum of per-target cross-entropies whose weights are fixed before the step begins.
+
+Over one optimizer step (all ranks, all micro-batches), with n^d_c the supervised targets of conversation c at depth d,
+N^d their sum, and B+ the conversations that have any:
+
+    token   L = (1/N^0) sum_{c,t} m l^0  +  L_mtp
+    sample  L = (1/B+) sum_c (1/n^0_c) sum_t m l^0  +  L_mtp          L_mtp = (scale/D) sum_d (1/N^d) sum_{c,t} m l^d
+
+Because the counts are global, a gradient depends neither on how conversations are packed nor on how packs are spread
+over ranks and micro-batches. Source: Nemotron 3 Super report, section 3.1 (the two stages of SFT).
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sft.batches import Batch, Document
+from sft.experts import ExpertBalance
+from sft.model import CausalLM, trunk_states
+from sft.mtp import shift
+
+LossKind = Literal["token", "sample"]
+
+TARGETS_AT_ONCE = 1024  # logits of so many targets exist at a time
+
+
+class Objective(NamedTuple):
+    """What a stage trains: `train: mtp` leaves the trunk alone and has no main loss."""
+
+    loss: LossKind
+    train: Literal["all", "mtp"]
+
+
+class Counts(NamedTuple):
+    """What one optimizer step holds, over all ranks."""
+
+    targets: list[int]  # N^0 ... N^D
+    positions: list[int]  # positions that take part at each depth: sum of T_c - d
+    conversations: int  # B+
+
+
+def count(documents: Iterable[Document], depths: int, device: torch.device) -> Counts:
+    """The counts of these documents, summed over all ranks when training is distributed."""
+    numbers = [0] * (2 * depths + 3)
+    for document in documents:
+        for depth in range(depths + 1):
+            numbers[depth] += int(document.loss_mask[depth:].sum())
+            numbers[depths + 1 + depth] += max(0, len(document.input_ids) - depth)
+        numbers[-1] += 1
+    if dist.is_initialized():
+        totals = torch.tensor(numbers, device=device)
+        dist.all_reduce(totals)
+        numbers = totals.tolist()
+    return Counts(numbers[: depths + 1], numbers[depths + 1 : -1], numbers[-1])
+
+
+def target_weights(batch: Batch, counts: Counts, depth: int, kind: LossKind) -> Tensor:
+    """[rows, length] float32: the weight of the target of position t at `depth`, zero where there is none.
+
+    Depth 0 is the main head; MTP's depths have mean weight 1/D each, before `scale`.
+    """
+    mask = shift(batch.loss_mask, depth).float()
+    if depth > 0:
+        return mask / ((len(counts.targets) - 1) * max(1, counts.targets[depth]))
+    if kind == "token":
+        return mask / counts.targets[0]
+    return mask / (counts.conversations * mask.sum(dim=1, keepdim=True).clamp(min=1))
+
+
+def target_losses(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(head(hidden))[targets] for hidden [n, size] and targets [n]: [n], in fp32 (fp64 for fp64 input).
+
+    The logits exist for `TARGETS_AT_ONCE` targets at a time and are computed again in the backward pass.
+    """
+    chunks = zip(hidden.split(TARGETS_AT_ONCE), targets.split(TARGETS_AT_ONCE), strict=True)
+    return torch.cat([checkpoint(_losses, head, states, wanted, use_reentrant=False) for states, wanted in chunks])
+
+
+def _losses(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    logits = head(hidden)
+    return nn.functional.cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none"
+    )
+
+
+class BatchLoss(NamedTuple):
+    """Shares of one batch in the step's loss: `main` and `mtp` (before its scale) sum to L's terms over all batches."""
+
+    main: Tensor
+    mtp: Tensor
+    balance: Tensor
+
+
+def batch_loss(
+    model: CausalLM, batch: Batch, counts: Counts, objective: Objective, balance: ExpertBalance
+) -> BatchLoss:
+    """One forward pass over the documents of `batch`: the trunk once, then the MTP head once per depth."""
+    depths = range(len(counts.targets))
+    trained = depths if objective.train != "mtp" else depths[1:]
+    with torch.set_grad_enabled(objective.train != "mtp"), balance.counting(batch.lengths, counts.positions[0]):
+        hidden = trunk_states(model, batch.input_ids)
+    states, targets, weights = [], [], []
+    for depth in depths:
+        if depth > 0:
+            with balance.counting(batch.lengths - depth, counts.positions[depth]):
+                hidden = model.mtp(hidden, model.get_input_embeddings()(shift(batch.input_ids, depth)))
+        if depth in trained:
+            weight = target_weights(batch, counts, depth, objective.loss)
+            at = weight.nonzero(as_tuple=True)
+            states.append(hidden[at])
+            targets.append(shift(batch.input_ids, depth + 1)[at])
+            weights.append(weight[at])
+    losses = target_losses(model.get_output_embeddings(), torch.cat(states), torch.cat(targets)) * torch.cat(weights)
+    of_main = len(weights[0]) if 0 in trained else 0
+    return BatchLoss(losses[:of_main].sum(), losses[of_main:].sum(), balance.take_loss())

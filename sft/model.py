@@ -1,0 +1,165 @@
+"""The model: `nemotron_h` of transformers together with the MTP head that transformers drops, or any other causal LM.
+
+    tiny      Mamba-2, LatentMoE and attention layers, hidden size 128, about 2M parameters, newly initialised
+    a folder  or a hub id, with weights under the hub's names (`backbone.*`, `lm_head.*`, `mtp.*`)
+
+Weights are kept in fp32 while they train; `save_model` writes them in the run's precision under the released names.
+The architecture: Nemotron 3 Super report, section 2.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, NemotronHConfig
+from transformers.models.nemotron_h import modeling_nemotron_h
+from transformers.utils import logging as transformers_logging
+
+from gristmill.errors import ConfigError
+from sft.mtp import MTP
+
+CausalLM = Any  # a PreTrainedModel: its modules are attributes that no type describes
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class Vocabulary(NamedTuple):
+    """What a model must know of its tokenizer: how many ids, which one ends a turn, which one pads."""
+
+    size: int
+    end: int
+    pad: int
+
+
+class NemotronHForCausalLM(modeling_nemotron_h.NemotronHForCausalLM):
+    """The class of transformers, with `mtp.*` loaded, trained and saved instead of ignored.
+
+    It keeps that class's name because `config.json` records the name of the class that saved the weights.
+    """
+
+    def __init__(self, config: NemotronHConfig) -> None:
+        super().__init__(config)
+        self._keys_to_ignore_on_load_unexpected = []
+        self.mtp = MTP(config)
+        cast(CausalLM, self).post_init()
+
+
+def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
+    return NemotronHConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=128,
+        layers_block_type=["linear_attention", "moe", "full_attention", "linear_attention", "moe"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        mamba_num_heads=4,
+        mamba_head_dim=64,
+        ssm_state_size=32,
+        n_groups=1,
+        chunk_size=32,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        moe_latent_size=64,
+        moe_intermediate_size=128,
+        moe_shared_expert_intermediate_size=128,
+        intermediate_size=256,
+        num_nextn_predict_layers=1,
+        mtp_layers_block_type=["full_attention", "moe"],
+    )
+
+
+def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, list[str]]:
+    """The model in fp32, and sentences about what was newly initialised. ConfigError where it doesn't fit the data."""
+    torch.manual_seed(seed)
+    if init == "tiny":
+        model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
+        notes = ["The model is new: every weight is initialised at random."]
+    else:
+        model, notes = _pretrained(init)
+    if model.config.vocab_size < vocabulary.size:
+        raise ConfigError(
+            f"model.init: {init} has {model.config.vocab_size} token embeddings and data.tokenizer has "
+            f"{vocabulary.size} tokens; use the model's own tokenizer."
+        )
+    _unclamp_time_steps(model)
+    model.config.eos_token_id, model.config.pad_token_id = vocabulary.end, vocabulary.pad
+    model.generation_config = GenerationConfig(eos_token_id=vocabulary.end, pad_token_id=vocabulary.pad)
+    return model, notes
+
+
+def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
+    try:
+        is_nemotron = AutoConfig.from_pretrained(init).model_type == "nemotron_h"
+        kind = NemotronHForCausalLM if is_nemotron else AutoModelForCausalLM
+        with _quiet():
+            loaded: Any = kind.from_pretrained(init, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.init: {init} can't be loaded: {' '.join(str(error).split())}") from None
+    model, found = loaded
+    missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    new_head = bool(missing) and all(name.startswith("mtp.") for name in missing)
+    if unknown or (missing and not new_head):
+        raise ConfigError(
+            f"model.init: {init} doesn't hold the weights of its architecture: "
+            f"{len(missing)} missing, {len(unknown)} unknown (such as {(missing + unknown)[0]})."
+        )
+    if not is_nemotron:
+        return model, [f"{init} is not a nemotron_h model: it trains without MTP."]
+    return model, [f"{init} has no mtp.* weights: the MTP head is newly initialised."] if new_head else []
+
+
+def _unclamp_time_steps(model: CausalLM) -> None:
+    """Megatron bounds Mamba's time steps by [0, inf); transformers takes the lower bound from `time_step_min`.
+
+    It can't be set before: new weights are drawn between `time_step_min` and `time_step_max` on a log scale.
+    """
+    if model.config.model_type != "nemotron_h":
+        return
+    model.config.time_step_min = 0.0
+    for module in model.modules():
+        if isinstance(module, modeling_nemotron_h.NemotronHMamba2Mixer):
+            module.time_step_limit = (0.0, float("inf"))
+
+
+def trunk_states(model: CausalLM, input_ids: Tensor) -> Tensor:
+    """h^0, the trunk's output after its final norm, for right-padded rows: [rows, length, hidden]."""
+    states: Tensor = model.base_model(input_ids=input_ids, use_cache=False)[0]
+    return states
+
+
+def computing(precision: str, device: torch.device) -> torch.autocast:
+    """Within it, matrix products run in the run's precision; weights and sums stay in fp32."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def has_mtp(model: CausalLM) -> bool:
+    return hasattr(model, "mtp")
+
+
+def save_model(model: CausalLM, folder: Path, precision: str) -> None:
+    """Weights, config and generation config; a router's bias stays in fp32."""
+    dtype = PRECISIONS[precision]
+    weights = {
+        name: tensor if name.endswith("e_score_correction_bias") else tensor.to(dtype)
+        for name, tensor in model.state_dict().items()
+    }
+    with _quiet():
+        model.save_pretrained(folder, state_dict=weights)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars and the load report of transformers: what matters of them is said by us."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()

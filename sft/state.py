@@ -1,0 +1,84 @@
+"""OUT/state/: what a resume needs, so that an interrupted run ends bit for bit as an uninterrupted one.
+
+    state/step-00000120/   model.safetensors (fp32, with the expert biases), optimizer.pt (with the RNG), progress.json
+    state/latest           the name of the newest complete one; older ones are removed
+
+A state becomes the latest by one rename, so a run killed at any moment finds the last complete one.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, JsonValue
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from gristmill.runs import write_atomically
+from schemas.base import Data
+from sft.stages import Cursor
+
+
+class Progress(Data):
+    """How far a run has come. `results` holds what was measured after each finished stage, by its name."""
+
+    config: dict[str, JsonValue]
+    step: int = 0  # optimizer steps over all stages
+    stage: int = 0  # the stage that runs or comes next
+    cursor: Cursor = Cursor()  # within that stage
+    frozen: str | None = None  # in a stage with train: mtp, the hash of every tensor that must not change
+    results: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
+    name = f"step-{progress.step:08d}-{progress.stage}"
+    if not (folder / name).exists():
+        draft = folder / f"{name}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save_model(model, str(draft / "model.safetensors"))
+        moments = optimizer.state_dict() if optimizer else None
+        torch.save({"optimizer": moments, "rng": _rng_states()}, draft / "optimizer.pt")
+        (draft / "progress.json").write_text(progress.to_json(), encoding="utf-8")
+        draft.rename(folder / name)
+    write_atomically(folder / "latest", name)
+    for other in folder.glob("step-*"):
+        if other.name != name:
+            shutil.rmtree(other)
+
+
+def load_progress(folder: Path) -> Progress | None:
+    """None where no state was saved yet."""
+    latest = _latest(folder)
+    return Progress.from_json((latest / "progress.json").read_bytes()) if latest else None
+
+
+def load_weights(folder: Path, model: nn.Module) -> None:
+    load_model(model, str(_existing(folder) / "model.safetensors"))
+
+
+def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer's state and, with it, the states of the random number generators."""
+    saved: dict[str, Any] = torch.load(_existing(folder) / "optimizer.pt", weights_only=True)
+    if saved["optimizer"] is not None:
+        optimizer.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["rng"][0])
+    if torch.cuda.is_available() and len(saved["rng"]) > 1:
+        torch.cuda.set_rng_state_all(saved["rng"][1:])
+
+
+def _rng_states() -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+
+
+def _latest(folder: Path) -> Path | None:
+    pointer = folder / "latest"
+    return folder / pointer.read_text(encoding="utf-8") if pointer.exists() else None
+
+
+def _existing(folder: Path) -> Path:
+    latest = _latest(folder)
+    if latest is None:
+        raise FileNotFoundError(folder / "latest")
+    return latest
