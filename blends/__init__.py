@@ -1,0 +1,1 @@
+"""Blends: records from many sources in exact shares, deduplicated and split without leaks."""

@@ -1,6 +1,7 @@
 """How many rows each source gives: exact shares of a total, by integers and fractions only.
 
-Sample: a total of 10, weights 3 : 1 and a cap of 6 on the first → shares 6 and 4 (without the cap 15/2 and 5/2 → 8 and 2).
+Sample: a total of 10 with weights 3 : 1 has the shares 15/2 and 5/2, so 8 and 2 rows; a cap of 6 on the first makes it
+6 and 4.
 Rounding is by largest remainder (Hamilton's method), so that every count is less than one row away from its share.
 """
 

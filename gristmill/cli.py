@@ -24,7 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _check_packages()
         parser = _parser(arguments)
-        parsed = parser.parse_args(arguments)
+        parsed, rest = parser.parse_known_args(arguments)
+        if not hasattr(parsed, "overrides") or any(argument.startswith("-") for argument in rest):
+            parser.parse_args(arguments)  # refuses what is left over
+        else:
+            parsed.overrides += rest  # argparse takes overrides only before options; people write them anywhere
         if not hasattr(parsed, "command"):
             parser.print_help()
             return 0
@@ -69,10 +73,12 @@ def _check_packages() -> None:
     home = Path(__file__).resolve().parents[1]
     for name in _OURS:
         spec = find_spec(name)
-        if spec is None or spec.origin is None or Path(spec.origin).resolve().parents[1] != home:
-            found = spec.origin if spec else "nothing"
+        places = spec.submodule_search_locations if spec else None
+        found = Path(next(iter(places))).resolve() if places else None
+        if found is None or found.parent != home:
             raise GristmillError(
-                f"the package {name!r} found here is not Gristmill's ({found}); run it in an environment of its own."
+                f"the package {name!r} found here is not Gristmill's ({found or 'none'}): another package or folder of "
+                "that name comes first; use an environment of its own, or another working directory."
             )
 
 

@@ -92,7 +92,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
         return f"unknown key {key}." + (f" Did you mean {guess[0]}?" if guess else "")
     if problem["type"] == "missing":
         return f"the key {key} is missing."
-    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
     shown = repr(problem["input"])
     got = f", not {shown}" if problem["type"] != "value_error" and len(shown) <= 80 else ""
     return f"{key}: {expected}{got}."

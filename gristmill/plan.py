@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -48,7 +48,8 @@ def make_plan(config: RunConfig) -> Plan:
     judges = make_judges(config.judges, roles)
     if generator.endless and config.samples is None and config.tasks is None and config.max_tasks is None:
         raise ConfigError(f"the tasks of {config.generator} never end: say `samples: N` or `tasks: N`.")
-    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges))
+    path = seeds_file(config.seeds)
+    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges, [path] if path else []))
 
 
 def make_generator(config: RunConfig) -> Generator[Any, Any]:
@@ -80,15 +81,17 @@ def _warning(config: JudgeConfig, on_embedded: bool) -> str:
     return f"the judge {config.name} asks the embedded model, so it is shadow: recorded, never obeyed."
 
 
-def fingerprint(config: RunConfig, generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:
-    """A hash over the config (without what can't change a result), the seeds and the code."""
+def fingerprint(config: RunConfig, generator: Generator[Any, Any], judges: list[NamedJudge], inputs: list[Path]) -> str:
+    """A hash over the config (without what can't change a result), the files that the tasks come from, and the code."""
     relevant = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     relevant["models"] = {
         role: model.model_dump(mode="json", exclude=_MODEL_WITHOUT_EFFECT) for role, model in config.models.items()
     }
-    path = seeds_file(config.seeds)
-    seeds = sha256(path.read_bytes()).hexdigest() if path else ""
-    return content_hash([relevant, seeds, code_digest(generator, judges)])
+    digests = []
+    for path in inputs:
+        with path.open("rb") as content:
+            digests.append(file_digest(content, "sha256").hexdigest())
+    return content_hash([relevant, digests, code_digest(generator, judges)])
 
 
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:

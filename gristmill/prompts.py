@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, UndefinedError, meta
+from jinja2 import StrictUndefined, TemplateError, TemplateRuntimeError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gristmill.errors import ConfigError
@@ -50,8 +50,8 @@ class Prompt:
             raise ConfigError(f"the prompt {self.name} and its variables differ ({'; '.join(faults)}).")
         try:
             return str(self.template.render(variables)).strip()
-        except UndefinedError as error:
-            raise ConfigError(f"the prompt {self.name} asks for something that isn't there: {error}.") from None
+        except TemplateRuntimeError as error:
+            raise ConfigError(f"the prompt {self.name} can't be rendered: {error}.") from None
 
 
 class PromptFolder:

@@ -21,7 +21,7 @@ BLEND_FILE = "blend.duckdb"
 _FUNNEL = """
     SELECT stage, reason, status, count(DISTINCT task_id) AS tasks FROM rejects GROUP BY ALL
     UNION ALL SELECT '', '', 'accepted', count(DISTINCT task_id) FROM records
-    ORDER BY tasks DESC, ALL
+    ORDER BY tasks DESC, stage, reason, status
 """
 
 
@@ -38,14 +38,14 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     if not is_blend and not run.is_run() and not run.records.is_dir():
         raise ConfigError(f"{folder} is neither a run (records/) nor a blend ({BLEND_FILE}).")
     connection = duckdb.connect(config={**OFFLINE})
-    if is_blend:
-        _attach_blend(connection, folder)
-    else:
-        open_run(folder)
-        _view(connection, "records", sorted(run.records.glob("*.parquet")), RECORDS)
-        _view(connection, "rejects", sorted(run.rejects.glob("*.parquet")), REJECTS)
-        _view(connection, "calls", [run.calls] if run.calls.is_file() else [], CALLS)
-        connection.execute(f"CREATE VIEW funnel AS {_FUNNEL}")
+    try:
+        if is_blend:
+            _show_blend(connection, folder)
+        else:
+            open_run(folder)
+            _show_run(connection, run)
+    except duckdb.Error as error:
+        raise ConfigError(f"{folder} can't be opened: {sentence(error)}") from None
     return connection
 
 
@@ -70,15 +70,19 @@ def sql_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _attach_blend(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _show_run(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
+    _view(connection, "records", sorted(run.records.glob("*.parquet")), RECORDS)
+    _view(connection, "rejects", sorted(run.rejects.glob("*.parquet")), REJECTS)
+    _view(connection, "calls", [run.calls] if run.calls.is_file() else [], CALLS)
+    connection.execute(f"CREATE VIEW funnel AS {_FUNNEL}")
+
+
+def _show_blend(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """The view `samples` inside the file points to where the blend was written; this one to where it lies now."""
-    try:
-        connection.execute(f"ATTACH {sql_text(str(folder / BLEND_FILE))} AS blend (READ_ONLY)")
-        connection.execute(f"CREATE VIEW samples AS {samples_sql(folder.absolute(), 'blend.placement')}")
-        for table in ("sources", "dropped", "splits"):
-            connection.execute(f"CREATE VIEW {table} AS FROM blend.{table}")
-    except duckdb.Error as error:
-        raise ConfigError(f"{folder} is a blend that can't be opened: {sentence(error)}") from None
+    connection.execute(f"ATTACH {sql_text(str(folder / BLEND_FILE))} AS blend (READ_ONLY)")
+    connection.execute(f"CREATE VIEW samples AS {samples_sql(folder.absolute(), 'blend.placement')}")
+    for table in ("sources", "dropped", "splits"):
+        connection.execute(f"CREATE VIEW {table} AS FROM blend.{table}")
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path], schema: pa.Schema) -> None:

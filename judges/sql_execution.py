@@ -129,7 +129,7 @@ def prove(world: SQLWorld, query: str, limits: Limits | None = None) -> SQLProof
 
 
 def result_hash(rows: Sequence[Row], ordered: bool) -> str:
-    """Equal for equal results: floats to nine digits, 2.0 as 2, and sorted unless the order counts."""
+    """Equal for equal results: floats to twelve digits, 2.0 as 2, and sorted unless the order counts."""
     plain = comparable(rows)
     return content_hash(plain if ordered else sorted(plain, key=repr))
 
@@ -225,8 +225,8 @@ def comparable(rows: Sequence[Sequence[Any]]) -> list[Row]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and isfinite(value):
-        rounded = float(f"{value:.9g}")
-        return int(rounded) if rounded.is_integer() else rounded
+        rounded = float(f"{value:.12g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
     return _json(value)
 
 

@@ -106,9 +106,10 @@ def foreign_row_to_record(row: dict[str, Any]) -> Record:
 
     Columns that we don't have go to `metadata`. ValueError (pydantic's included) where there is no conversation in it.
     """
-    parsed = {column: value for column, value in row.items() if value is not None and column in RECORDS.names}
-    for column, empty in (("tools", []), ("metadata", {}), ("provenance", {})):
-        value = parsed.get(column) or empty
+    parsed: dict[str, Any] = {name: value for name, value in row.items() if value is not None and name in RECORDS.names}
+    empty: dict[str, Any] = {"tools": [], "metadata": {}, "provenance": {}}
+    for column in _JSON_COLUMNS:
+        value = parsed.get(column) or empty[column]
         parsed[column] = orjson.loads(value) if isinstance(value, str | bytes) else value
     others = {column: value for column, value in row.items() if column not in RECORDS.names}
     if not isinstance(parsed["metadata"], dict):

@@ -1,6 +1,6 @@
 """A record: one verified conversation with its verdicts and its provenance."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -53,7 +53,8 @@ class Provenance(Data):
 class Record(Data):
     """One conversation. A generator gives messages, tools, category and metadata; the engine fills in the rest.
 
-    `uuid` is the content hash of messages and tools when the record is made, and never changes afterwards.
+    `uuid` is the content hash of messages and tools when the record is made, and never changes afterwards. `reasoning`
+    follows from the traces where it isn't given.
     """
 
     messages: list[Message]
@@ -70,26 +71,19 @@ class Record(Data):
     task_id: str = ""
     uuid: str = ""
 
-    @field_validator("metadata")
+    @field_validator("metadata", "tools")
     @classmethod
-    def _storable(cls, value: JsonObject) -> JsonObject:
+    def _storable(cls, value: Any) -> Any:
         try:
-            canonical_json(value)
+            canonical_json([tool.model_dump() for tool in value] if isinstance(value, list) else value)
         except TypeError as error:
-            raise ValueError(f"metadata can't be written as JSON: {error}") from None
+            raise ValueError(f"can't be written as JSON: {error}") from None
         return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reasoning_follows_the_traces(cls, fields: object) -> object:
-        if isinstance(fields, dict) and "reasoning" not in fields:
-            messages = fields.get("messages") or []
-            traced = any(isinstance(m, Message) and m.reasoning_content for m in messages)
-            return {**fields, "reasoning": "on" if traced else "off"}
-        return fields
-
     @model_validator(mode="after")
-    def _named_by_content(self) -> "Record":
+    def _complete(self) -> Self:
+        if "reasoning" not in self.model_fields_set:
+            self.reasoning = "on" if any(message.reasoning_content for message in self.messages) else "off"
         if not self.uuid:
             self.uuid = conversation_hash(self.messages, self.tools)
         return self

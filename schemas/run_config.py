@@ -110,17 +110,6 @@ class RunConfig(Config):
         return self
 
 
-class JudgeRunConfig(Config):
-    """The config of `gristmill judge`: the judges and the models that they ask."""
-
-    judges: Annotated[list[JudgeConfig], Field(min_length=1)]
-    models: dict[str, ModelConfig] = {}
-    seed: int = 0
-    budget: Budget = Budget()
-    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
-    patience: Seconds = 600.0
-
-
 def seeds_file(seeds: str | None) -> Path | None:
     """The local file that `seeds` names, or None."""
     return None if seeds is None or seeds.startswith("hf://") else Path(seeds)

@@ -88,6 +88,8 @@ class SFTConfig(Config):
     @model_validator(mode="after")
     def _distinct_stages(self) -> Self:
         names = [stage.name for stage in self.stages]
+        if "tokenizer" in names:
+            raise ValueError("a stage can't be named tokenizer: its folder lies beside the tokenizer's")
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
         return self

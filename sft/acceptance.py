@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHAttention
 
 from schemas.base import Data
-from sft.model import CausalLM, trunk_states
 from sft.generate import Request, generate
+from sft.model import CausalLM, trunk_states
 
 QUERIES_AT_ONCE = 512
 

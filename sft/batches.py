@@ -9,22 +9,21 @@ Mamba's convolution and state, because all of them are causal and padding stands
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gristmill.render import Mask, TokenIds
-from sft.packing import Pack
+from sft.packing import Document
 
-
-class Document(NamedTuple):
-    """One sequence: `loss_mask[t]` is 1 where the token t + 1 is supervised."""
-
-    input_ids: TokenIds
-    loss_mask: Mask
+COLUMNS = ["input_ids", "loss_mask", "seq_start_id", "uuids"]
+ROW_GROUPS_IN_MEMORY = 16
 
 
 class Batch(NamedTuple):
@@ -38,9 +37,31 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-def documents_of(pack: Pack) -> list[Document]:
-    bounds = [*pack.seq_start_id.tolist(), len(pack.input_ids)]
-    return [Document(pack.input_ids[a:b], pack.loss_mask[a:b]) for a, b in pairwise(bounds)]
+class PackFiles:
+    """The packs of a folder by number, over its files in the order of their names; few row groups are in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        files = [pq.ParquetFile(path) for path in sorted(folder.glob("*.parquet"))]
+        self._groups = [(file, group) for file in files for group in range(file.num_row_groups)]
+        rows = [file.metadata.row_group(group).num_rows for file, group in self._groups]
+        self._starts = np.cumsum([0, *rows])
+        self._table = lru_cache(maxsize=ROW_GROUPS_IN_MEMORY)(self._read)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def documents(self, number: int) -> list[Document]:
+        """The documents of a pack, in their order."""
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        row = self._table(group).slice(number - int(self._starts[group]), 1)
+        ids, mask, starts = (row[name].chunk(0)[0].values.to_numpy() for name in COLUMNS[:3])
+        bounds = pairwise([*starts.tolist(), len(ids)])
+        spans = zip(row["uuids"][0].as_py(), bounds, strict=True)
+        return [Document(uuid, ids[start:end], mask[start:end]) for uuid, (start, end) in spans]
+
+    def _read(self, group: int) -> pa.Table:
+        file, index = self._groups[group]
+        return file.read_row_group(index, columns=COLUMNS).combine_chunks()
 
 
 def trainable(documents: Iterable[Document]) -> list[Document]:

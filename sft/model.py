@@ -46,6 +46,11 @@ class NemotronHForCausalLM(modeling_nemotron_h.NemotronHForCausalLM):
         self.mtp = MTP(config)
         cast(CausalLM, self).post_init()
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No, so that the hub's names (`backbone.*`, a tensor per expert) are mapped as for transformers' own class."""
+        return False
+
 
 def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
     return NemotronHConfig(

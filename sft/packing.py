@@ -198,7 +198,7 @@ def _fitted(
     else:
         summary.over_long.append(document.uuid)
         if over_long == "split":
-            for start in range(0, len(ids) - 1, pack_tokens - 1):
+            for start in range(0, len(ids) - 1, max(pack_tokens - 1, 1)):
                 piece = mask[start : start + pack_tokens].copy()
                 piece[-1] = 0
                 if piece.any():

@@ -4,18 +4,144 @@ The tokens are kept as the model wrote them, never rendered again. Source: Nemot
 healing on the model's own responses; budget control, where some traces are cut at a random budget).
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.errors import ConfigError
+from gristmill.render import Renderer, RenderError, TokenIds
+from gristmill.render.nemotron3 import END_THINK
+from gristmill.runs import write_atomically
+from gristmill.seeds import BadSeed, read_rows
+from schemas import Record
+from schemas.arrow import row_to_record
+from schemas.sft_config import Rollouts
+from sft.generate import Request, generate
+from sft.model import CausalLM
+from sft.packing import Document, PackSummary, write_packs
+from sft.prep import next_token_mask, read_records
+from sft.world import World
 
-def cut_trace(answer: Sequence[int], think_end: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """The answer with its trace cut at a random budget, so that thinking ends early and the same reply follows.
+ANSWERS_AT_ONCE = 1024  # per rank, between two exchanges
 
-    Unchanged where it has no closed trace of at least two tokens; `think_end` are the tokens of `</think>`.
+
+class RolloutSummary(PackSummary):
+    """`unusable` prompts can't be rendered or leave no room for an answer; `unfinished` answers reached `max_tokens`;
+    `cut` ones lost the end of their trace."""
+
+    prompts: int = 0
+    unusable: int = 0
+    unfinished: int = 0
+    cut: int = 0
+
+
+class Job(NamedTuple):
+    """One answer to write: the prompt's record and ids, and what seeds the draws made for it."""
+
+    uuid: str
+    prompt: TokenIds
+    stream: tuple[int, ...]
+
+
+def write_rollouts(
+    model: CausalLM,
+    wanted: Rollouts,
+    renderer: Renderer,
+    folder: Path,
+    pack_tokens: int,
+    seed: tuple[int, int],
+    world: World,
+) -> None:
+    """Packs of the model's answers in `folder`, which appears all at once. Each rank answers its share of the prompts,
+    the first one writes. ConfigError where no prompt is usable."""
+    summary = RolloutSummary()
+    documents = _documents(model, _jobs(wanted, renderer, pack_tokens, seed, summary), wanted, renderer, world, summary)
+    if not world.leads:
+        for _ in documents:
+            pass
+        return
+    draft = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    packed = write_packs(documents, draft, pack_tokens=pack_tokens, seed=seed[0])
+    write_atomically(draft / "summary.json", summary.model_copy(update=dict(packed)).to_json() + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def read_rollouts(folder: Path) -> RolloutSummary | None:
+    """What `write_rollouts` said of the folder; None where there is none."""
+    path = folder / "summary.json"
+    return RolloutSummary.from_json(path.read_bytes()) if path.exists() else None
+
+
+def _jobs(
+    wanted: Rollouts, renderer: Renderer, pack_tokens: int, seed: tuple[int, int], summary: RolloutSummary
+) -> Iterator[Job]:
+    for record in _records(wanted.prompts):
+        last = max((i for i, message in enumerate(record.messages) if message.role == "user"), default=-1)
+        summary.prompts += 1
+        try:
+            prompt = renderer.prompt(record.model_copy(update={"messages": record.messages[: last + 1]}))
+        except RenderError:
+            summary.unusable += 1
+            continue
+        if len(prompt) >= pack_tokens:
+            summary.unusable += 1
+            continue
+        yield from (Job(record.uuid, prompt, (*seed, summary.prompts, sample)) for sample in range(wanted.n))
+    if summary.prompts == summary.unusable:
+        raise ConfigError(f"data.rollouts.prompts: {wanted.prompts} holds no usable prompt (of {summary.prompts}).")
+
+
+def _records(path: Path) -> Iterator[Record]:
+    """Those of a blend's train split, or of a .jsonl or .parquet file."""
+    if path.is_dir():
+        yield from read_records(path / "train", {})
+        return
+    for where, row in read_rows(str(path)):
+        if isinstance(row, BadSeed):
+            raise ConfigError(f"data.rollouts.prompts: {path}, {where}: {row.detail}.")
+        try:
+            yield row_to_record(row)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"data.rollouts.prompts: {path}, {where} is no record: {error!r}.") from None
+
+
+def _documents(
+    model: CausalLM,
+    jobs: Iterator[Job],
+    wanted: Rollouts,
+    renderer: Renderer,
+    world: World,
+    summary: RolloutSummary,
+) -> Iterator[Document]:
+    """Prompt and answer as one document whose answer is supervised, in the order of the jobs."""
+    end = renderer.tokenizer.eos_id
+    while chunk := list(islice(jobs, ANSWERS_AT_ONCE * world.size)):
+        mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
+        shares = world.gather(generate(model, mine, end, wanted.temperature, wanted.max_tokens))
+        for number, job in enumerate(chunk):
+            answer = shares[number % world.size][number // world.size]
+            summary.unfinished += answer[-1] != end
+            rng = np.random.default_rng((*job.stream, 1))
+            if rng.random() < wanted.truncate:
+                whole, answer = answer, cut_trace(answer, renderer.tokenizer.id(END_THINK), rng)
+                summary.cut += len(answer) < len(whole)
+            supervised = np.repeat(np.array([0, 1], np.uint8), [len(job.prompt), len(answer)])
+            ids = np.concatenate([job.prompt, np.array(answer, np.int32)])
+            yield Document(job.uuid, ids, next_token_mask(supervised))
+
+
+def cut_trace(answer: Sequence[int], end_think: int, rng: np.random.Generator) -> list[int]:
+    """The answer with its trace cut at a random budget of tokens: thinking ends early and the same reply follows.
+
+    Unchanged where it has no closed trace of at least two tokens.
     """
-    closing = next((i for i in range(len(answer)) if tuple(answer[i : i + len(think_end)]) == tuple(think_end)), 0)
+    closing = answer.index(end_think) if end_think in answer else 0
     if closing < 2:
         return list(answer)
-    budget = int(rng.integers(1, closing))
-    return [*answer[:budget], *answer[closing:]]
+    return [*answer[: int(rng.integers(1, closing))], *answer[closing:]]

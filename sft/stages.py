@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from schemas.sft_config import Stage
-from sft.packing import epoch_order
 
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
@@ -30,20 +31,22 @@ class Cursor(NamedTuple):
 class Plan:
     """The optimizer steps of `stage` over `packs` packs, which are shuffled anew in each epoch."""
 
-    def __init__(self, stage: Stage, packs: int, seed: int) -> None:
+    def __init__(self, stage: Stage, packs: int, seed: tuple[int, int]) -> None:
         self.stage = stage
         self._packs, self._seed = packs, seed
         self.steps_per_epoch = math.ceil(packs / stage.global_batch)
         self.steps = stage.steps or (stage.epochs or 1) * self.steps_per_epoch
-        self._order = lru_cache(maxsize=1)(epoch_order)
+        self._order = lru_cache(maxsize=1)(self._shuffled)
 
     def packs_of(self, step: int) -> list[int]:
         """The packs of a step, counted from 0; an epoch's last step may hold fewer than `global_batch`."""
         epoch, within = divmod(step, self.steps_per_epoch)
         first = within * self.stage.global_batch
-        order = self._order(self._packs, self._seed, epoch)
-        numbers: list[int] = order[first : first + self.stage.global_batch].tolist()
+        numbers: list[int] = self._order(epoch)[first : first + self.stage.global_batch].tolist()
         return numbers
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([*self._seed, epoch]).permutation(self._packs)
 
     def learning_rate(self, seen: Cursor) -> float:
         """The rate of a step, `seen` including what that step holds: a linear warm-up times the schedule.

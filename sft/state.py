@@ -1,7 +1,7 @@
 """OUT/state/: what a resume needs, so that an interrupted run ends bit for bit as an uninterrupted one.
 
-    state/step-00000120/   model.safetensors (fp32, with the expert biases), optimizer.pt (with the RNG), progress.json
-    state/latest           the name of the newest complete one; older ones are removed
+    state/step-00000120-1/   model.safetensors (fp32, with the expert biases), optimizer.pt (and RNGs), progress.json
+    state/latest             the name of the newest complete one; older ones are removed
 
 A state becomes the latest by one rename, so a run killed at any moment finds the last complete one.
 """
@@ -16,25 +16,29 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from gristmill.runs import write_atomically
-from schemas.base import Data
+from schemas import Data
+from sft.heldout import HeldOut
+from sft.report import StageResult
 from sft.stages import Cursor
 
 
 class Progress(Data):
-    """How far a run has come. `results` holds what was measured after each finished stage, by its name."""
+    """How far a run has come."""
 
     config: dict[str, JsonValue]
+    data: dict[str, str]  # the key of each stage's packs
     step: int = 0  # optimizer steps over all stages
-    stage: int = 0  # the stage that runs or comes next
+    stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage
     frozen: str | None = None  # in a stage with train: mtp, the hash of every tensor that must not change
-    results: dict[str, JsonValue] = Field(default_factory=dict)
+    start: HeldOut | None = None  # before the first step
+    results: list[StageResult] = Field(default_factory=list)  # of the stages that are finished
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
     name = f"step-{progress.step:08d}-{progress.stage}"
     if not (folder / name).exists():
-        draft = folder / f"{name}.tmp"
+        draft = folder / f"{name}.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         save_model(model, str(draft / "model.safetensors"))
@@ -55,16 +59,16 @@ def load_progress(folder: Path) -> Progress | None:
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
+    """The model's weights in the latest state, which must exist."""
     load_model(model, str(_existing(folder) / "model.safetensors"))
 
 
 def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer's state and, with it, the states of the random number generators."""
+    """The optimizer's state in the latest state and, with it, those of the random number generators."""
     saved: dict[str, Any] = torch.load(_existing(folder) / "optimizer.pt", weights_only=True)
-    if saved["optimizer"] is not None:
-        optimizer.load_state_dict(saved["optimizer"])
+    optimizer.load_state_dict(saved["optimizer"])
     torch.set_rng_state(saved["rng"][0])
-    if torch.cuda.is_available() and len(saved["rng"]) > 1:
+    if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(saved["rng"][1:])
 
 

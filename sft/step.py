@@ -3,17 +3,16 @@
 import math
 import time
 
-import torch
 from torch import nn
 
 from gristmill.errors import GristmillError
 from schemas.sft_config import SFTConfig
-from sft.batches import Document, documents_of, padded_batches, trainable
+from sft.batches import PackFiles, padded_batches, trainable
 from sft.experts import ExpertBalance
 from sft.loss import Counts, Objective, batch_loss, count
 from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
-from sft.packing import PackedData
+from sft.packing import Document
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.world import World
 
@@ -23,9 +22,9 @@ CLIP = 1.0
 class StageTrainer:
     """The optimizer steps of stage number `index`."""
 
-    def __init__(self, model: CausalLM, config: SFTConfig, index: int, packs: PackedData, world: World) -> None:
+    def __init__(self, model: CausalLM, config: SFTConfig, index: int, packs: PackFiles, world: World) -> None:
         self.stage = config.stages[index]
-        self.plan = Plan(self.stage, len(packs), config.seed)
+        self.plan = Plan(self.stage, len(packs), (config.seed, index))
         self._config, self._packs, self._world, self._model = config, packs, world, model
         self._depths = config.model.mtp.depths if has_mtp(model) else 0
         self._objective = Objective(self.stage.loss, self.stage.train)
@@ -35,13 +34,15 @@ class StageTrainer:
         self._balance = ExpertBalance(model.mtp if self.stage.train == "mtp" else model)
 
     def step(self, seen: Cursor, number: int) -> tuple[Cursor, StepMetrics]:
-        """The step after `seen`, the run's `number`th. GristmillError before any weight changes where it can't be done."""
+        """The step after `seen`, the run's `number`th. GristmillError, before any weight changes, where it can't be."""
         started = time.perf_counter()
         packs = self.plan.packs_of(seen.step)
         documents = self._share(packs)
         counts = count(documents, self._depths, self._world.device)
         if counts.targets[0] == 0:
-            raise GristmillError(f"step {number} ({self.stage.name}): no supervised token in its packs; check the blend.")
+            raise GristmillError(
+                f"step {number} ({self.stage.name}): no supervised token in its packs; check the blend."
+            )
         seen = Cursor(seen.step + 1, seen.packs + len(packs), seen.conversations + counts.conversations)
         lr = self.plan.learning_rate(seen)
         main, mtp = self._backward(documents, counts)
@@ -68,7 +69,7 @@ class StageTrainer:
     def _share(self, packs: list[int]) -> list[Document]:
         """This rank's documents: every size-th pack of the step."""
         mine = packs[self._world.rank :: self._world.size]
-        return trainable(document for number in mine for document in documents_of(self._packs[number]))
+        return trainable(document for number in mine for document in self._packs.documents(number))
 
     def _backward(self, documents: list[Document], counts: Counts) -> tuple[float, float]:
         """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss."""
@@ -76,13 +77,11 @@ class StageTrainer:
         main = mtp = 0.0
         for batch in padded_batches(documents, self._batch_tokens):
             with computing(self._config.precision, self._world.device):
-                loss = batch_loss(
-                    self._model, batch.to(self._world.device), counts, self._objective, self._balance
-                )
+                loss = batch_loss(self._model, batch.to(self._world.device), counts, self._objective, self._balance)
             whole = loss.main + self._config.model.mtp.scale * loss.mtp + loss.balance
             # the gradients are averaged over ranks, and the weights in the loss already count all of them
             (self._world.size * whole).backward()
-            main, mtp = main + float(loss.main), mtp + float(loss.mtp)
+            main, mtp = main + loss.main.item(), mtp + loss.mtp.item()
         self._world.average_gradients(self._parameters)
         main, mtp = self._world.sum(main, mtp)
         return main, mtp

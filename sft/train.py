@@ -1,30 +1,36 @@
 """The training run: one stage after another, measured after each, resumable after any optimizer step.
 
-    OUT/metrics.jsonl      a line per optimizer step          OUT/state/         what a resume needs
-    OUT/stages/NAME/       a Hugging Face folder per stage    OUT/summary.json   OUT/report.html
+OUT/metrics.jsonl      a line per optimizer step          OUT/state/         what a resume needs
+OUT/stages/NAME/       a Hugging Face folder per stage    OUT/summary.json   OUT/report.html
 """
 
 import hashlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
-from pydantic import JsonValue
+from torch import nn
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
 from schemas.sft_config import SFTConfig, Stage
-from sft.acceptance import measure_acceptance
-from sft.batches import Document, PackFiles, trainable
-from sft.metrics import MetricsLog, StepMetrics, held_out, prompt_of, unigram_entropy
-from sft.model import CausalLM, Vocabulary, computing, has_mtp, load_model, save_model
-from sft.report import write_report
-from sft.rollouts import write_rollouts
+from sft.acceptance import Acceptance, measure_acceptance
+from sft.batches import PackFiles, trainable
+from sft.heldout import HeldOut, held_out, prompt_of, unigram_entropy
+from sft.metrics import MetricsLog, StepMetrics
+from sft.model import Vocabulary, computing, has_mtp, load_model, save_model
+from sft.packing import Document
+from sft.prep import StageData
+from sft.report import StageResult, Summary, write_report
+from sft.rollouts import read_rollouts, write_rollouts
+from sft.stages import Cursor
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state
 from sft.step import StageTrainer
 from sft.world import World
@@ -35,17 +41,208 @@ ACCEPTANCE_PROMPTS = 64
 ACCEPTANCE_TOKENS = 128
 
 Say = Callable[[str], None]
-Listen = Callable[[StepMetrics, int, int], None]  # after a step: its metrics, steps done and steps to do in its stage
+Listen = Callable[[StepMetrics, int, int], None]  # a step's metrics, the steps done and to do in its stage
 
 
 class Training:
-    """A run in OUT; `run` carries on from its last state."""
+    """The run in OUT: its model, its data, and how far it has come."""
 
-    def __init__(self, config: SFTConfig, renderer: Renderer, world: World, say: Say, listen: Listen) -> None:
-        self._config, self._renderer, self._world, self._say, self._listen = config, renderer, world, say, listen
+    def __init__(
+        self, config: SFTConfig, renderer: Renderer, data: Mapping[str, StageData], world: World, say: Say
+    ) -> None:
+        self.config, self.renderer, self.world, self.say = config, renderer, world, say
+        self._folders = {name: prepared.folder for name, prepared in data.items()}
         self._state = config.out / "state"
-        self._progress = self._resumed() or Progress(config=config.model_dump(mode="json"))
+        keys = {name: prepared.summary.key for name, prepared in data.items()}
+        resumed = load_progress(self._state)
+        if resumed:
+            _refuse_changes(resumed, config, keys)
+        self.progress = resumed or Progress(config=config.model_dump(mode="json"), data=keys)
+        self._valid = _documents(next(iter(self._folders.values())) / "valid") if self._folders else []
         tokenizer = renderer.tokenizer
         vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
         self.model, notes = load_model(config.model.init, vocabulary, config.seed)
-        ...
+        if resumed:
+            load_weights(self._state, self.model)
+            notes = [f"Resumed after step {resumed.step}."]
+        for note in notes:
+            say(note)
+        if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
+            raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
+        self.model.to(world.device)
+
+    def run(self, listen: Listen) -> Summary:
+        """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
+        log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
+        if self.progress.step == 0 and self._valid:
+            self.progress.start = self._held_out()
+        with _stop_requests() as stop_requested:
+            for index in range(self.progress.stage, len(self.config.stages)):
+                self._run_stage(index, log, listen, stop_requested)
+        if self.world.leads:
+            write_report(self.config.out, self.summary())
+        return self.summary()
+
+    def _run_stage(
+        self, index: int, log: MetricsLog | None, listen: Listen, stop_requested: Callable[[], bool]
+    ) -> None:
+        stage, progress = self.config.stages[index], self.progress
+        trainer = StageTrainer(self.model, self.config, index, PackFiles(self._packs(index)), self.world)
+        if progress.cursor.step > 0:
+            load_optimizer(self._state, trainer.optimizer)
+        else:
+            torch.manual_seed(self.config.seed + index)
+            progress.frozen = fingerprint(self.model, without="mtp.") if stage.train == "mtp" else None
+        saved = time.monotonic()
+        while progress.cursor.step < trainer.plan.steps:
+            progress.cursor, metrics = trainer.step(progress.cursor, progress.step + 1)
+            progress.step += 1
+            if log:
+                log.append(metrics)
+            listen(metrics, progress.cursor.step, trainer.plan.steps)
+            stop = self.world.sum(stop_requested())[0] > 0
+            if stop or time.monotonic() - saved > SAVE_SECONDS:
+                self._save(trainer.optimizer)
+                saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+        self._save(trainer.optimizer)
+        trainer.close()
+        self._finish_stage(index)
+
+    def _packs(self, index: int) -> Path:
+        """The folder of a stage's packs. Roll-outs are written here, by the model as the preceding stage left it."""
+        stage = self.config.stages[index]
+        if stage.data.rollouts is None:
+            return self._folders[stage.name]
+        folder = self.config.out / "data" / stage.name
+        if self.progress.cursor.step == 0:
+            self.say(f"{stage.name}: the model answers the prompts of {stage.data.rollouts.prompts}.")
+            self.model.eval()
+            with computing(self.config.precision, self.world.device):
+                write_rollouts(
+                    self.model,
+                    stage.data.rollouts,
+                    self.renderer,
+                    folder,
+                    self.config.stage_data(stage).pack_tokens,
+                    (self.config.seed, index),
+                    self.world,
+                )
+            self.world.wait()
+        return folder
+
+    def _finish_stage(self, index: int) -> None:
+        """Measures, writes OUT/stages/NAME and moves on to the next stage."""
+        stage, progress = self.config.stages[index], self.progress
+        if progress.frozen and progress.frozen != fingerprint(self.model, without="mtp."):
+            raise GristmillError(f"{stage.name}: a weight outside the MTP head has changed; this is a bug, report it.")
+        result = StageResult(
+            name=stage.name,
+            loss=stage.loss if stage.train != "mtp" else None,
+            train=stage.train,
+            packs=progress.cursor.packs,
+            conversations=progress.cursor.conversations,
+            steps=progress.cursor.step,
+            held_out=self._held_out(),
+            acceptance=self._acceptance(),
+            rollouts=read_rollouts(self.config.out / "data" / stage.name) if stage.data.rollouts else None,
+        )
+        if self.world.leads:
+            self._write_stage(stage)
+        progress.results.append(result)
+        progress.stage, progress.cursor, progress.frozen = index + 1, Cursor(), None
+        self._save(None)
+        self.say(result.line())
+
+    def _write_stage(self, stage: Stage) -> None:
+        folder = self.config.out / "stages" / stage.name
+        draft = folder.with_name(f".{stage.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        save_model(self.model, draft, self.config.precision)
+        self.renderer.tokenizer.save(draft, self.renderer.template.source)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+
+    def _held_out(self) -> HeldOut | None:
+        if not self._valid:
+            return None
+        with computing(self.config.precision, self.world.device):
+            return held_out(self.model, self._valid, self.config.data.pack_tokens)
+
+    def _acceptance(self) -> Acceptance | None:
+        """On prompts of the valid split, which no stage sees."""
+        if not (self._valid and has_mtp(self.model)):
+            return None
+        prompts = [prompt_of(document) for document in self._valid[:ACCEPTANCE_PROMPTS]]
+        end = self.renderer.tokenizer.eos_id
+        self.model.eval()
+        with computing(self.config.precision, self.world.device):
+            return measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+
+    def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
+        if self.world.leads:
+            save_state(self._state, self.model, optimizer, self.progress)
+        self.world.wait()
+
+    def summary(self) -> Summary:
+        """What the finished stages have come to."""
+        return Summary(
+            model=self.config.model.init,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            mtp_depths=self.config.model.mtp.depths if has_mtp(self.model) else 0,
+            unigram_entropy=unigram_entropy(self._valid) if self._valid else None,
+            start=self.progress.start,
+            stages=self.progress.results,
+        )
+
+
+def fingerprint(model: nn.Module, without: str) -> str:
+    """A hash of every weight and buffer whose name doesn't start with `without`."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith(without):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _documents(folder: Path) -> list[Document]:
+    packs = PackFiles(folder)
+    return trainable(document for number in range(len(packs)) for document in packs.documents(number))
+
+
+def _refuse_changes(resumed: Progress, config: SFTConfig, keys: Mapping[str, str]) -> None:
+    """ConfigError where what the run has already used is no longer what the config says."""
+    where = f"{config.out} was begun with"
+    advice = "change it back, or give another `out`"
+    old: dict[str, Any] = resumed.config
+    new = config.model_dump(mode="json")
+    for key in ("data", "model", "precision", "seed"):
+        if old[key] != new[key]:
+            raise ConfigError(f"{where} {key}: {old[key]}, not {new[key]}; {advice}.")
+    begun = resumed.stage + (resumed.cursor.step > 0)
+    for before, now in zip_longest(old["stages"][:begun], new["stages"][:begun]):
+        if before != now:
+            raise ConfigError(f"{where} another stage {before['name']}; {advice}.")
+        if resumed.data.get(before["name"]) != keys.get(before["name"]):
+            raise ConfigError(f"{where} other data for the stage {before['name']}; {advice}.")
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Says whether SIGINT or SIGTERM has come; a second one acts at once."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.default_int_handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

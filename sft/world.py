@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 class World(NamedTuple):
@@ -41,7 +43,16 @@ class World(NamedTuple):
         for gradient, mean in zip(gradients, (flat / self.size).split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
+    def gather(self, value: T) -> list[T]:
+        """Each rank's value, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
     def wait(self) -> None:
+        """Until every rank has come here."""
         if self.size > 1:
             dist.barrier()
 

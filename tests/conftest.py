@@ -54,7 +54,9 @@ CLI = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path: Path) -> Iterator[CLI]:
     """`cli("generate", ...)` runs the real command line in `tmp_path`."""
 
-    def run(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "gristmill.cli", *map(str, arguments)],
             cwd=tmp_path,

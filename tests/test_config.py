@@ -80,9 +80,7 @@ def test_missing_and_unused_variables_are_errors(variables: dict[str, str]) -> N
 
 @pytest.mark.parametrize("source", ["{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}"])
 def test_prompts_run_in_a_sandbox(source: str) -> None:
-    from jinja2.exceptions import SecurityError
-
-    with pytest.raises((SecurityError, ConfigError)):
+    with pytest.raises(ConfigError, match="p"):
         Prompt.compile("p", source).render({})
 
 

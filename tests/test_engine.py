@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,10 @@ async def test_gather_raises_the_first_failure_in_branch_order(tmp_path: Path) -
     assert sorted(ended) == ["fast", "fine", "fine", "kept", "slow"]
 
 
+def _next_of(answers: list[Any], role: str, request: JsonObject) -> Any:
+    return answers.pop(0)
+
+
 async def test_unparseable_answers_are_asked_again_then_rejected(tmp_path: Path) -> None:
     class Sure(Votes):
         async def run(self, seed: Number, ctx: Context) -> Record:
@@ -330,8 +335,8 @@ async def test_unparseable_answers_are_asked_again_then_rejected(tmp_path: Path)
             return Record(messages=[user("sure?"), assistant(str(doubt.sure))])
 
     for good_after, status in ((2, "accepted"), (9, "rejected")):
-        model = ScriptedModel()
-        model.script = lambda role, request, m=model, n=good_after: {"sure": True} if len(m.calls) > n else "{sure}"
+        answers: list[Any] = [*["{sure}"] * good_after, {"sure": True}]
+        model = ScriptedModel(partial(_next_of, answers))
         made = plan(judged=False, tasks=1)
         made = Plan(made.config, Sure(NoParams()), [], made.roles, "f")
         ledger = Ledger(tmp_path / f"{status}.sqlite")

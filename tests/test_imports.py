@@ -53,5 +53,7 @@ def test_start_up_loads_nothing_heavy(code: str) -> None:
 
 
 def test_help_loads_no_pyarrow_and_no_transport() -> None:
-    code = "import contextlib, io, gristmill.cli\nwith contextlib.redirect_stdout(io.StringIO()): gristmill.cli.main([])"
+    code = (
+        "import contextlib, io, gristmill.cli\nwith contextlib.redirect_stdout(io.StringIO()): gristmill.cli.main([])"
+    )
     assert not modules_after(f"exec({code!r})") & (HEAVY | {"pyarrow"})

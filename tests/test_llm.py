@@ -88,7 +88,13 @@ def test_answers_are_validated_strictly() -> None:
     shape = answer_shape(Score)
     assert shape.parse('{"score": 3, "reason": "ok"}') == Score(score=3, reason="ok")
     assert shape.parse('Here:\n```json\n{"score": 3, "reason": "ok"}\n```') == Score(score=3, reason="ok")
-    for wrong in ("", "no json", '{"score": "3", "reason": "ok"}', '{"score": 3}', '{"score": 3, "reason": "", "x": 1}'):
+    for wrong in (
+        "",
+        "no json",
+        '{"score": "3", "reason": "ok"}',
+        '{"score": 3}',
+        '{"score": 3, "reason": "", "x": 1}',
+    ):
         with pytest.raises(ValueError):
             shape.parse(wrong)
 

@@ -105,12 +105,16 @@ def test_uuid_is_of_the_conversation_and_is_kept() -> None:
 def test_reasoning_says_whether_there_is_a_trace() -> None:
     assert Record(messages=[user("q"), assistant("a")]).reasoning == "off"
     assert Record(messages=[user("q"), assistant("a", reasoning="because")]).reasoning == "on"
+    as_json = {"messages": [{"role": "assistant", "content": "a", "reasoning_content": "because"}]}
+    assert Record.model_validate(as_json).reasoning == "on"
     assert assistant("a", reasoning="").reasoning_content is None
 
 
 def test_what_json_cannot_hold_is_refused() -> None:
-    with pytest.raises(ValidationError, match="metadata can't be written as JSON"):
+    with pytest.raises(ValidationError, match="can't be written as JSON"):
         Record(messages=[user("q")], metadata={"n": 2**70})
+    with pytest.raises(ValidationError, match="can't be written as JSON"):
+        Record(messages=[user("q")], tools=[Tool(function=FunctionSpec(name="f", parameters={"maximum": 2**70}))])
 
 
 def test_foreign_rows_are_adapted() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any
 
-from jinja2 import TemplateError, UndefinedError, nodes
+from jinja2 import TemplateError, TemplateRuntimeError, nodes
 from pydantic import ConfigDict, Field
 
 from gristmill import Context, Generator, Reject
@@ -123,7 +123,7 @@ def keep_condition(expression: str) -> Any:
     def keeps(given: dict[str, Any]) -> bool:
         try:
             return bool(evaluate(given))
-        except UndefinedError as error:
+        except TemplateRuntimeError as error:
             raise TaskFailed("seed", f"keep_if: {error}") from None
         except TypeError as error:
             raise TaskFailed("seed", f"keep_if compares what can't be compared: {error}") from None

@@ -23,16 +23,27 @@ READ_ROWS = 50_000
 RUN = 10
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?")
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_UPPER, _LOWER = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿ"
+_WORD = re.compile(rf"[{_UPPER}]+(?=[{_UPPER}][{_LOWER}])|[{_UPPER}]?[{_LOWER}]+|[{_UPPER}]+|\d+|[^\W\d_]+")
 _NOISE = {"tbl", "tb", "dim", "fact", "is", "has", "was"}
 _NAMES = {"name", "title", "label", "surname"}
 _CODES = {"id", "number", "no", "code", "zip", "phone", "fax", "isbn", "sku", "postcode"}
-_ADDITIVE = set(
-    "amount total subtotal quantity qty count sales revenue cost hours minutes seconds milliseconds bytes fee tax".split()
-)
-_UNITS = set(
-    "milliseconds seconds minutes hours days bytes kg grams km meters miles liters percent euros dollars".split()
-)
+_DURATIONS = {"milliseconds", "seconds", "minutes", "hours", "days"}
+_UNITS = _DURATIONS | {"bytes", "kg", "grams", "km", "meters", "miles", "liters", "percent", "euros", "dollars"}
+_AMOUNTS = {
+    "amount",
+    "total",
+    "subtotal",
+    "quantity",
+    "qty",
+    "count",
+    "sales",
+    "revenue",
+    "cost",
+    "fee",
+    "tax",
+    "bytes",
+}
 _PERSON = re.compile(r"\b(first|last|full|fore) ?name\b|\bsurname\b|\bbirth|\bgender\b")
 _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman"}
 _UNCHANGED = {"media", "news", "series", "species", "data", "staff", "equipment"}
@@ -169,10 +180,14 @@ def _describe(column: Column, table: Table, owner: str, is_key: bool) -> Column:
         words=" ".join(words),
         kind=kind,
         unit=_unit(words) if kind == "measure" else None,
-        additive=kind == "measure" and bool(_ADDITIVE & set(words)) and not {"per", "unit", "rate"} & set(words),
+        additive=kind == "measure" and _adds_up(set(words)),
         nullable=len(known) == 0 or None in values,
         values=known,
     )
+
+
+def _adds_up(words: set[str]) -> bool:
+    return bool(words & (_AMOUNTS | _DURATIONS)) and not words & {"per", "unit", "rate"}
 
 
 def _kind(column: Column, words: list[str], table: Table, known: Sequence[Value], is_key: bool) -> Kind:

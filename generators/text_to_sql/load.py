@@ -176,6 +176,7 @@ def parents_first(tables: Iterable[Table]) -> list[Table]:
     return list(ordered.values())
 
 
+@cache
 def name_in_sql(name: str) -> str:
     return identifier(name).sql("sqlite")
 

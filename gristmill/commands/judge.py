@@ -16,6 +16,8 @@ from gristmill.context import Context
 from gristmill.seeds import BadSeed
 from schemas import Record, Seed
 
+_OF_GENERATION = ("generator", "seeds", "params", "samples", "max_tasks", "tasks")  # keys that say nothing of judging
+
 
 class Judged(Seed):
     record: Record
@@ -57,7 +59,9 @@ def record_files(path: Path) -> list[Path]:
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="RUN|FILE", help="a run's folder, or a .jsonl or .parquet of records")
+    parser.add_argument(
+        "source", type=Path, metavar="RUN|FILE", help="a run's folder, or a .jsonl or .parquet of records"
+    )
     parser.add_argument("config", type=Path, help="a YAML file with `judges` and `models`")
     parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
     parser.add_argument("--run", type=Path, metavar="DIR", required=True, help="where the verdicts go")
@@ -67,20 +71,22 @@ def _configure(parser: ArgumentParser) -> None:
 def _judge(arguments: Namespace) -> int:
     from gristmill.commands.generate import result_table, run_plan
     from gristmill.config import read_yaml, validate
+    from gristmill.errors import ConfigError
     from gristmill.llm import Roles
     from gristmill.plan import Plan, fingerprint, make_judges
     from gristmill.runs import RunFolder
-    from schemas import content_hash
-    from schemas.run_config import JudgeRunConfig, RunConfig
+    from schemas.run_config import RunConfig
 
     content = read_yaml(arguments.config, arguments.overrides)
-    wanted = {key: content[key] for key in content if key in JudgeRunConfig.model_fields or key not in RunConfig.model_fields}
-    checked = validate(wanted, JudgeRunConfig, str(arguments.config))
-    config = RunConfig(generator=Recorded.name, **checked.model_dump())
+    for key in _OF_GENERATION:
+        content.pop(key, None)
+    config = validate({**content, "generator": Recorded.name}, RunConfig, str(arguments.config))
+    if not config.judges:
+        raise ConfigError(f"{arguments.config}: the key judges is missing.")
     generator = Recorded(NoParams(), seed=config.seed, seeds=str(arguments.source))
     roles = Roles(config.models)
     judges = make_judges(config.judges, roles)
-    mark = content_hash([fingerprint(config, generator, judges), [p.stat().st_mtime_ns for p in record_files(arguments.source)]])
+    mark = fingerprint(config, generator, judges, record_files(arguments.source))
     folder = RunFolder(arguments.run)
     summary = run_plan(Plan(config, generator, judges, roles, mark), folder, quiet=arguments.quiet)
     print(result_table(summary, folder.path))

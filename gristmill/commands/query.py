@@ -9,12 +9,16 @@ from decimal import Decimal
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gristmill.commands import Command
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 SHOWN_ROWS = 1000
 SHOWN_CHARACTERS = 300
+UNBOUNDED = 1_000_000  # columns
 
 _EPILOG = (
     "Views of a run: records, rejects, calls, funnel; of a blend: samples, sources, dropped, splits. "
@@ -47,23 +51,36 @@ def _query(arguments: Namespace) -> int:
 
 
 def _print_table(columns: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
-    from rich import box
+    """A table; on a terminal too narrow for its numbers, a block per row, as numbers are never cut."""
     from rich.console import Console
+
+    shown = list(islice(rows, SHOWN_ROWS))
+    table = _table(columns, shown)
+    unbounded = Console(width=UNBOUNDED)
+    terminal = Console()
+    if not terminal.is_terminal:
+        unbounded.print(table)
+    elif unbounded.measure(table).minimum <= terminal.width:
+        terminal.print(table)
+    else:
+        for row in shown:
+            terminal.print(_table(["", ""], list(zip(columns, row, strict=True))))
+    if next(rows, None) is not None:
+        print(f"The first {SHOWN_ROWS} rows; --format csv or json prints all.")
+
+
+def _table(columns: list[str], rows: list[tuple[Any, ...]]) -> "Table":
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = list(islice(rows, SHOWN_ROWS))
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", show_header=any(columns))
     for index, column in enumerate(columns):
-        numeric = any(_is_number(row[index]) for row in shown)
+        numeric = any(_is_number(row[index]) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in shown:
+    for row in rows:
         table.add_row(*(Text(_cut(_text(value)), style="dim" if value is None else "") for value in row))
-    console = Console()
-    # Where nobody looks at a terminal there is no width to fit into, and folding would only break the text.
-    console.print(table, width=None if console.is_terminal else max(console.measure(table).maximum, 1), crop=False)
-    if next(rows, None) is not None:
-        print(f"The first {SHOWN_ROWS} rows; --format csv or json prints all.")
+    return table
 
 
 def _print_csv(columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -25,10 +25,14 @@ FIRST_PAUSE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An attempt that may be repeated: what happened, and how long the server asked to wait (seconds)."""
+    """An attempt that may be repeated: what happened, and how long the server asked to wait (seconds).
+
+    `limited` means that the server was too busy (429): that says nothing against the request, however often it happens.
+    """
 
     what: str
     retry_after: float = 0.0
+    limited: bool = False
 
 
 class Endpoint:
@@ -54,7 +58,7 @@ class Endpoint:
         TaskFailed (this request can't be served although the endpoint serves others).
         """
         started = time.monotonic()
-        attempt = 0
+        attempt = broken = 0
         while True:
             async with self._slots:
                 self.in_flight += 1
@@ -66,15 +70,17 @@ class Endpoint:
                 self._reached, self._failing_since, self._last_success = True, None, time.monotonic()
                 return result
             attempt += 1
-            self._check_patience(result, attempt, started)
+            broken += not result.limited
+            self._check_patience(result, attempt, broken, started)
             ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
             await asyncio.sleep(max(result.retry_after, self._jitter.uniform(0, ceiling)))
 
-    def _check_patience(self, fault: Fault, attempt: int, started: float) -> None:
+    def _check_patience(self, fault: Fault, attempt: int, broken: int, started: float) -> None:
+        """Raises where it makes no sense to try again: this request is at fault, or the endpoint is gone too long."""
         now = time.monotonic()
         if self._last_success > started:
-            if attempt >= ATTEMPTS:
-                raise TaskFailed("llm", f"{self.url}: {fault.what}, {attempt} times in a row")
+            if broken >= ATTEMPTS:
+                raise TaskFailed("llm", f"{self.url}: {fault.what}, {broken} tries, while it answered others")
             return
         self._failing_since = self._failing_since or now
         patience = self.patience if self._reached else START_SECONDS - 1.0
@@ -103,7 +109,7 @@ class Endpoint:
     def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> Fault:
         status, said = response.status, _error_message(content)
         if status == 429 or status >= 500 or status == 408:
-            return Fault(f"status {status}", _retry_after(response))
+            return Fault(f"status {status}", _retry_after(response), limited=status == 429)
         if status in (401, 403):
             key = f"the key in ${self.key_name}" if self.key_name else "a request without a key (set `api_key_env`)"
             raise ConfigError(f"{self.url} refuses {key}: status {status}.")

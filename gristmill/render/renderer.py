@@ -39,12 +39,13 @@ class Renderer:
     """Renders records with one tokenizer, one template and one way to treat old traces."""
 
     def __init__(self, tokenizer: ChatTokenizer, template: Template, history: History = "truncate") -> None:
-        for token in template.required:
-            tokenizer.id(token)
         self.tokenizer = tokenizer
         self.template = template
         self.history: History = history
         self.control = tokenizer.control_tokens(template.source)
+        for token in template.required:
+            if token not in self.control:
+                raise ConfigError(f"the tokenizer has no special token {token}, which the template needs.")
         self.literal = _literal(tokenizer.tokenizer, self.control)
 
     def render(self, records: Iterable[Record]) -> list[list[TokenSequence] | RenderError]:
@@ -84,7 +85,7 @@ class Renderer:
 
     def _tokens(self, blocks: Iterable[Block]) -> dict[int, TokenSequence]:
         """The tokens of each block, by the block's id()."""
-        merged = {id(block): _merge(block, self.control) for block in blocks}
+        merged = {key: _merge(block, self.control) for key, block in {id(block): block for block in blocks}.items()}
         texts = dict.fromkeys(piece.text for pieces in merged.values() for piece in pieces if not piece.control)
         literal = dict(zip(texts, self._encode(list(texts)), strict=True))
         control = {text: np.array([token], np.int32) for text, token in self.control.items()}

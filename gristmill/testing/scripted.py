@@ -18,14 +18,14 @@ from schemas.run_config import RunConfig
 
 Script = Callable[[str, JsonObject], Any]
 
-_WORDS = "amber birch cedar delta ember fjord grove heron islet juniper kelp larch moss north onyx pine quartz reed".split()
+_WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "kelp", "moss", "onyx")
 
 
 class ScriptedModel:
     """Answers by `script(role name, request)`: a text, an object (sent as JSON), a Message, a Reply, or an exception.
 
     Without a script it answers each schema with a valid example and everything else with words, the same for the same
-    request and occurrence. `shuffle` delays replies by random times, so that branches end in another order each run.
+    request. `shuffle` delays replies by random times, so that branches end in another order each run.
     """
 
     def __init__(self, script: Script | None = None, *, shuffle: bool = False) -> None:

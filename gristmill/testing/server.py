@@ -66,9 +66,9 @@ class FaultServer:
         asyncio.set_event_loop(self._loop)
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._chat)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         self._loop.run_until_complete(site.start())
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         self._ready.set()
@@ -92,7 +92,7 @@ class FaultServer:
         if fault == "reset":
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError
+            return web.Response()  # nobody is there to read it
         if fault in ("status_429", "status_500"):
             headers = {"Retry-After": str(self.faults.retry_after)} if fault == "status_429" else {}
             return web.json_response({"error": {"message": "try later"}}, status=int(fault[-3:]), headers=headers)

@@ -150,7 +150,7 @@ class Draw:
         others = [v for v in self.catalog.column(ref).values if v != value]
         if len(others) < 2 + negated:
             raise Unsuited("a category with three values")
-        chosen = self.rng.sample(others, min(len(others) - negated, self.rng.randint(1, 2) + negated))
+        chosen = self.rng.sample(others, self.rng.randint(1, min(2, len(others) - 1)) + negated)
         values = [*chosen] if negated else self.rng.sample([value, *chosen], len(chosen) + 1)
         return Membership(ref, tuple(cast(list[Literally], values)), negated)
 

@@ -139,9 +139,15 @@ def quoted(text: str, mark: str) -> str:
     return f"{mark}{text}{mark}"
 
 
+def tidy(text: str) -> str:
+    """One space between words, none before a mark, no doubled marks."""
+    text = re.sub(r"\s+([,.;:?!)])", r"\1", re.sub(r"\s+", " ", text.strip()))
+    text = re.sub(r"[,;]+(?=\s*[,.;:?!])", "", text)
+    return re.sub(r"\.(?=[?!,;])", "", text)
+
+
 def sentence(text: str) -> str:
-    """With a capital first letter, one space between words, and a full stop unless it ends in a mark."""
-    text = re.sub(r"\s+([,.;?!])", r"\1", re.sub(r"\s+", " ", text.strip()))
-    text = re.sub(r",(?=[,.;?!])", "", text)
-    text = text[:1].upper() + text[1:]
+    """Tidy, with capitals where sentences start, and a full stop unless it ends in a mark."""
+    text = tidy(text)
+    text = re.sub(r"(^|[.?!] )([a-z])", lambda match: match[1] + match[2].upper(), text)
     return text if text[-1:] in ".?!" else f"{text}."

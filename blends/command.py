@@ -1,0 +1,76 @@
+"""`gristmill blend CONFIG`: a weighted, deduplicated, split dataset from runs, files and hub datasets."""
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gristmill.commands import Command
+
+PLAIN_SECONDS = 10.0
+
+
+def _configure(parser: ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the blend's YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the blend's folder, instead of the config's `out`")
+
+
+def _blend(arguments: Namespace) -> int:
+    from blends.build import build
+    from gristmill.config import read_yaml, validate
+    from schemas.blend_config import BlendConfig
+
+    content = read_yaml(arguments.config, arguments.overrides)
+    if arguments.out:
+        content["out"] = arguments.out
+    config = validate(content, BlendConfig, str(arguments.config))
+    say = _speaker()
+    made = build(config, say)
+    say("")
+    print(summary_text(made, config.out))
+    return 0
+
+
+def _speaker() -> Callable[[str], None]:
+    """Writes what is being done: in place on a terminal (an empty line clears it), else a line every ten seconds."""
+    live = sys.stderr.isatty()
+    last = time.monotonic()
+
+    def say(line: str) -> None:
+        nonlocal last
+        if live:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        elif line and time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    return say
+
+
+def summary_text(manifest: dict[str, Any], out: Path) -> str:
+    """What came out, for the terminal."""
+    total = manifest["total"]
+    asked = f" of {total['requested']:,} requested" if total["realised"] != total["requested"] else ""
+    splits = ", ".join(f"{split['split']} {split['rows']:,}" for split in manifest["splits"])
+    dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in manifest["dropped"].items() if rows)
+    width = max(len(source["name"]) for source in manifest["sources"])
+    lines = [
+        f"rows      {total['realised']:,}{asked} in {out} ({splits})",
+        *(f"source    {source['name']:<{width}}  {_source_text(source)}" for source in manifest["sources"]),
+        f"dropped   {dropped or 'nothing'}",
+        f"report    {out}/report.html",
+    ]
+    return "\n".join(lines)
+
+
+def _source_text(source: dict[str, Any]) -> str:
+    return (
+        f"{source['rows']:,} rows, {source['share']:.2%} (requested {source['requested_rows']:,.2f}); "
+        f"{source['distinct_rows']:,} distinct of {source['rows_read']:,} read"
+    )
+
+
+command = Command("blend runs and datasets in exact shares, with gates and splits", _configure, _blend)

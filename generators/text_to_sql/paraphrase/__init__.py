@@ -1,0 +1,33 @@
+"""Has a rewritten question kept the meaning? Read against the plan, without any model.
+
+    check_paraphrase("Which visits cost more than 50 euros?", query, database)   ->  []
+    check_paraphrase("Which visits cost at least 50 euros?", query, database)    ->  ["50 should be 'more than'"]
+
+Every literal, name, aggregate, direction, negation, order and limit of the plan must be heard, and none besides. What
+is not understood is a problem: a right paraphrase may be refused (then the template's wording stays), a wrong one not
+accepted.
+"""
+
+from generators.text_to_sql.grammar import Query
+from generators.text_to_sql.grammar.catalog import catalog_of
+from generators.text_to_sql.paraphrase.conditions import Conditions
+from generators.text_to_sql.paraphrase.facts import Facts
+from generators.text_to_sql.paraphrase.reading import Reading
+from generators.text_to_sql.paraphrase.shape import Shape
+from generators.text_to_sql.paraphrase.tokens import tokenise
+from generators.text_to_sql.paraphrase.vocabulary import vocabulary_of
+from generators.text_to_sql.schema import Database
+
+__all__ = ["check_paraphrase"]
+
+
+def check_paraphrase(question_text: str, query: Query, database: Database) -> list[str]:
+    """What the question lost, changed or added against the query; empty = faithful."""
+    facts = Facts(query.plan, catalog_of(database))
+    vocabulary = vocabulary_of(database, facts.tables())
+    reading = Reading(tokenise(question_text), vocabulary, facts.strings())
+    conditions = Conditions(facts, reading)
+    conditions.check()
+    shape = Shape(facts, reading, conditions.used, conditions.locked)
+    shape.check()
+    return list(dict.fromkeys(conditions.problems + shape.problems))

@@ -1,0 +1,322 @@
+"""The sentence: which frame a plan takes in which form of request, and what stands in a sentence of its own."""
+
+import re
+from random import Random
+from typing import Literal
+
+from generators.text_to_sql.grammar import Query
+from generators.text_to_sql.grammar.plan import (
+    Aggregate,
+    Bucket,
+    DatePart,
+    Filter,
+    Item,
+    Order,
+    Plan,
+    Ref,
+)
+from generators.text_to_sql.verbalise import words
+from generators.text_to_sql.verbalise.conditions import Conditions, Noun
+from generators.text_to_sql.verbalise.items import Items
+from generators.text_to_sql.verbalise.names import Names
+from generators.text_to_sql.verbalise.voice import Style, Voice, fill
+
+Form = Literal["imperative", "wh", "np", "terse"]
+
+
+class Frames:
+    """Builds the core of one question in one form; `notes` collects the sentences that follow it."""
+
+    def __init__(self, query: Query, style: Style, rng: Random, plan: Plan | None = None) -> None:
+        self.plan = plan or query.plan
+        self.voice = Voice(style, rng)
+        self.names = Names(query.database, self.plan, self.voice)
+        self.conditions = Conditions(self.names, self.voice)
+        self.items = Items(self.names, self.conditions, self.voice)
+        self.subject = self.names.subject
+        self.notes: list[str] = []
+
+    def core(self, form: Form) -> str:
+        plan = self.plan
+        if plan.union:
+            return self._union(form, plan.union)
+        if plan.top:
+            return self._top(form)
+        if plan.distinct:
+            return self._distinct(form)
+        if plan.group:
+            return self._group(form)
+        if all(not isinstance(item, Ref) for item in plan.select):
+            return self._scalar(form)
+        if self._is_extreme() and self.voice.chance(0.65):
+            return self._extreme(form)
+        return self._rows(form)
+
+    # --- rows ---
+
+    def _rows(self, form: Form) -> str:
+        filters = self._inline_filters(form)
+        if form == "wh" and len(filters) == 1 and self.voice.chance(0.6) and (pred := self._pred(filters)):
+            slots = self._row_slots((), many=True) | {"pred": pred, "the_all": f"the {self.subject.plural}"}
+            return self._split(fill(self.voice.pick("rows_which"), slots | {"tail": self._tail(form)}))
+        if form == "imperative":
+            key = "rows_imperative" if filters else "rows_imperative_all"
+        else:
+            key = f"rows_{form}"
+        template = self.voice.pick(key)
+        slots = self._row_slots(filters, many="{every}" not in template, repeat=" each" in template)
+        if form != "wh" and "{np}" in template:
+            slots["np"] = self._rows_np(filters)
+        slots["sym"] = self.conditions.symbols(filters, Noun(self.subject.person, True)) if "{sym}" in template else ""
+        text = fill(template, slots | {"tail": "" if form == "np" else self._tail(form)})
+        return text + (self._tail(form) if form == "np" else "")
+
+    def _rows_np(self, filters: tuple[Filter, ...]) -> str:
+        template = self.voice.pick("rows_np")
+        return fill(template, self._row_slots(filters, many="{every}" not in template))
+
+    def _row_slots(self, filters: tuple[Filter, ...], many: bool, repeat: bool = False) -> dict[str, str]:
+        """`repeat`: the columns are named once for each row, in the singular."""
+        plain = [item for item in self.plan.select if isinstance(item, Ref) and self.names.fronted(item)]
+        rest = [item for item in self.plan.select if item not in plain]
+        plural = many and not repeat and self.voice.chance(0.3)
+        cols = [self.names.nouns(ref) if plural else self.names.noun(ref) for ref in plain]
+        plus = self.voice.say("plus", x=self.voice.listed([self.items.phrase(item, many=many) for item in rest])) if rest else ""
+        return self._slots(filters, many) | {
+            "cols": self.voice.listed(cols),
+            "are1": "is" if len(cols) == 1 and not plural else "are",
+            "plus": plus,
+        }
+
+    def _slots(self, filters: tuple[Filter, ...], many: bool = True) -> dict[str, str]:
+        """What every frame can name: a verb, the subject, and its conditions."""
+        noun = Noun(self.subject.person, many)
+        return {
+            "verb": self.voice.say("verb"),
+            "Verb": words.sentence(self.voice.say("verb"))[:-1],
+            "every": self.names.every_of(self.subject),
+            "all": self.names.all_of(self.subject),
+            "subjects": self.subject.plural,
+            "restr": self.conditions.restrictions(filters, noun),
+            "their": noun.slots["its"],
+        }
+
+    def _pred(self, filters: tuple[Filter, ...]) -> str | None:
+        """The condition as a verb phrase: "have a fee above 50 euros"."""
+        noun = Noun(self.subject.person, many=True)
+        text = self.conditions.restrictions(filters, noun).strip()
+        if text.startswith("with "):
+            return "have " + text.removeprefix("with ")
+        who = noun.slots["who"] + " "
+        return text.removeprefix(who) if text.startswith(who) else None
+
+    # --- the first rows in an order ---
+
+    def _is_extreme(self) -> bool:
+        if self.plan.limit is None or not self.plan.order:
+            return False
+        by = self.plan.order[0].by
+        return isinstance(by, Ref) and self.items.family(by) in ("number", "date")
+
+    def _best(self, order: Order) -> str:
+        if self.items.family(order.by) == "date":
+            return "late" if order.descending else "early"
+        return "high" if order.descending else "low"
+
+    def _extreme_slots(self, order: Order, count: int) -> dict[str, str]:
+        many = count > 1
+        best = self._best(order)
+        noun = Noun(self.subject.person, many).slots
+        return self._row_slots((), many) | {
+            "n": f"{self.voice.count(count)} " if many else "",
+            "n1": self.voice.count(count),
+            "subjects": self.subject.plural if many else self.subject.singular,
+            "have": noun["have"],
+            "their": noun["its"],
+            "are1": "are" if many else "is",
+            "best": self.voice.say(f"best.{best}"),
+            "best_by": self.voice.say(f"best_by.{best}"),
+            "key": self.items.order_noun(order.by),
+        }
+
+    def _extreme(self, form: Form) -> str:
+        order, limit = self.plan.order[0], self.plan.limit or 1
+        slots = self._extreme_slots(order, limit)
+        slots["cols"] += slots["plus"]
+        slots["np"] = fill(self.voice.pick("extreme_np"), slots)
+        core = slots["np"] if form == "np" else self._split(fill(self.voice.pick(f"extreme_{form}"), slots))
+        filters = self._inline_filters(form)
+        if filters:
+            slots["subjects"] = self.subject.plural
+            slots["restr"] = self.conditions.restrictions(filters, Noun(self.subject.person, many=True))
+            core = fill(self.voice.pick("extreme_among"), slots | {"core": core})
+        for extra in self.plan.order[1:]:
+            self._note_ties(order, extra)
+        return core
+
+    # --- values ---
+
+    def _scalar(self, form: Form) -> str:
+        filters = self._inline_filters(form, 0.85)
+        items = self.plan.select
+        slots = self._slots(filters)
+        slots |= {
+            "aggs": self.items.listed(items, slots["restr"]),
+            "are1": "is" if len(items) == 1 else "are",
+            "do1": "does" if len(items) == 1 else "do",
+        }
+        if items == (Aggregate("count"),) and form in ("wh", "imperative"):
+            return fill(self.voice.pick(f"count_{form}"), slots)
+        return slots["aggs"] if form == "np" else fill(self.voice.pick(f"scalar_{form}"), slots)
+
+    # --- groups ---
+
+    def _group(self, form: Form) -> str:
+        plan, voice = self.plan, self.voice
+        items = tuple(item for item in plan.select if item not in plan.group or (self.names.entity and item in plan.group))
+        computed = [item for item in items if not isinstance(item, Ref)]
+        single = len(computed) == 1 and isinstance(computed[0], Aggregate)
+        filters = self._inline_filters(form, 0.75 if single else 0.0)
+        slots = self._slots(filters)
+        key = self.names.key(plan.group[-1] if len(plan.group) == 1 else plan.group[0])
+        slots |= {
+            "aggs": self.items.listed(items, slots["restr"]),
+            "key": key,
+            "keys": words.plural(key),
+            "are1": "is" if len(items) == 1 else "are",
+            "do1": "does" if len(items) == 1 else "do",
+        }
+        stem = "group"
+        if plan.having and (voice.chance(0.5) or form == "terse"):
+            stem = "group_having"
+            slots["having"] = self._having(key, many=False)
+            slots["having_many"] = slots["having"] if form == "terse" else self._having(key, many=True)
+        elif plan.having:
+            having = self._having(key, many=True)
+            self.notes.append(voice.say("having_sentence", key=key, keys=words.plural(key), having=having))
+        self._group_notes()
+        if items == (Aggregate("count"),) and stem == "group" and form in ("wh", "imperative") and voice.chance(0.5):
+            stem = "group_count"
+        text = fill(voice.pick(f"{stem}_{form}"), slots | {"tail": "" if form == "np" else self._tail(form)})
+        return text + (self._tail(form) if form == "np" else "")
+
+    def _having(self, key: str, many: bool) -> str:
+        assert self.plan.having
+        person = bool(self.names.entity) and self.names.catalog.table(self.names.entity.table).person
+        return self.conditions.having(self.plan.having, key, Noun(person, many))
+
+    def _group_notes(self) -> None:
+        for key in self.plan.group:
+            if isinstance(key, Bucket):
+                self.notes.append(self.voice.say("bucket_note", cases=self.items.cases(key)))
+            if isinstance(key, DatePart) and key.part == "month":
+                self.notes.append(self.voice.say("time_note"))
+
+    # --- distinct, top of each group, union ---
+
+    def _distinct(self, form: Form) -> str:
+        filters = self._inline_filters(form)
+        slots = self._row_slots(filters, many=True, repeat=True)
+        slots["colsp"] = self.voice.listed([self.names.nouns(item) for item in self.plan.select if isinstance(item, Ref)])
+        slots["sym"] = self.conditions.symbols(filters, Noun(self.subject.person, many=True))
+        if len(self.plan.select) > 1:
+            slots["np"] = fill(self.voice.pick("distinct_pair_np"), slots)
+            frame = {"imperative": "{verb} {np}", "wh": "what are {np}", "np": "{np}", "terse": "{np}"}[form]
+            return fill(frame, slots)
+        slots["np"] = fill(self.voice.pick("distinct_np"), slots)
+        return slots["np"] if form == "np" else fill(self.voice.pick(f"distinct_{form}"), slots)
+
+    def _top(self, form: Form) -> str:
+        top = self.plan.top
+        assert top
+        order = top.order[0]
+        slots = self._extreme_slots(order, top.count)
+        within = self.names.role(top.within.path) if self._is_key(top.within) else self.names.key(top.within)
+        slots |= {"by": slots["key"], "key": within}
+        slots["in_each"] = self.voice.say("in_each", key=within)
+        slots["cols"] += slots["plus"]
+        slots["np"] = fill(self.voice.pick("top_np"), slots)
+        if top.ties:
+            self.notes.append(self.voice.say("top_ties"))
+        for extra in top.order[1:]:
+            self._note_ties(order, extra)
+        if form == "np":
+            return slots["np"]
+        front, mark, slots["np"] = ("", "", slots["np"]) if " ~ " not in slots["np"] else slots["np"].partition(" ~ ")
+        template = self.voice.pick(f"top_{form}")
+        return self._split(front * ("{np}" in template) + mark * ("{np}" in template) + fill(template, slots))
+
+    def _is_key(self, ref: Ref) -> bool:
+        return ref.column in self.names.catalog.table(ref.table).primary_key
+
+    def _union(self, form: Form, second: Plan) -> str:
+        one = self._row_slots(self.plan.filters, many=True)
+        other = Names(self.names.catalog.database, second, self.voice)
+        slots = one | {
+            "one": one["restr"],
+            "all2": f"the {other.subject.plural}",
+            "subjects2": other.subject.plural,
+            "two": self.conditions.restrictions(second.filters, Noun(other.subject.person, many=True)),
+            "are1": "are",
+        }
+        if second.subject != self.plan.subject:
+            ref = self.plan.select[0]
+            assert isinstance(ref, Ref)
+            slots |= {"col": self.names.noun(ref), "colp": self.names.nouns(ref)}
+            np = fill(self.voice.pick("union_tables_np"), slots)
+        else:
+            np = fill(self.voice.pick("union_np"), slots)
+        return np if form == "np" else fill(self.voice.pick(f"union_{form}"), slots | {"np": np})
+
+    # --- parts that stand apart ---
+
+    def _inline_filters(self, form: Form, p: float = 0.75) -> tuple[Filter, ...]:
+        """The filters, or none of them and a sentence that states them."""
+        if not self.plan.filters or (form == "terse" and p) or self.voice.chance(p):
+            return self.plan.filters
+        restr = self.conditions.restrictions(self.plan.filters, Noun(self.subject.person, many=True))
+        self.notes.append(self.voice.say("restrict", subjects=self.subject.plural, restr=restr))
+        return ()
+
+    def _tail(self, form: Form) -> str:
+        """Order and limit, here or in sentences of their own."""
+        plan, voice = self.plan, self.voice
+        text = ""
+        if plan.order:
+            order = self.items.order(plan.order)
+            if form == "terse" or voice.chance(0.65):
+                text += f", {order}"
+            else:
+                self.notes.append(voice.say("order_sentence", order=order))
+        if plan.limit is not None:
+            one = "_one" if plan.limit == 1 else ""
+            count = voice.count(plan.limit)
+            if text and (form == "terse" or voice.chance(0.4)):
+                text += f", {voice.say(f'limit_tail{one}', n=count)}"
+            else:
+                self.notes.append(voice.say(f"limit_sentence{one}", n=count))
+        return text
+
+    def _note_ties(self, first: Order, extra: Order) -> None:
+        key, by = self.items.order_noun(extra.by), self.items.order_noun(first.by)
+        self.notes.append(self.voice.say("top_break", key=key, by=by, way=self.items.way(extra)))
+
+    def _split(self, core: str) -> str:
+        """A question that ends inside the core: what follows it becomes a note."""
+        question, mark, rest = core.partition("? ")
+        if mark:
+            self.notes.insert(0, rest + ".")
+        return question
+
+
+def wrapped(template: str, core: str, notes: list[str]) -> str:
+    """The core in its polite frame. What stands before a "~" in the core goes in front of the frame; the notes go
+    right after the sentence that holds the core, before any thanks."""
+    front, mark, rest = core.partition(" ~ ")
+    if mark:
+        core = rest
+        template = template if re.match(r"I\b|\{", template) else template[:1].lower() + template[1:]
+    slot = "{core}" if "{core}" in template else "{np}"
+    head, _, tail = template.partition(slot)
+    end, thanks = re.match(r"([^.?!]*[.?!]?)(.*)", tail, re.S).groups("")  # type: ignore[union-attr]
+    return (f"{front}, " if mark else "") + head + core + end + "".join(f" {note}" for note in notes) + thanks

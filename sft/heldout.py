@@ -1,0 +1,77 @@
+"""What is measured on conversations held out: losses in nats, and the prompts that MTP acceptance is measured on."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from schemas import Data
+from sft.batches import padded_batches
+from sft.loss import target_losses
+from sft.model import CausalLM, trunk_states
+from sft.mtp import shift
+from sft.packing import Document
+
+
+class HeldOut(Data):
+    """Main-head losses on held-out conversations, in nats per supervised token."""
+
+    conversations: int
+    tokens: int
+    per_token: float
+    per_conversation: float  # mean of each conversation's mean
+    per_conversation_shortest_third: float  # the same on the third with the fewest supervised tokens
+
+
+class ConversationLoss(NamedTuple):
+    targets: int
+    loss: float  # summed over its targets
+
+
+@torch.no_grad()
+def held_out(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> HeldOut:
+    """Measured over `documents`, at least one, which all have supervised tokens."""
+    model.eval()
+    each: list[ConversationLoss] = []
+    for batch in padded_batches(documents, tokens_at_once):
+        batch = batch.to(model.device)
+        at = batch.loss_mask.nonzero(as_tuple=True)
+        states = trunk_states(model, batch.input_ids)
+        losses = target_losses(model.get_output_embeddings(), states[at], shift(batch.input_ids, 1)[at])
+        sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=losses.device)
+        sums.index_add_(0, at[0], losses.double())
+        counts = batch.loss_mask.sum(dim=1).tolist()
+        each += map(ConversationLoss, counts, sums.tolist())
+    each.sort()
+    return HeldOut(
+        conversations=len(each),
+        tokens=sum(one.targets for one in each),
+        per_token=sum(one.loss for one in each) / sum(one.targets for one in each),
+        per_conversation=_mean_of_means(each),
+        per_conversation_shortest_third=_mean_of_means(each[: math.ceil(len(each) / 3)]),
+    )
+
+
+def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:
+    return sum(one.loss / one.targets for one in conversations) / len(conversations)
+
+
+def unigram_entropy(documents: Iterable[Document]) -> float:
+    """The entropy, in nats, of the supervised tokens' own distribution: the best loss without any context."""
+    seen: Counter[int] = Counter()
+    for document in documents:
+        seen.update(document.input_ids[1:][document.loss_mask[:-1].astype(np.bool_)].tolist())
+    total = sum(seen.values())
+    return -sum(n / total * math.log(n / total) for n in seen.values())
+
+
+def prompt_of(document: Document) -> list[int]:
+    """The document up to where its last supervised span begins."""
+    supervised = np.flatnonzero(document.loss_mask)
+    breaks = np.flatnonzero(np.diff(supervised) > 1)
+    start = supervised[breaks[-1] + 1] if len(breaks) else supervised[0]
+    prompt: list[int] = document.input_ids[: int(start) + 1].tolist()
+    return prompt

@@ -1,0 +1,407 @@
+"""The text-to-SQL generator: both modes, every way a task can end, and the three example records."""
+
+import json
+import re
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+import generators.text_to_sql as text_to_sql
+from generators.text_to_sql import Params, TextToSQL
+from generators.text_to_sql.cells import TIERS, Cell, Taxonomy, grammar_cells, teacher_cells
+from generators.text_to_sql.context import LAYOUTS, choose_context, show
+from generators.text_to_sql.grammar import Query, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.load import bundled
+from gristmill.config import load_config
+from gristmill.errors import ConfigError
+from gristmill.plan import make_plan
+from gristmill.prompts import PromptFolder
+from gristmill.seeds import BadSeed
+from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from judges.sql_execution import check_record, prove
+from judges.sqlite_engine import Limits
+from schemas import Message, Record, assistant
+from schemas.run_config import RunConfig
+
+ROOT = Path(__file__).parents[1]
+PROVED = [{"name": "sql_execution"}]
+SERVED = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
+ROLES = dict.fromkeys(("default", "paraphraser", "poet", "writer", "solver"), SERVED)
+
+
+def grammar(tasks: int = 30, **params: Any) -> dict[str, Any]:
+    chosen = {"paraphrase": False, **params}
+    return {"generator": "text_to_sql", "tasks": tasks, "models": ROLES, "judges": PROVED, "params": chosen}
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    rows = pq.read_table(run / "records").to_pylist()
+    return [{**row, "metadata": orjson.loads(row["metadata"])} for row in rows]
+
+
+def rejects(run: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(run / "rejects").to_pylist())
+
+
+# --- grammar ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_contract_by_grammar(tmp_path: Path) -> None:
+    summary = check_generator(grammar(60), tmp_path)
+    assert summary["accepted"] == 60, summary["by_reason"]
+    for record in records(tmp_path / "one"):
+        asked, answered = record["messages"]
+        metadata = record["metadata"]
+        proof = metadata["sql"]
+        assert record["category"] == metadata["cell"]["tier"] and record["reasoning"] == "off"
+        assert (metadata["mode"], metadata["phrasing"]) == ("grammar", "template") and "trace" not in metadata
+        assert answered["content"] == f"```sql\n{proof['query']}\n```" and answered["reasoning_content"] is None
+        assert metadata["question"] in asked["content"]
+        assert all(re.search(rf"\b{name.split(' (')[0].split()[-1]}\b", asked["content"]) for name in proof["ddl"])
+        assert proof["distractors"]["tables"] and proof["distractors"]["columns"] and proof["row_count"] > 0
+        assert [verdict["passed"] for verdict in record["verdicts"]] == [True]
+
+
+def test_prompts_come_in_many_forms(tmp_path: Path) -> None:
+    run_scripted(grammar(80), tmp_path)
+    asked = [record["messages"][0]["content"] for record in records(tmp_path)]
+    assert len({text.split("\n")[0] for text in asked}) >= 8
+    assert sum("INSERT INTO" in text for text in asked) > 5
+    assert sum("```" in text for text in asked) > 20 and sum("```" not in text for text in asked) > 10
+    assert sum(re.search(r"^\w+\(\w+", text, re.MULTILINE) is not None for text in asked) > 10
+
+
+def rewording(change: Any) -> ScriptedModel:
+    """A paraphraser that applies `change` to the request in its prompt."""
+
+    def script(role: str, request: dict[str, Any]) -> Any:
+        assert role == "paraphraser"
+        return change(request["messages"][0]["content"].split("Request: ")[1])
+
+    return ScriptedModel(script)
+
+
+def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
+    model = rewording(lambda question: {"text": f"For my notes: {question}"})
+    run_scripted(grammar(30, paraphrase=True), tmp_path, model)
+    reworded = [r["metadata"] for r in records(tmp_path) if r["metadata"]["phrasing"] == "paraphrase"]
+    assert len(reworded) > 15
+    assert all(metadata["question"] == f"For my notes: {metadata['template']}" for metadata in reworded)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda question: {"text": "How is the weather in Ghent?"}, ""),
+        (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
+        (lambda question: "no JSON at all", "llm: unparseable"),
+        (lambda question: {"text": "x" * 601}, "llm: unparseable"),
+    ],
+)
+def test_an_unfaithful_paraphrase_leaves_the_template(change: Any, problem: str, tmp_path: Path) -> None:
+    run_scripted(grammar(12, paraphrase=True), tmp_path, rewording(change))
+    for record in records(tmp_path):
+        metadata = record["metadata"]
+        assert metadata["phrasing"] == "template" and "template" not in metadata
+        assert any(problem in found for found in metadata["paraphrase_problems"])
+        assert metadata["question"] in record["messages"][0]["content"]
+
+
+def test_an_unchanged_question_is_no_paraphrase(tmp_path: Path) -> None:
+    run_scripted(grammar(12, paraphrase=True), tmp_path, rewording(lambda question: {"text": question}))
+    assert {record["metadata"]["phrasing"] for record in records(tmp_path)} == {"template"}
+
+
+def test_the_paraphraser_may_have_another_role(tmp_path: Path) -> None:
+    model = ScriptedModel()
+    run_scripted(grammar(5, paraphrase="poet"), tmp_path, model)
+    assert set(model.count_by_role()) == {"poet"}
+
+
+def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = tmp_path / "seeds.jsonl"
+    unsuited = next(
+        (name, concept)
+        for name, database in bundled().items()
+        for concept in (c for tier in TIERS for c in text_to_sql.CONCEPTS if tier_of(c) == tier)
+        if concept not in suited_concepts(database)
+    )
+    cell = {"industry": "any", "database": unsuited[0], "tier": "basic", "concept": unsuited[1]}
+    seeds.write_text(json.dumps(cell))
+    config = {**grammar(1), "seeds": str(seeds)}
+    assert run_scripted(config, tmp_path / "unsuited")["by_reason"] == {"grammar/unsuited": 1}
+
+    assert "execution/too_many_rows" in run_scripted(grammar(20, limits={"rows": 2}), tmp_path / "rows")["by_reason"]
+    (reject, *_) = rejects(tmp_path / "rows")
+    assert "SELECT" in orjson.loads(reject["payload"])["query"]
+
+    def empty(database: Any, concept: str, rng: Random) -> Query:
+        query = sample_query(database, concept, rng)
+        table = database.tables[0]
+        return Query(database, query.plan, query.ast, f"SELECT * FROM {table.name} WHERE 1 = 0")
+
+    monkeypatch.setattr(text_to_sql, "sample_query", empty)
+    assert run_scripted(grammar(3), tmp_path / "empty")["by_reason"] == {"grammar/no_rows": 3}
+
+
+def test_no_condition_is_idle(tmp_path: Path) -> None:
+    """Where the outermost query filters, the filter takes something away."""
+    import sqlglot
+
+    from judges.sqlite_engine import SQLite
+
+    run_scripted(grammar(90), tmp_path)
+    filtered = 0
+    for record in records(tmp_path):
+        proof = record["metadata"]["sql"]
+        tree = sqlglot.parse_one(proof["query"], dialect="sqlite")
+        if tree.args.pop("where", None):
+            filtered += 1
+            with SQLite(proof["ddl"], proof["inserts"], Limits()) as engine:
+                results = [engine.run(query)[1] for query in (proof["query"], tree.sql("sqlite"))]
+            assert Counter(results[0]) != Counter(results[1])
+    assert filtered > 20
+
+
+def test_the_users_own_database(tmp_path: Path) -> None:
+    own = ROOT / "generators/text_to_sql/databases/airline.yaml"
+    config = grammar(15, database=str(own), tiers=["advanced"])
+    assert run_scripted(config, tmp_path / "run")["accepted"] == 15
+    cells = [record["metadata"]["cell"] for record in records(tmp_path / "run")]
+    assert {(cell["database"], cell["tier"]) for cell in cells} == {("airline", "advanced")}
+    with pytest.raises(ConfigError, match="doesn't exist"):
+        run_scripted(grammar(1, database="nowhere.sqlite"), tmp_path / "other")
+
+
+def test_a_database_without_anything_to_ask(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "industry: none\ntables:\n  t:\n    words: [thing, things]\n    columns:\n"
+        "      t_id: {kind: id, words: thing number}\n    rows: |\n      1\n"
+    )
+    with pytest.raises(ConfigError, match="none of its queries would be of the tiers advanced"):
+        list(TextToSQL(Params(database=path, tiers=["advanced"])).tasks())
+
+
+@pytest.mark.shared
+def test_chinook_end_to_end(shared_data: Path, tmp_path: Path) -> None:
+    import gzip
+
+    path = tmp_path / "Chinook.sqlite"
+    path.write_bytes(gzip.decompress((shared_data / "sql/chinook/Chinook_Sqlite.sqlite.gz").read_bytes()))
+    summary = run_scripted(grammar(60, database=str(path)), tmp_path / "run")
+    assert summary["accepted"] >= 50, summary["by_reason"]
+    for record in records(tmp_path / "run"):
+        assert len(orjson.dumps(record["metadata"])) < 100_000
+
+
+# --- context and cells -----------------------------------------------------------------------------------------------
+
+
+def test_distractors_are_linked_and_every_layout_shows_everything() -> None:
+    database = bundled()["insurance"]
+    query = "SELECT cause, COUNT(*) FROM claim GROUP BY cause"
+    for turn in range(20):
+        rng = Random(turn)
+        tables, world = choose_context(database, query, rng, Limits())
+        assert set(world.distractors.tables) == {"policy"}, "the only neighbour of claim"
+        assert "claim.cause" not in world.distractors.columns and "claim.status" in world.distractors.columns
+        prove(world, query)
+        for layout in LAYOUTS:
+            text = show(tables, layout, rng)
+            for table in tables:
+                for column in table.columns:
+                    assert re.search(rf"\b{column.name}\b", text), (layout, column.name)
+    multi, _ = choose_context(database, "SELECT COUNT(*) FROM policy", Random(0), Limits())
+    assert len(multi) == 3
+
+
+def test_every_beginning_of_the_walk_is_even() -> None:
+    cells = list(islice(grammar_cells(bundled(), TIERS, 7), 390))
+    for beginning in (30, 117, 390):
+        part = cells[:beginning]
+        for value in (
+            lambda c: c.tier,
+            lambda c: c.style.instruction,
+            lambda c: c.style.register,
+            lambda c: c.style.politeness,
+        ):
+            counts = Counter(map(value, part))
+            assert max(counts.values()) - min(counts.values()) <= 1
+        databases = Counter(c.database for c in part)
+        assert len(databases) == len(bundled()) or beginning < 39
+        assert max(databases.values()) - min(databases.values()) <= 6
+    assert len({(c.database, c.concept) for c in cells}) >= 380, "few pairs come again before the others came"
+    assert {c.concept for c in cells} == set(text_to_sql.CONCEPTS)
+    assert all(tier_of(c.concept) == c.tier for c in cells)
+    assert cells == list(islice(grammar_cells(bundled(), TIERS, 7), 390))
+    assert cells != list(islice(grammar_cells(bundled(), TIERS, 8), 390))
+
+
+def test_teacher_cells_keep_the_conditions_of_the_taxonomy() -> None:
+    path = TextToSQL.folder() / "taxonomy.yaml"
+    taxonomy = load_config(path, [], Taxonomy)
+    assert len(taxonomy.industries) >= 12 and all(len(set(t)) >= 8 for t in taxonomy.industries.values())
+    cells = list(islice(teacher_cells(path, TIERS, 0), 600))
+    for cell in cells:
+        assert cell.topic in taxonomy.industries[cell.industry] and cell.concept in taxonomy.tiers[cell.tier]
+        kind, _, concept = cell.task.partition(": ")
+        assert concept in taxonomy.tasks[kind].concepts
+        assert TIERS.index(taxonomy.tasks[kind].lowest) <= TIERS.index(cell.tier)
+    assert {c.concept for c in cells} == {c for concepts in taxonomy.tiers.values() for c in concepts}
+    assert len({(c.industry, c.topic) for c in cells}) == sum(map(len, taxonomy.industries.values()))
+    for field, challenge in (("data_quality", taxonomy.data_quality), ("knowledge", taxonomy.knowledge)):
+        share = sum(bool(getattr(cell, field)) for cell in cells) / len(cells)
+        assert abs(share - challenge.share) < 0.01
+    assert max(Counter(c.industry for c in cells).values()) - min(Counter(c.industry for c in cells).values()) <= 1
+
+
+def test_seeds_from_a_file(tmp_path: Path) -> None:
+    seeds = tmp_path / "cells.jsonl"
+    good = {"industry": "x", "database": "airline", "tier": "basic", "concept": "filter_equal"}
+    lines = [good, {**good, "database": "nowhere"}, {**good, "concept": "magic"}, {**good, "tier": "expert"}]
+    seeds.write_text("\n".join(map(json.dumps, lines)) + "\n{broken")
+    tasks = list(TextToSQL(Params(), seeds=str(seeds)).tasks())
+    assert isinstance(tasks[0], Cell) and tasks[0].database == "airline"
+    bad = [task for task in tasks[1:] if isinstance(task, BadSeed)]
+    assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:5"]
+    assert "database is none of airline" in bad[0].detail and "concept is none of" in bad[1].detail
+    teacher = list(TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks())
+    assert [isinstance(task, Cell) for task in teacher] == [True, True, True, False, False]
+
+
+# --- teacher ---------------------------------------------------------------------------------------------------------
+
+WORLD = {
+    "ddl": [
+        "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city TEXT, opened DATE)",
+        "CREATE TABLE run (run_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant, pieces INTEGER, note TEXT)",
+        "CREATE TABLE visit (visit_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant)",
+    ],
+    "inserts": [
+        "INSERT INTO plant VALUES (1, 'Linz {{ x }}', '2001-01-01'), (2, 'Graz {% y %}', '2010-01-01')",
+        "INSERT INTO run VALUES (1, 1, 40, NULL), (2, 1, 60, 'late'), (3, 2, 75, NULL)",
+        "INSERT INTO visit VALUES (1, 2)",
+    ],
+    "distractor_tables": ["visit"],
+    "distractor_columns": ["plant.opened", "run.note"],
+    "question": "How many pieces did each plant's city make {{ in total }}?",
+}
+RIGHT = "SELECT city, SUM(pieces) AS pieces FROM run JOIN plant USING (plant_id) GROUP BY city"
+SORTED = RIGHT + " ORDER BY pieces DESC"
+WRONG = RIGHT.replace("SUM", "MAX")
+
+
+def solver(*answers: Any, world: Any = None) -> ScriptedModel:
+    """A writer that invents `world`, and a solver that gives `answers` in turn, each with a trace."""
+    turns = iter(answers * 50)
+
+    def script(role: str, request: Any) -> Any:
+        if role == "writer":
+            return {**WORLD, **(world or {})}
+        answer = next(turns)
+        return answer if isinstance(answer, Message) else assistant(f"```sql\n{answer}\n```", f"I sum up.\n{answer}")
+
+    return ScriptedModel(script)
+
+
+def teacher(tasks: int = 1, **params: Any) -> dict[str, Any]:
+    return {**grammar(tasks), "params": {"mode": "teacher", **params}}
+
+
+def test_the_contract_by_teacher(tmp_path: Path) -> None:
+    summary = check_generator(teacher(12), tmp_path, solver(RIGHT))
+    assert summary["accepted"] == 12
+
+
+def test_the_solver_sees_exactly_what_the_record_shows(tmp_path: Path) -> None:
+    model = solver(RIGHT)
+    run_scripted(teacher(), tmp_path, model)
+    (record,) = records(tmp_path)
+    asked, answered = record["messages"]
+    (request,) = [request for role, request in model.calls if role == "solver"]
+    assert request["messages"] == [{"role": "user", "content": asked["content"]}]
+    assert "response_format" not in request
+    assert answered["reasoning_content"] == f"I sum up.\n{RIGHT}" and record["reasoning"] == "on"
+    for hidden in (record["metadata"]["cell"]["topic"], "distractor", "visit.plant_id"):
+        assert hidden not in asked["content"]
+    for shown in (*WORLD["ddl"], *WORLD["inserts"], WORLD["question"]):
+        assert shown in asked["content"], "braces in values stay as they are"
+    assert record["metadata"]["votes"] == {"candidates": 1, "proved": 1, "agreeing": 1}
+    assert record["metadata"]["sql"]["distractors"] == {"tables": ["visit"], "columns": ["plant.opened", "run.note"]}
+    (written,) = [request for role, request in model.calls if role == "writer"]
+    cell = record["metadata"]["cell"]
+    for axis in ("industry", "topic", "concept", "task"):
+        assert cell[axis] in written["messages"][0]["content"]
+
+
+def test_the_majority_of_results_wins(tmp_path: Path) -> None:
+    run_scripted(teacher(candidates=5), tmp_path, solver(WRONG, RIGHT, SORTED, "SELECT nonsense", RIGHT))
+    (record,) = records(tmp_path)
+    assert record["messages"][1]["content"] == f"```sql\n{RIGHT}\n```"
+    assert record["metadata"]["votes"] == {"candidates": 5, "proved": 4, "agreeing": 3}
+
+
+@pytest.mark.parametrize(
+    ("reason", "candidates", "answers", "world"),
+    [
+        ("world/ddl", 1, [RIGHT], {"ddl": ["CREATE TABLE plant (", "x"]}),
+        ("world/rows", 1, [RIGHT], {"inserts": ["INSERT INTO run VALUES (1, 77, 1, NULL)", "SELECT 1"]}),
+        ("execution/distractor_used", 1, [RIGHT], {"distractor_columns": ["run.pieces"]}),
+        ("execution/unused_table", 1, [RIGHT], {"distractor_tables": []}),
+        ("execution/malformed", 1, [RIGHT], {"distractor_columns": ["run.imagined"]}),
+        ("execution/no_rows", 1, [RIGHT + " HAVING SUM(pieces) < 0"], None),
+        ("execution/sql_error", 3, ["SELECT nonsense", "SELECT nonsense", "DROP TABLE run"], None),
+        ("execution/no_query", 1, [assistant("The answer is 175 pieces.")], None),
+        ("vote/no_agreement", 2, [RIGHT, WRONG], None),
+        ("vote/no_agreement", 4, [RIGHT, WRONG, WRONG, RIGHT], None),
+        ("llm/no_answer", 1, [assistant("   ")], None),
+        ("llm/no_answer", 3, [assistant("   "), assistant("   "), "SELECT nonsense"], None),
+    ],
+)
+def test_every_reject_of_the_teacher(
+    reason: str, candidates: int, answers: list[Any], world: Any, tmp_path: Path
+) -> None:
+    summary = run_scripted(teacher(candidates=candidates), tmp_path, solver(*answers, world=world))
+    assert summary["by_reason"] == {reason: 1}
+
+
+def test_one_lost_answer_of_three_is_no_loss(tmp_path: Path) -> None:
+    run_scripted(teacher(candidates=3), tmp_path, solver(assistant(" "), RIGHT, RIGHT))
+    assert records(tmp_path)[0]["metadata"]["votes"] == {"candidates": 3, "proved": 2, "agreeing": 2}
+
+
+# --- what is shipped -------------------------------------------------------------------------------------------------
+
+
+def test_three_examples_pass_their_own_validators() -> None:
+    lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
+    examples = [Record.model_validate(orjson.loads(line)) for line in lines]
+    assert [example.category for example in examples] == list(TIERS)
+    for example in examples:
+        check_record(example, Limits())
+        trace = example.messages[-1].reasoning_content or ""
+        assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
+        assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
+        Cell.model_validate(example.metadata["cell"])
+
+
+@pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])
+def test_recipes_are_valid(name: str) -> None:
+    make_plan(load_config(ROOT / f"recipes/generate/{name}.yaml", [], RunConfig))
+
+
+@pytest.mark.parametrize("lead", range(8))
+@pytest.mark.parametrize("order", ["fenced", "plain", "schema_last"])
+def test_the_question_is_a_paragraph_of_its_own(lead: int, order: str) -> None:
+    prompts = PromptFolder(TextToSQL.folder() / "prompts")
+    schema = "CREATE TABLE a (b TEXT); -- {{ b }}\n\nCREATE TABLE c (d TEXT);"
+    text = prompts["sample"].render({"lead": lead, "order": order, "schema": schema, "question": "Which {{ b }}?"})
+    assert "Which {{ b }}?" in text.split("\n\n") and schema in text
+    assert text.count("```") == (0 if order == "plain" else 2)

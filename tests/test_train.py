@@ -1,0 +1,410 @@
+"""The trainer end to end on a small blend: stages, resume, healing, what is measured and what is refused."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gristmill.config import validate
+from gristmill.errors import ConfigError, GristmillError
+from gristmill.render import Renderer
+from schemas import Record, assistant, user
+from schemas.arrow import records_to_table
+from schemas.sft_config import Rollouts, SFTConfig, Stage
+from sft import train as train_module
+from sft.batches import PackFiles
+from sft.heldout import held_out, prompt_of, unigram_entropy
+from sft.metrics import StepMetrics, read_metrics
+from sft.model import Vocabulary, load_model
+from sft.packing import Document
+from sft.prep import prepare
+from sft.rollouts import cut_trace, write_rollouts
+from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
+from sft.state import load_progress
+from sft.train import Training
+from sft.world import World
+
+WORLD = World(0, 1, torch.device("cpu"))
+Listen = Callable[[StepMetrics, int, int], None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_module, "ACCEPTANCE_PROMPTS", 3)
+    monkeypatch.setattr(train_module, "ACCEPTANCE_TOKENS", 6)
+
+
+def records(count: int, first: int = 0) -> list[Record]:
+    return [
+        Record(
+            uuid=f"{n:032x}",
+            generator="test",
+            version="1",
+            category="sums",
+            task_id=str(n),
+            messages=[
+                user(f"What is {n} plus {n + 1}? " + "Take your time. " * (n % 5)),
+                assistant(f"It is {2 * n + 1}." * (1 + n % 3), reasoning=f"{n} and {n} is {2 * n}, and one more."),
+            ],
+            tools=[],
+            reasoning="on",
+            license="CC0-1.0",
+        )
+        for n in range(first, first + count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("blend")
+    for split, made in (("train", records(30)), ("valid", records(7, first=100))):
+        (folder / split).mkdir()
+        pq.write_table(records_to_table(made), folder / split / "part-0.parquet")
+    return folder
+
+
+def config(blend: Path, out: Path, **changes: Any) -> SFTConfig:
+    stages = [
+        {"name": "token", "global_batch": 3, "lr": 1e-3, "warmup": {"count": 6}, "steps": 5},
+        {"name": "sample", "loss": "sample", "global_batch": 4, "lr": 5e-4, "schedule": "cosine", "epochs": 1},
+        {
+            "name": "heal",
+            "train": "mtp",
+            "global_batch": 2,
+            "lr": 1e-3,
+            "steps": 4,
+            "data": {"rollouts": {"prompts": str(blend), "max_tokens": 12}},
+        },
+    ]
+    whole = {
+        "out": str(out),
+        "data": {"blend": str(blend), "tokenizer": "train:300", "pack_tokens": 256},
+        "precision": "fp32",
+        "stages": stages,
+    }
+    return validate({**whole, **changes}, SFTConfig, "test")
+
+
+def run(made: SFTConfig, listen: Listen = lambda *_: None) -> Training:
+    renderer, data = prepare(made)
+    training = Training(made, renderer, data, WORLD, lambda _: None)
+    training.run(listen)
+    return training
+
+
+@pytest.fixture(scope="session")
+def finished(blend: Path, tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
+    """A whole run, undisturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "ACCEPTANCE_PROMPTS", 3)
+        patch.setattr(train_module, "ACCEPTANCE_TOKENS", 6)
+        made = config(blend, tmp_path_factory.mktemp("finished"))
+        torch.set_num_threads(1)
+        run(made)
+    return made
+
+
+def weights(made: SFTConfig, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(made.out / "stages" / stage / "model.safetensors")
+
+
+def test_a_run_leaves_what_the_contract_says(finished: SFTConfig) -> None:
+    lines = [json.loads(line) for line in (finished.out / "metrics.jsonl").read_text().splitlines()]
+    keys = ["step", "stage", "loss", "mtp_loss", "tokens", "conversations", "lr", "grad_norm", "tokens_per_s"]
+    assert all(sorted(line) == sorted(keys) for line in lines)
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    by_stage = {name: [line for line in lines if line["stage"] == name] for name in ("token", "sample", "heal")}
+    assert [len(by_stage[name]) for name in by_stage] == [5, by_stage["sample"][-1]["step"] - 5, 4]
+    assert all(line["loss"] is None and line["mtp_loss"] > 0 for line in by_stage["heal"])
+    assert all(line["loss"] > 0 and line["mtp_loss"] > 0 for name in ("token", "sample") for line in by_stage[name])
+    assert sum(line["conversations"] for line in by_stage["sample"]) == 30  # one epoch
+    packs = PackFiles(finished.out / "data" / "sample")
+    documents = [document for number in range(len(packs)) for document in packs.documents(number)]
+    assert sum(line["tokens"] for line in by_stage["sample"]) == sum(len(d.input_ids) for d in documents)
+    summary = json.loads((finished.out / "summary.json").read_text())
+    assert [stage["name"] for stage in summary["stages"]] == ["token", "sample", "heal"]
+    assert summary["unigram_entropy"] > 0
+    page = (finished.out / "report.html").read_text()
+    assert page.count("<svg") == 5 and "<script" not in page and 'src="' not in page and "<link" not in page
+
+
+@torch.no_grad()
+def test_a_stage_is_a_hugging_face_folder(finished: SFTConfig) -> None:
+    folder = finished.out / "stages" / "heal"
+    assert any(name.startswith("mtp.") for name in weights(finished, "heal"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert str(prompt).startswith("<|im_start|>") and tokenizer.eos_token == "<|im_end|>"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) and model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_healing_changes_only_the_head(finished: SFTConfig) -> None:
+    before, after = weights(finished, "sample"), weights(finished, "heal")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name].numpy().tobytes() != after[name].numpy().tobytes()}
+    assert changed and all(name.startswith("mtp.") for name in changed)
+    assert "mtp.layers.1.mixer.gate.e_score_correction_bias" in changed
+    everything = weights(finished, "token")
+    assert all(not torch.equal(everything[name], before[name]) for name in before if name.endswith("proj.weight"))
+
+
+def test_a_change_outside_the_head_is_found(blend: Path, tmp_path: Path) -> None:
+    made = config(blend, tmp_path / "out")
+    stages = [stage.model_copy(update={"steps": 2, "epochs": None}) for stage in made.stages]
+    made = made.model_copy(update={"stages": [stages[0], stages[2]]})
+    renderer, data = prepare(made)
+    training = Training(made, renderer, data, WORLD, lambda _: None)
+
+    def disturb(metrics: StepMetrics, done: int, total: int) -> None:
+        if metrics.stage == "heal":
+            with torch.no_grad():
+                training.model.lm_head.weight[0, 0] += 1e-6
+
+    with pytest.raises(GristmillError, match="outside the MTP head has changed"):
+        training.run(disturb)
+
+
+def comparable(made: SFTConfig) -> list[dict[str, Any]]:
+    return [line.model_dump(exclude={"tokens_per_s"}) for line in read_metrics(made.out / "metrics.jsonl")]
+
+
+def assert_same(made: SFTConfig, finished: SFTConfig) -> None:
+    assert comparable(made) == comparable(finished)
+    for stage in finished.stages:
+        left, right = ((m.out / "stages" / stage.name / "model.safetensors").read_bytes() for m in (made, finished))
+        assert left == right, stage.name
+    assert (made.out / "summary.json").read_text() == (finished.out / "summary.json").read_text()
+
+
+def test_stopped_and_resumed_is_uninterrupted(finished: SFTConfig, tmp_path: Path) -> None:
+    """Asked to stop in mid-stage, after a stage's last step, in its first, and while healing."""
+    made = finished.model_copy(update={"out": tmp_path / "out"})
+    last = len(comparable(finished))
+    for stop_after in (2, 5, 6, last - 3, last):
+
+        def stop(metrics: StepMetrics, done: int, total: int, at: int = stop_after) -> None:
+            if metrics.step == at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(made, stop)
+        progress = load_progress(made.out / "state")
+        assert progress is not None and progress.step == stop_after
+    run(made)
+    assert_same(made, finished)
+
+
+@pytest.mark.parametrize("save_seconds", [0.0, 1e9])
+def test_killed_and_resumed_is_uninterrupted(
+    finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_seconds: float
+) -> None:
+    """Dies between a step and its state, at every third step; the state is a step old, or as old as the stage."""
+    monkeypatch.setattr(train_module, "SAVE_SECONDS", save_seconds)
+    made = finished.model_copy(update={"out": tmp_path / "out"})
+    died: set[int] = set()
+
+    def die(metrics: StepMetrics, done: int, total: int) -> None:
+        if metrics.step % 3 == 0 and metrics.step not in died:
+            died.add(metrics.step)
+            raise MemoryError
+
+    for _ in range(len(comparable(finished)) // 3):
+        with pytest.raises(MemoryError):
+            run(made, die)
+    run(made, die)
+    assert_same(made, finished)
+
+
+def test_a_finished_run_repeats_nothing(finished: SFTConfig, tmp_path: Path) -> None:
+    shutil.copytree(finished.out, tmp_path / "out")
+    made = finished.model_copy(update={"out": tmp_path / "out"})
+    steps: list[int] = []
+    run(made, lambda metrics, done, total: steps.append(metrics.step))
+    assert steps == []
+    assert_same(made, finished)
+
+
+def test_what_a_run_has_used_must_not_change(finished: SFTConfig, blend: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished.out, tmp_path / "out")
+    made = finished.model_copy(update={"out": tmp_path / "out"})
+    with pytest.raises(ConfigError, match="was begun with seed: 0, not 1"):
+        run(made.model_copy(update={"seed": 1}))
+    slower = made.stages[0].model_copy(update={"lr": 1e-5})
+    with pytest.raises(ConfigError, match="another stage token"):
+        run(made.model_copy(update={"stages": [slower, *made.stages[1:]]}))
+    more = Stage(name="more", global_batch=4, lr=1e-4, steps=1)
+    training = run(made.model_copy(update={"stages": [*made.stages, more]}))
+    assert training.summary().stages[-1].name == "more"
+
+
+def test_a_loss_that_is_no_number_stops_the_run(blend: Path, tmp_path: Path) -> None:
+    hot = Stage(name="hot", global_batch=4, lr=1e30, steps=9)
+    with pytest.raises(GristmillError, match=r"step 2 \(hot\): the loss is no longer a number") as error:
+        run(config(blend, tmp_path / "out", stages=[hot.model_dump()]))
+    assert error.value.exit_status == 1 and "\n" not in str(error.value)
+    assert len(read_metrics(tmp_path / "out" / "metrics.jsonl")) == 1
+
+
+def test_two_processes_train_as_one_does(finished: SFTConfig, tmp_path: Path) -> None:
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
+    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
+    torchrun: list[str | Path] = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "-m", "gristmill.cli", "sft", tmp_path / "sft.yaml"]
+    subprocess.run(command, check=True, capture_output=True)
+    for found, expected in zip(comparable(made), comparable(finished)[:5], strict=True):
+        for key in ("step", "tokens", "conversations", "lr"):
+            assert found[key] == expected[key]
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
+def test_the_command_does_not_import_torch() -> None:
+    program = "import sys, sft.command; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def stage(**changes: Any) -> Stage:
+    return Stage(**{"name": "s", "global_batch": 4, "lr": 1.0, "epochs": 3, **changes})
+
+
+def test_each_epoch_sees_each_pack_once_in_another_order() -> None:
+    plan = Plan(stage(), packs=10, seed=(0, 0))
+    assert plan.steps == 9
+    epochs = [[pack for step in range(3 * e, 3 * e + 3) for pack in plan.packs_of(step)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert [len(plan.packs_of(step)) for step in range(4)] == [4, 4, 2, 4]
+    assert plan.packs_of(0) == Plan(stage(), 10, (0, 0)).packs_of(0) != Plan(stage(), 10, (1, 0)).packs_of(0)
+
+
+def test_steps_run_on_over_epochs() -> None:
+    plan = Plan(stage(epochs=None, steps=5), packs=6, seed=(0, 0))
+    assert plan.steps == 5 and [len(plan.packs_of(step)) for step in range(5)] == [4, 2, 4, 2, 4]
+
+
+@pytest.mark.parametrize("unit", ["packs", "conversations"])
+def test_learning_rates(unit: str) -> None:
+    warm = Plan(stage(warmup={"count": 20, "unit": unit}), packs=10, seed=(0, 0))
+    seen = [Cursor(n, 4 * n, 4 * n) for n in range(1, 8)]
+    assert [warm.learning_rate(s) for s in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    cosine = Plan(stage(schedule="cosine"), packs=10, seed=(0, 0))
+    rates = [cosine.learning_rate(Cursor(n, 4 * n, 9)) for n in range(1, 10)]
+    assert rates[0] == 1 and rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 8 / 9)))
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_only_matrices_decay() -> None:
+    model = load_model("tiny", Vocabulary(40, 1, 0), seed=0)[0]
+    parameters = trained_parameters(model, stage())
+    decayed, plain = new_optimizer(parameters).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+    ends = {names[id(parameter)].rsplit(".", 1)[-1] for parameter in plain["params"]}
+    assert ends == {"A_log", "D", "dt_bias", "bias", "weight"}
+    assert all("norm" in names[id(p)] for p in plain["params"] if names[id(p)].endswith(".weight"))
+    trained_parameters(model, stage(train="mtp"))
+    assert {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad} == {"mtp"}
+
+
+def test_a_trace_is_cut_inside_and_keeps_its_reply() -> None:
+    answer = [5, 6, 7, 8, 2, 9, 9]
+    cut = {tuple(cut_trace(answer, 2, np.random.default_rng(n))) for n in range(50)}
+    assert cut == {(*answer[:budget], 2, 9, 9) for budget in (1, 2, 3)}
+    assert cut_trace([5, 2, 9], 2, np.random.default_rng(0)) == [5, 2, 9]
+    assert cut_trace([9, 9], 2, np.random.default_rng(0)) == [9, 9]
+
+
+@pytest.fixture(scope="session")
+def renderer(finished: SFTConfig) -> Renderer:
+    return prepare(finished)[0]
+
+
+def test_rollouts_answer_the_prompts_and_supervise_the_answers(
+    finished: SFTConfig, renderer: Renderer, tmp_path: Path
+) -> None:
+    tokenizer = renderer.tokenizer
+    model = load_model(str(finished.out / "stages" / "sample"), Vocabulary(tokenizer.vocab_size, 1, 0), 0)[0].eval()
+    source = tmp_path / "prompts.parquet"
+    made = records(4, first=50)
+    pq.write_table(records_to_table(made), source)
+    wanted = Rollouts(prompts=source, n=2, temperature=1.0, max_tokens=9)
+    write_rollouts(model, wanted, renderer, tmp_path / "one", 128, (0, 2), WORLD)
+    write_rollouts(model, wanted, renderer, tmp_path / "two", 128, (0, 2), WORLD)
+    packs, again = PackFiles(tmp_path / "one"), PackFiles(tmp_path / "two")
+    documents = [d for number in range(len(packs)) for d in packs.documents(number)]
+    assert [d.input_ids.tolist() for n in range(len(again)) for d in again.documents(n)] == [
+        d.input_ids.tolist() for d in documents
+    ]
+    assert sorted(d.uuid for d in documents) == sorted(2 * [record.uuid for record in made])
+    for document in documents:
+        record = next(r for r in made if r.uuid == document.uuid)
+        prompt = renderer.prompt(record.model_copy(update={"messages": record.messages[:1]})).tolist()
+        assert prompt_of(document) == prompt
+        answer = document.input_ids[len(prompt) :].tolist()
+        assert 1 <= len(answer) <= 9 and (len(answer) == 9 or answer[-1] == tokenizer.eos_id)
+        assert document.loss_mask.tolist() == [0] * (len(prompt) - 1) + [1] * len(answer) + [0]
+    assert len({tuple(d.input_ids.tolist()) for d in documents}) > 4  # two samples of a prompt differ
+
+
+def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"messages": 3}\n')
+    wanted = Rollouts(prompts=tmp_path / "prompts.jsonl")
+    with pytest.raises(ConfigError, match="line:1 is no record"):
+        write_rollouts(None, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD)
+
+
+def document(ids: list[int], mask: list[int]) -> Document:
+    return Document("", np.array(ids, np.int32), np.array(mask, np.uint8))
+
+
+def test_prompts_end_before_the_last_supervised_span() -> None:
+    assert prompt_of(document([1, 2, 3, 4, 5], [0, 1, 1, 1, 0])) == [1, 2]
+    assert prompt_of(document([1, 2, 3, 4, 5, 6, 7], [1, 1, 0, 0, 1, 1, 0])) == [1, 2, 3, 4, 5]
+
+
+def test_unigram_entropy_of_the_targets() -> None:
+    made = [document([9, 1, 1, 2], [1, 1, 1, 0]), document([9, 9, 3], [0, 1, 0])]  # targets 1 1 2 3
+    assert unigram_entropy(made) == pytest.approx(1.5 * math.log(2))
+
+
+@torch.no_grad()
+def test_held_out_losses_are_means_over_tokens_and_conversations() -> None:
+    model = load_model("tiny", Vocabulary(40, 1, 0), seed=0)[0]
+    rng = np.random.default_rng(0)
+    made = [document(rng.integers(0, 40, n).tolist(), [0] + [1] * (n - 2) + [0]) for n in (4, 30, 11, 7, 52)]
+    sums = []
+    for one in made:
+        ids = torch.from_numpy(one.input_ids.astype(np.int64))
+        losses = torch.nn.functional.cross_entropy(
+            model(input_ids=ids[None]).logits[0, 1:-1], ids[2:], reduction="none"
+        )
+        sums.append((len(losses), losses.sum().item()))
+    sums.sort()
+    found = held_out(model, made, 60)
+    assert (found.conversations, found.tokens) == (5, sum(n for n, _ in sums))
+    assert found.per_token == pytest.approx(sum(s for _, s in sums) / found.tokens, rel=1e-5)
+    assert found.per_conversation == pytest.approx(sum(s / n for n, s in sums) / 5, rel=1e-5)
+    assert found.per_conversation_shortest_third == pytest.approx(sum(s / n for n, s in sums[:2]) / 2, rel=1e-5)
