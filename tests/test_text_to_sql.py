@@ -16,7 +16,7 @@ import generators.text_to_sql as text_to_sql
 from generators.text_to_sql import Params, TextToSQL
 from generators.text_to_sql.cells import TIERS, Cell, Taxonomy, grammar_cells, teacher_cells
 from generators.text_to_sql.context import LAYOUTS, choose_context, show
-from generators.text_to_sql.grammar import Query, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts, tier_of
 from generators.text_to_sql.load import bundled
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -129,7 +129,7 @@ def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     unsuited = next(
         (name, concept)
         for name, database in bundled().items()
-        for concept in (c for tier in TIERS for c in text_to_sql.CONCEPTS if tier_of(c) == tier)
+        for concept in CONCEPTS
         if concept not in suited_concepts(database)
     )
     cell = {"industry": "any", "database": unsuited[0], "tier": "basic", "concept": unsuited[1]}
@@ -238,7 +238,7 @@ def test_every_beginning_of_the_walk_is_even() -> None:
         assert len(databases) == len(bundled()) or beginning < 39
         assert max(databases.values()) - min(databases.values()) <= 6
     assert len({(c.database, c.concept) for c in cells}) >= 380, "few pairs come again before the others came"
-    assert {c.concept for c in cells} == set(text_to_sql.CONCEPTS)
+    assert {c.concept for c in cells} == set(CONCEPTS)
     assert all(tier_of(c.concept) == c.tier for c in cells)
     assert cells == list(islice(grammar_cells(bundled(), TIERS, 7), 390))
     assert cells != list(islice(grammar_cells(bundled(), TIERS, 8), 390))
@@ -278,7 +278,7 @@ def test_seeds_from_a_file(tmp_path: Path) -> None:
 
 # --- teacher ---------------------------------------------------------------------------------------------------------
 
-WORLD = {
+WORLD: dict[str, Any] = {
     "ddl": [
         "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city TEXT, opened DATE)",
         "CREATE TABLE run (run_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant, pieces INTEGER, note TEXT)",

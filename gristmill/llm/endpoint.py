@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +37,24 @@ class Fault:
 
 
 class Endpoint:
-    """`url` is the base, such as http://127.0.0.1:8000/v1; `key_name` the environment variable that holds its key."""
+    """`url` is the base, such as http://127.0.0.1:8000/v1; `key_name` the environment variable that holds its key.
 
-    def __init__(self, url: str, key_name: str | None, *, in_flight: int, timeout: float, patience: float) -> None:
+    `locate`, where given, finds the base anew after a lost connection: the embedded server may come back elsewhere.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key_name: str | None,
+        *,
+        in_flight: int,
+        timeout: float,
+        patience: float,
+        locate: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self.key_name = key_name
+        self._locate = locate
         self.patience = patience
         self.in_flight = 0
         self._slots = asyncio.Semaphore(in_flight)
@@ -100,6 +114,8 @@ class Endpoint:
                     return _parse(content)
                 return self._refusal(response, content)
         except aiohttp.ClientConnectorError as error:
+            if self._locate is not None:
+                self.url = await self._locate()
             return Fault(f"no connection ({error.os_error.strerror or error.os_error})")
         except (aiohttp.ClientError, ConnectionError) as error:
             return Fault(f"connection lost ({type(error).__name__})")

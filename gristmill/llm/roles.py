@@ -4,6 +4,7 @@ import asyncio
 import os
 from typing import Any, Protocol
 
+from gristmill.embedded import MODEL_NAME, ensure_embedded
 from gristmill.errors import ConfigError, TaskFailed
 from gristmill.llm.endpoint import Endpoint
 from gristmill.llm.reply import Reply, parse_chat, parse_completion
@@ -11,7 +12,6 @@ from gristmill.llm.structured import Shape
 from schemas import JsonObject, Message, Tool, Usage, canonical_json
 from schemas.run_config import EMBEDDED, ModelConfig
 
-EMBEDDED_MODEL = "smollm2-135m-instruct"
 EMBEDDED_IN_FLIGHT = 8
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_tokens", "reasoning_effort")
 
@@ -30,7 +30,7 @@ class Role:
     def __init__(self, name: str, config: ModelConfig) -> None:
         self.name = name
         self.config = config
-        self.model = config.model or EMBEDDED_MODEL
+        self.model = config.model or MODEL_NAME
         self.is_embedded = all(endpoint == EMBEDDED for endpoint in config.endpoints)
         chosen = {key: getattr(config, key) for key in _SAMPLING}
         self._constant: JsonObject = {key: value for key, value in chosen.items() if value is not None}
@@ -88,7 +88,6 @@ class Network:
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
-        self._embedded_url: asyncio.Task[str] | None = None
 
     async def send(self, role: Role, path: str, request: JsonObject) -> Reply:
         endpoint = await self._least_busy(role)
@@ -106,19 +105,21 @@ class Network:
         known = self._endpoints.get((address, config.api_key_env))
         if known is not None:
             return known
-        in_flight = config.max_in_flight
-        url = address
-        if address == EMBEDDED:
-            from gristmill.embedded import ensure_embedded
-
-            self._embedded_url = self._embedded_url or asyncio.create_task(asyncio.to_thread(ensure_embedded))
-            url = await asyncio.shield(self._embedded_url)
-            in_flight = min(in_flight, EMBEDDED_IN_FLIGHT)
-        return self._endpoints.setdefault(
-            (address, config.api_key_env),
-            Endpoint(url, config.api_key_env, in_flight=in_flight, timeout=config.timeout, patience=self.patience),
+        embedded = address == EMBEDDED
+        endpoint = Endpoint(
+            await _locate_embedded() if embedded else address,
+            config.api_key_env,
+            in_flight=min(config.max_in_flight, EMBEDDED_IN_FLIGHT) if embedded else config.max_in_flight,
+            timeout=config.timeout,
+            patience=self.patience,
+            locate=_locate_embedded if embedded else None,
         )
+        return self._endpoints.setdefault((address, config.api_key_env), endpoint)
 
     async def close(self) -> None:
         for endpoint in self._endpoints.values():
             await endpoint.close()
+
+
+async def _locate_embedded() -> str:
+    return await asyncio.to_thread(ensure_embedded)  # it may take a second to load the model

@@ -25,7 +25,7 @@ def check_paraphrase(question_text: str, query: Query, database: Database) -> li
     """What the question lost, changed or added against the query; empty = faithful."""
     facts = Facts(query.plan, catalog_of(database))
     vocabulary = vocabulary_of(database, facts.tables())
-    reading = Reading(tokenise(question_text), vocabulary, facts.strings())
+    reading = Reading(tokenise(question_text), vocabulary, facts.strings(), facts.patterns())
     conditions = Conditions(facts, reading)
     conditions.check()
     shape = Shape(facts, reading, conditions.used, conditions.locked)

@@ -128,7 +128,7 @@ class Conditions:
 
     def _literal(self, ref: Ref | None, op: str, value: Literally) -> None:
         """A literal on this column in this direction."""
-        heard = [m for m in self._candidates(value) if m.start not in self.used]
+        heard = [m for m in self._candidates(value, ref) if m.start not in self.used]
         right = [m for m in heard if self.reading.operators[m.start] == op and self._about(m, ref)]
         if right:
             self.used.add(right[0].start)
@@ -142,14 +142,18 @@ class Conditions:
             self.used.add(heard[0].start)
 
     def _find(self, ref: Ref, value: Literally) -> Mention | None:
-        for mention in self._candidates(value):
+        for mention in self._candidates(value, ref):
             if mention.start not in self.used and self._about(mention, ref):
                 self.used.add(mention.start)
                 return mention
         return None
 
-    def _candidates(self, value: Literally) -> list[Mention]:
-        return [m for m in self.reading.literals if _same(m.value, value)]
+    def _candidates(self, value: Literally, ref: Ref | None) -> list[Mention]:
+        """Where the value is heard; 6 with the unit "million euros" also as 6 million."""
+        unit = self.facts.catalog.column(ref).unit or "" if ref else ""
+        scale = _SCALES.get(unit.split(" ")[0], 1)
+        scaled = value if isinstance(value, str) else value * scale
+        return [m for m in self.reading.literals if _same(m.value, value) or _same(m.value, scaled)]
 
     def _about(self, literal: Mention, ref: Ref | None) -> bool:
         """The literal is said of this column: the nearest column named, or the only one it can be about."""
@@ -195,7 +199,7 @@ class Conditions:
     def _member(self, ref: Ref, values: tuple[Literally, ...], negated: bool) -> list[Mention]:
         found: list[Mention] = []
         for value in values:
-            mention = next((m for m in self._candidates(value) if m.start not in self.used), None)
+            mention = next((m for m in self._candidates(value, ref) if m.start not in self.used), None)
             if mention is None:
                 self.problems.append(f"missing literal {value!r}")
                 continue
@@ -245,7 +249,7 @@ class Conditions:
         return mine
 
     def _recent(self, ref: Ref, days: int) -> None:
-        for mention in self._candidates(days):
+        for mention in self._candidates(days, None):
             unit = next(iter(self.reading.right(mention, 2)), None)
             if unit and "days" in unit.tags and self.reading.operators[mention.start] not in ("gt", "ge", "lt"):
                 self.used.add(mention.start)
@@ -291,6 +295,7 @@ class Conditions:
 
 
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "between", "not", "contains", "starts", "ends"})
+_SCALES = {"thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
 _CURRENCY = {
     "euros": {"€", "eur", "euro"},
     "US dollars": {"$", "usd", "dollar"},

@@ -100,22 +100,23 @@ class Facts:
         return frozenset(found)
 
     def roles(self) -> frozenset[tuple[str, str]]:
-        """The keys followed whose role has words of its own: these words must be heard."""
+        """The keys followed whose role must be heard: the last of a path, and any that its table holds twice."""
         found: set[tuple[str, str]] = set()
         paths = [ref.path for ref in self.refs()] + [i.per.path for i in self.selected if isinstance(i, Nested)]
         for path in paths:
             table = self.plan.subject
-            for step in path:
-                key = self.catalog.key(table, step)
-                found |= {(table, step)} if key.words else set()
-                table = key.table
+            for place, step in enumerate(path, start=1):
+                if place == len(path) or self._twin(table, step):
+                    found.add((table, step))
+                table = self.catalog.key(table, step).table
         links = [(i.table, i.key) for i in self.selected if isinstance(i, ChildCount)]
         links += [(f.table, f.key) for f in self.filters if isinstance(f, Partner)]
-        for table, column in links:
-            key = self.catalog.key(table, column)
-            twins = [other for other in self.catalog.table(table).foreign_keys if other.table == key.table]
-            found |= {(table, column)} if key.words and len(twins) > 1 else set()
-        return frozenset(found)
+        found |= {link for link in links if self._twin(*link)}
+        return frozenset(link for link in found if self.catalog.key(*link).words)
+
+    def _twin(self, table: str, column: str) -> bool:
+        target = self.catalog.key(table, column).table
+        return [key.table for key in self.catalog.table(table).foreign_keys].count(target) > 1
 
     def aggregates(self) -> list[Aggregate]:
         """Every aggregate, also those inside shares, windows and conditions."""
@@ -139,10 +140,12 @@ class Facts:
                     found.add(value)
                 case Membership(values=values):
                     found |= {value for value in values if isinstance(value, str)}
-                case Pattern(text=text):
-                    found.add(text)
         found |= {label for item in self.items() if isinstance(item, Bucket) for label in item.labels}
         return frozenset(found)
+
+    def patterns(self) -> frozenset[str]:
+        """The texts that LIKE looks for: often mere pieces of words."""
+        return frozenset(filter_.text for filter_ in self._flat_filters() if isinstance(filter_, Pattern))
 
     def _flat_filters(self) -> Iterator[Filter]:
         for filter_ in self.filters:

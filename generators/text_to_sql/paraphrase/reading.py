@@ -26,6 +26,7 @@ _STOPS = frozenset(".;?!")
 _LITERALS = frozenset({"number", "date", "month", "value", "quote"})
 _UNIT_TAGS = frozenset({"column", "table", "days", "share", "rows"})
 _NO_BRIDGE = _LITERALS | {"not", "table", "high", "low", "late", "early", "limit"}
+_EXTREMES = ("maximum", "minimum", "max", "min")
 _UNNEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
 _ARTICLES = frozenset({"a", "an", "the", "of", "its", "their", "it", "each", "every", "all", "any", "this", "that", "our"})
 _FILL = _ARTICLES | {"be", "is", "are", "was", "were", "to", "in", "as", "value", "figure", "year", "month", "date", "day", "been", "than", "have", "has", "$", "€", "£", "eur", "usd", "gbp", "(", "[", ":"}  # fmt: skip
@@ -53,16 +54,19 @@ class Mention:
 class Reading:
     """One question, heard with one vocabulary; `literals` are the strings that are listened for before all else."""
 
-    def __init__(self, tokens: tuple[Token, ...], vocabulary: Vocabulary, literals: frozenset[str]) -> None:
+    def __init__(
+        self, tokens: tuple[Token, ...], vocabulary: Vocabulary, strings: frozenset[str], patterns: frozenset[str]
+    ) -> None:
+        """`strings` and `patterns` are the literals to listen for; a pattern is only heard where it is quoted."""
         self.tokens, self.vocabulary = tokens, vocabulary
         self._lower = [raw(token) for token in tokens]
         self._lemmas = ["" if token.kind == "quote" else token.lemma or token.lower for token in tokens]
         self._stems = ["" if token.kind == "quote" else token.stem or token.lower for token in tokens]
-        self._literals = {literal.lower(): literal for literal in literals}
+        self._literals = {literal.lower(): literal for literal in strings | patterns}
         self._spoken = Phrases()
-        for literal in literals:
-            if len(literal) > 2:
-                self._spoken.add(raw_phrase(literal), Meaning(frozenset({"value"}), value=literal))
+        for literal in strings:
+            meaning = Meaning(frozenset({"value"}), value=literal, value_of=self._value_of(literal))
+            self._spoken.add(raw_phrase(literal), meaning)
         self._spoken.sort()
         self.mentions = self._qualified(list(self._hear()))
         self.at: list[Mention | None] = [None] * len(tokens)
@@ -108,15 +112,15 @@ class Reading:
         return found[1].value_of if found and found[0] == len(words) else frozenset()
 
     def _longest(self, place: int, shortest: int = 1) -> Mention | None:
-        """The longest phrase here; of equally long ones a value, then a name, then a cue, then a looser name."""
+        """The longest phrase here; of equally long ones a name, a literal, a cue, another value, or a looser name."""
         vocabulary = self.vocabulary
         measured = place > 0 and self.tokens[place - 1].kind == "number"  # "5 days" is not the column `days`
         heard = [
-            vocabulary.values.match(self._lower, place),
-            self._spoken.match(self._lower, place),
             None if measured else vocabulary.identifiers.match(self._lower, place),
-            vocabulary.names.match(self._lemmas, place),
+            self._name(place),
+            self._spoken.match(self._lower, place),
             cues().match(self._stems, place),
+            vocabulary.values.match(self._lower, place),
             vocabulary.loose.match(self._stems, place),
         ]
         if self._is_verb(place):
@@ -126,11 +130,22 @@ class Reading:
             return None
         return self._mention(place, *best)
 
+    def _name(self, place: int) -> tuple[int, Meaning] | None:
+        """The name here, unless its last word begins a longer one: "department's number of beds"."""
+        names = self.vocabulary.names
+        found = names.match(self._lemmas, place)
+        if found and found[0] > 1:
+            longer = names.match(self._lemmas, place + found[0] - 1)
+            shorter = names.match(self._lemmas[: place + found[0] - 1], place)
+            if longer and longer[0] > found[0] and shorter and shorter[0] == found[0] - 1:
+                return shorter
+        return found
+
     def _is_verb(self, place: int) -> bool:
         """ "Name the ports": a word between no article and an article is no column."""
         before = self._lower[place - 1] if place else ""
         after = self._lower[place + 1] if place + 1 < len(self._lower) else ""
-        return after in ("the", "all", "each", "every") and before not in _ARTICLES | {"by", "with", "whose", ","}
+        return after in ("the", "all", "each", "every", "them", "a", "an") and before not in _ARTICLES | {"by", "with", "whose", ","}
 
     def _prefixed(self, place: int) -> Mention | None:
         """ "unsettled", "nonrepeatable": a flag and its negation in one word."""
@@ -157,9 +172,13 @@ class Reading:
             roles=meaning.roles,
             value=value,
             value_of=meaning.value_of,
-            plural=bool(meaning.table) and tokens[-1].lower != tokens[-1].lemma,
+            plural=bool(meaning.table) and self._is_plural(meaning.table or "", tokens[-1]),
             hint=phrase if phrase in hints() else (),
         )
+
+    def _is_plural(self, table: str, token: Token) -> bool:
+        named = self.vocabulary.database.table(table)
+        return token.lower != token.lemma or named.singular == named.plural
 
     def _qualified(self, mentions: list[Mention]) -> list[Mention]:
         """Narrows a column that several tables have by the table beside it: "doctor's name", "name of the doctor"."""
@@ -263,6 +282,8 @@ class Reading:
             other = self.at[place]
             if other:
                 op = _comparison(other.tags)
+                if other.text.lower() in _EXTREMES and other.end < literal.start:
+                    return None
                 if op and (op in ("eq", "ne") or not literal.tags & {"value", "quote"}):
                     return op, other
                 if other.tags & _NO_BRIDGE:

@@ -62,6 +62,8 @@ class Shape:
         plan = self.facts.plan
         heard = {column for mention in self.reading.mentions for column in mention.columns}
         needed = {(ref.table, ref.column) for ref in self._named_refs()}
+        if plan.union and plan.union.subject != plan.subject and needed & heard:
+            needed = set()  # "the cities of customers and branches": one column of two tables
         for table, column in sorted(needed - heard):
             if not self._implied(table, column):
                 self.problems.append(f"missing column {table}.{column}")
@@ -124,7 +126,7 @@ class Shape:
         allowed = self.facts.tables()
         heard = {mention.table for mention in self.reading.mentions if mention.table}
         for mention in self.reading.mentions:
-            if mention.table and mention.table not in allowed and "sort" not in mention.tags:
+            if mention.table and mention.table not in allowed and not self._no_table(mention):
                 self.problems.append(f"table added: {mention.text!r}")
         owners = {table for mention in self.reading.mentions for table, _ in mention.columns}
         subjects = {plan.subject} | ({plan.union.subject} if plan.union else set())
@@ -142,6 +144,12 @@ class Shape:
             if isinstance(item, Nested) and item.per.table not in heard:
                 self.problems.append(f"missing table {item.per.table}")
         self._roles()
+
+    def _no_table(self, mention: Mention) -> bool:
+        """A unit ("2 guests"), the trade itself ("in restaurants"), or a word of order."""
+        before = self.reading.tokens[mention.start - 1] if mention.start else None
+        measured = before is not None and before.kind == "number"
+        return measured or "sort" in mention.tags or mention.text.lower() == self.reading.vocabulary.database.industry
 
     def _roles(self) -> None:
         heard = {role for mention in self.reading.mentions for role in mention.roles}
@@ -285,11 +293,12 @@ class Shape:
         """Every superlative must name an end that the plan asks for, of a thing that it asks for."""
         allowed = self._ends()
         for mention, end, keys in self.orders.superlatives():
+            if self._harmless(mention):
+                continue
             fit = [(key, about) for key, about in allowed if key == end or (_SAME_END.get(key) == end and about is not None)]
             if not fit:
-                if not self._harmless(mention):
-                    self.problems.append(f"{mention.text!r} is not what is asked")
-            elif mention.text.lower() != "top" and keys and not any(about is None or isinstance(about, DatePart) or key.means(about) or _extreme_of(key, about) for key in keys for _, about in fit):
+                self.problems.append(f"{mention.text!r} is not what is asked")
+            elif keys and not any(about is None or isinstance(about, DatePart) or key.means(about) or _extreme_of(key, about) for key in keys for _, about in fit):
                 self.problems.append(f"{mention.text!r} is of something else")
         for aggregate in self.facts.aggregates():
             if aggregate.function in ("min", "max"):
@@ -455,7 +464,20 @@ class Shape:
                 continue
             if any(mention.value == other.value and other.start in self.used for other in self.reading.literals):
                 continue
+            if "value" in mention.tags and not self._marked(mention):
+                continue
             self.problems.append(f"literal added: {mention.text!r}")
+
+    def _marked(self, mention: Mention) -> bool:
+        """A value of the database that isn't just a word: quoted, of several words, capitalised, or before its noun."""
+        token = self.reading.tokens[mention.start]
+        if token.kind == "quote" or mention.end - mention.start > 1:
+            return True
+        opens = mention.start == 0 or self.reading.word_before(mention) in (".", "?", "!", ":")
+        if str(mention.value) != str(mention.value).lower():
+            return token.text == mention.value and not opens
+        after = next(self.reading.right(mention, 1), None)
+        return after is not None and after.table is not None
 
 
 _SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}

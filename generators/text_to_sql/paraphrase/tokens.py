@@ -45,7 +45,7 @@ _PATTERN = re.compile(
     | (?P<s1>\d{{1,2}})/(?P<s2>\d{{1,2}})/(?P<y4>\d{{4}})\b
     | (?P<ym>\d{{4}}-(?:0\d|1[0-2]))(?![\d-])
     | \b(?P<m5>{_MONTH})\.?,?\ (?:of\ )?(?P<y5>\d{{4}})\b
-    | (?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)(?P<scale>\ ?(?:k|thousand|m|million|bn|billion))?(?![\w])
+    | (?P<number>(?:(?<!\S)-)?\d+(?:,\d{{3}})*(?:\.\d+)?)(?P<scale>\ ?(?:k|thousand|m|million|bn|billion))?(?![\w])
     | (?P<word>\d*[^\W\d_][^\W_]*)
     | (?P<mark>->|>=|<=|<>|!=|[^\w\s]|_)
     """,

@@ -101,7 +101,8 @@ class Vocabulary:
         self._add_columns()
         self._add_tables()
         self._add_values()
-        self.names.add(lemmas(database.industry), Meaning(frozenset({"neutral"})))
+        if len(trade := lemmas(database.industry)) > 1:  # "in sea freight" speaks of no freight charge
+            self.names.add(trade, Meaning(frozenset({"neutral"})))
         for phrases in (self.names, self.loose, self.values, self.identifiers):
             phrases.sort()
 
@@ -126,6 +127,8 @@ class Vocabulary:
                 if table.name in self.tables:
                     written[raw_phrase(column.name)].add(key)
                     for phrase in _parts(column, table):
+                        if len(phrase) == 1 and cues().match([stem(phrase[0])], 0):
+                            continue
                         parts[phrase].add(key)
                         rough[tuple(stem(word) for word in phrase)].add(key)
         for phrase, keys in bare.items():
@@ -136,9 +139,10 @@ class Vocabulary:
                 full[phrase] = shared
         for phrase, keys in full.items():
             inside = {key for key in keys if key[0] in self.tables}
-            self.names.add(phrase, self._column_meaning(inside or keys))
+            if inside or len(phrase) > 1:  # one word of a table that isn't in play is most likely just a word
+                self.names.add(phrase, self._column_meaning(inside or keys))
         for phrase, keys in written.items():
-            if len(phrase) == 1:
+            if len(phrase) == 1 and phrase not in full:
                 self.identifiers.add(phrase, self._column_meaning(keys))
         for phrases, target in ((parts, self.names), (rough, self.loose)):
             for phrase, keys in phrases.items():

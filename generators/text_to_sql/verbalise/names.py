@@ -17,6 +17,8 @@ class Names:
     def __init__(self, database: Database, plan: Plan, voice: Voice) -> None:
         self.catalog, self.plan, self.voice = catalog_of(database), plan, voice
         self.subject: Table = database.table(plan.subject)
+        self._twins: set[str] = set()
+        """Roles that a table plays twice for another, so that they must be told apart on longer paths too."""
 
     def column(self, ref: Ref) -> Column:
         return self.catalog.column(ref)
@@ -24,13 +26,16 @@ class Names:
     # --- columns ---
 
     def role(self, path: tuple[str, ...]) -> str:
-        """The row at the end of `path`, singular: "doctor", "port of loading"."""
-        table = self.subject
-        noun = table.singular
+        """The row at the end of `path`, singular: "doctor", "port of loading", "city of the departure airport"."""
+        table, noun = self.subject, self.subject.singular
         for step in path:
             key = self.catalog.key(table.name, step)
+            twins = [other for other in table.foreign_keys if other.table == key.table]
+            before = f" of the {noun}" if " of " in noun or noun in self._twins else ""
+            noun = (key.words or self.catalog.table(key.table).singular) + before
+            if len(twins) > 1:
+                self._twins.add(noun)
             table = self.catalog.table(key.table)
-            noun = key.words or table.singular
         return noun
 
     def noun(self, ref: Ref) -> str:

@@ -105,7 +105,7 @@ class Voice:
         if column and column.kind == "date" and isinstance(value, str):
             return self.keep(words.day(value, self.dates))
         if isinstance(value, str):
-            proper = value.istitle() and value.replace(" ", "").isalpha() and self.bare
+            proper = len(value) > 3 and value.istitle() and value.replace(" ", "").isalpha() and self.bare
             return self.keep(value if proper else words.quoted(value, self.mark))
         if column is None or column.kind != "measure":
             return self.keep(words.number(value, "plain"))
