@@ -8,12 +8,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gristmill.render import Renderer
 from schemas import Data
-from sft.batches import padded_batches
+from schemas.sft_config import SFTConfig
+from sft.batches import padded_batches, trainable
 from sft.loss import target_losses
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
 from sft.packing import Document
+from sft.prep import read_records, render_documents
+
+
+def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:
+    """The conversations of `data.blend`'s valid split that have output and fit a pack."""
+    unreadable: dict[str, str] = {}  # prep lists them
+    records = read_records(config.data.blend / "valid", unreadable)
+    rendered = render_documents(renderer, records, unreadable)
+    return trainable(document for document in rendered if len(document.input_ids) <= config.data.pack_tokens)
 
 
 class HeldOut(Data):

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,8 +25,15 @@ NEUTRAL = "#808890"  # can be read on light and on dark paper
 POINTS = 1000  # at most so many on a curve
 
 
-class StageResult(Data):
-    """What a stage has used and what was measured after it; losses are in nats."""
+class Measured(Data):
+    """What a model is like; None where it can't be measured: without a valid split, or without an MTP head."""
+
+    held_out: HeldOut | None
+    acceptance: Acceptance | None
+
+
+class StageResult(Measured):
+    """What a stage has used, and what the model is like after it."""
 
     name: str
     loss: LossKind | None  # None where only the MTP head was trained
@@ -33,8 +41,6 @@ class StageResult(Data):
     steps: int
     packs: int
     conversations: int
-    held_out: HeldOut | None  # None without a valid split
-    acceptance: Acceptance | None  # None without a valid split or an MTP head
     rollouts: RolloutSummary | None
 
     def line(self) -> str:
@@ -56,8 +62,13 @@ class Summary(Data):
     parameters: int
     mtp_depths: int
     unigram_entropy: float | None  # of the held-out targets, in nats
-    start: HeldOut | None
+    start: Measured | None
     stages: list[StageResult]
+
+    def measured(self) -> list[tuple[str, Measured]]:
+        """What was measured, in its order, by the name of the stage after which it was."""
+        before = [("before training", self.start)] if self.start else []
+        return [*before, *((stage.name, stage) for stage in self.stages)]
 
 
 def write_report(out: Path, summary: Summary) -> None:
@@ -85,10 +96,10 @@ def _plots(summary: Summary, steps: list[StepMetrics]) -> list[tuple[str, str]]:
 
 def _held_out_marks(summary: Summary) -> list[tuple[int, float]]:
     """(step, held-out loss per token) before the first stage and after each."""
-    measured = [(0, summary.start)]
-    for stage in summary.stages:
-        measured.append((measured[-1][0] + stage.steps, stage.held_out))
-    return [(step, losses.per_token) for step, losses in measured if losses]
+    steps = accumulate((stage.steps for stage in summary.stages), initial=0)
+    before = summary.start.held_out if summary.start else None
+    losses = [before, *(stage.held_out for stage in summary.stages)]
+    return [(step, loss.per_token) for step, loss in zip(steps, losses, strict=True) if loss]
 
 
 def _curves(steps: list[StepMetrics], name: str, unit: str, marks: Sequence[tuple[int, float]] = ()) -> str:
@@ -112,7 +123,7 @@ def _curves(steps: list[StepMetrics], name: str, unit: str, marks: Sequence[tupl
 
 
 def _acceptance_plot(summary: Summary) -> str:
-    measured = [(stage.name, stage.acceptance.rates) for stage in summary.stages if stage.acceptance]
+    measured = [(name, found.acceptance.rates) for name, found in summary.measured() if found.acceptance]
     if not measured:
         return ""
     with _figure() as (figure, axes):

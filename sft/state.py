@@ -17,8 +17,7 @@ from torch import nn
 
 from gristmill.runs import write_atomically
 from schemas import Data
-from sft.heldout import HeldOut
-from sft.report import StageResult
+from sft.report import Measured, StageResult
 from sft.stages import Cursor
 
 
@@ -31,7 +30,7 @@ class Progress(Data):
     stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage
     frozen: str | None = None  # in a stage with train: mtp, the hash of every tensor that must not change
-    start: HeldOut | None = None  # before the first step
+    start: Measured | None = None  # before the first step
     results: list[StageResult] = Field(default_factory=list)  # of the stages that are finished
 
 

@@ -21,14 +21,13 @@ from torch import nn
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
 from schemas.sft_config import SFTConfig, Stage
-from sft.acceptance import Acceptance, measure_acceptance
-from sft.batches import PackFiles, trainable
-from sft.heldout import HeldOut, held_out, prompt_of, unigram_entropy
+from sft.acceptance import measure_acceptance
+from sft.batches import PackFiles
+from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.metrics import MetricsLog, StepMetrics
 from sft.model import Vocabulary, computing, has_mtp, load_model, save_model
-from sft.packing import Document
 from sft.prep import StageData
-from sft.report import StageResult, Summary, write_report
+from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import read_rollouts, write_rollouts
 from sft.stages import Cursor
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state
@@ -58,7 +57,7 @@ class Training:
         if resumed:
             _refuse_changes(resumed, config, keys)
         self.progress = resumed or Progress(config=config.model_dump(mode="json"), data=keys)
-        self._valid = _documents(next(iter(self._folders.values())) / "valid") if self._folders else []
+        self._valid = valid_documents(config, renderer)
         tokenizer = renderer.tokenizer
         vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
         self.model, notes = load_model(config.model.init, vocabulary, config.seed)
@@ -74,8 +73,8 @@ class Training:
     def run(self, listen: Listen) -> Summary:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
         log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
-        if self.progress.step == 0 and self._valid:
-            self.progress.start = self._held_out()
+        if self.progress.step == 0:
+            self.progress.start = self._measured(of_new_model=self.config.model.init == "tiny")
         with _stop_requests() as stop_requested:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, log, listen, stop_requested)
@@ -137,6 +136,7 @@ class Training:
         stage, progress = self.config.stages[index], self.progress
         if progress.frozen and progress.frozen != fingerprint(self.model, without="mtp."):
             raise GristmillError(f"{stage.name}: a weight outside the MTP head has changed; this is a bug, report it.")
+        measured = self._measured()
         result = StageResult(
             name=stage.name,
             loss=stage.loss if stage.train != "mtp" else None,
@@ -144,8 +144,8 @@ class Training:
             packs=progress.cursor.packs,
             conversations=progress.cursor.conversations,
             steps=progress.cursor.step,
-            held_out=self._held_out(),
-            acceptance=self._acceptance(),
+            held_out=measured.held_out,
+            acceptance=measured.acceptance,
             rollouts=read_rollouts(self.config.out / "data" / stage.name) if stage.data.rollouts else None,
         )
         if self.world.leads:
@@ -164,21 +164,18 @@ class Training:
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
 
-    def _held_out(self) -> HeldOut | None:
-        if not self._valid:
-            return None
-        with computing(self.config.precision, self.world.device):
-            return held_out(self.model, self._valid, self.config.data.pack_tokens)
-
-    def _acceptance(self) -> Acceptance | None:
-        """On prompts of the valid split, which no stage sees."""
-        if not (self._valid and has_mtp(self.model)):
-            return None
-        prompts = [prompt_of(document) for document in self._valid[:ACCEPTANCE_PROMPTS]]
-        end = self.renderer.tokenizer.eos_id
+    def _measured(self, of_new_model: bool = False) -> Measured:
+        """On the valid split, which no stage sees; the drafts of a new model's head are not worth a look."""
         self.model.eval()
+        losses = acceptance = None
         with computing(self.config.precision, self.world.device):
-            return measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+            if self._valid:
+                losses = held_out(self.model, self._valid, self.config.data.pack_tokens)
+            if self._valid and has_mtp(self.model) and not of_new_model:
+                prompts = [prompt_of(document) for document in self._valid[:ACCEPTANCE_PROMPTS]]
+                end = self.renderer.tokenizer.eos_id
+                acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+        return Measured(held_out=losses, acceptance=acceptance)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
         if self.world.leads:
@@ -205,11 +202,6 @@ def fingerprint(model: nn.Module, without: str) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _documents(folder: Path) -> list[Document]:
-    packs = PackFiles(folder)
-    return trainable(document for number in range(len(packs)) for document in packs.documents(number))
 
 
 def _refuse_changes(resumed: Progress, config: SFTConfig, keys: Mapping[str, str]) -> None:

@@ -251,8 +251,15 @@ def test_a_users_own_database(tmp_path: Path) -> None:
     assert items.column("qty").additive and not items.column("UnitPrice").additive
     assert [key.words for key in (*staff.foreign_keys, *items.foreign_keys)] == ["boss", None]
     assert len(items.rows) == 60 and 3 not in items.values("staff_id")
+    assert load(tmp_path / "shopData.sqlite", 60, "retail").industry == "retail"
     with filled(database) as engine:
         assert engine.run('SELECT COUNT(*) FROM "Order Items"')[1] == [(60,)]
+
+
+def test_a_constant_column_is_never_asked_about() -> None:
+    columns = tuple(Column(name, "INTEGER", "", "text") for name in ("id", "quantity", "price"))
+    table = described(Table("line", "", "", columns, ("id",), (), ((1, 1, 5), (2, 1, 7), (3, None, 7))))
+    assert [column.kind for column in table.columns] == ["id", "key", "measure"]
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

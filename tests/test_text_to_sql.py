@@ -82,7 +82,7 @@ def rewording(change: Any) -> ScriptedModel:
 
     def script(role: str, request: dict[str, Any]) -> Any:
         assert role == "paraphraser"
-        return change(request["messages"][0]["content"].split("Request: ")[1])
+        return change(request["messages"][0]["content"].split("\n\n")[1])
 
     return ScriptedModel(script)
 
@@ -98,7 +98,10 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda question: {"text": "How is the weather in Ghent?"}, ""),
+        (lambda question: {"text": "How is the weather in Ghent?"}, "missing"),
+        (lambda question: {"text": f"Request: {question}"}, "speaks of the task"),
+        (lambda question: {"text": f"Hi, I am [Your Name]. {question}"}, "placeholder"),
+        (lambda question: {"text": f"{question} " + "Thank you so much for all the help. " * 8}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
         (lambda question: "no JSON at all", "llm: unparseable"),
         (lambda question: {"text": "x" * 601}, "llm: unparseable"),
@@ -338,7 +341,7 @@ def test_the_solver_sees_exactly_what_the_record_shows(tmp_path: Path) -> None:
     (written,) = [request for role, request in model.calls if role == "writer"]
     cell = record["metadata"]["cell"]
     for axis in ("industry", "topic", "concept", "task"):
-        assert cell[axis] in written["messages"][0]["content"]
+        assert cell[axis] in str(written["messages"])
 
 
 def test_the_majority_of_results_wins(tmp_path: Path) -> None:

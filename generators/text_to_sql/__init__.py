@@ -12,6 +12,7 @@ In both, the record carries the proof of `judges.sql_execution`.
 Source: Nemotron 3 Super report (arXiv 2604.12374), §3.1.1 (SQL): tiers and concepts, three style axes, distractors.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -40,14 +41,15 @@ DRAWS = 20
 
 
 class Params(Config):
-    """`database` is an .sqlite or .yaml file instead of the bundled ones; of it `max_rows` rows per table are used.
-
-    `paraphrase` may name the role to ask. `candidates` counts the solver's answers in teacher mode.
+    """`database` is the user's own: a .yaml like the bundled ones, or an SQLite file, of which about `max_rows` rows a
+    table are used and whose trade questions call `industry`. `paraphrase` may name the role to ask. `candidates` counts
+    the solver's answers in teacher mode.
     """
 
     mode: Literal["grammar", "teacher"] = "grammar"
     tiers: Annotated[list[Tier], Field(min_length=1)] = list(TIERS)
     database: Path | None = None
+    industry: str = ""
     max_rows: Annotated[int, Field(gt=0)] = 60
     paraphrase: bool | str = True
     candidates: Annotated[int, Field(gt=0)] = 1
@@ -77,7 +79,7 @@ class TextToSQL(Generator[Cell, Params]):
     def databases(self) -> dict[str, Database]:
         if self.params.database is None:
             return bundled()
-        own = load(self.params.database, self.params.max_rows)
+        own = load(self.params.database, self.params.max_rows, self.params.industry)
         return {own.name: own}
 
     def tasks(self) -> Iterator[Cell | BadSeed]:
@@ -144,7 +146,7 @@ class TextToSQL(Generator[Cell, Params]):
             return template, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
         if text == template:
             return template, {"phrasing": "template"}
-        if problems := check_paraphrase(text, query, query.database):
+        if problems := [*_form_problems(text, template), *check_paraphrase(text, query, query.database)]:
             return template, {"phrasing": "template", "paraphrase_problems": list(problems), "paraphrase": text}
         return text, {"phrasing": "paraphrase", "template": template}
 
@@ -173,6 +175,16 @@ class TextToSQL(Generator[Cell, Params]):
     def _asked(self, question: str, schema: str, ctx: Context) -> Message:
         order = ctx.rng.choice(("fenced", "plain", "schema_last"))
         return user(ctx.prompt("sample", question=question, schema=schema, order=order, lead=ctx.rng.randrange(8)))
+
+
+def _form_problems(text: str, template: str) -> list[str]:
+    """What shows at a glance that a rewording is none, whatever it says."""
+    signs = {
+        "speaks of the task": re.search(r"\brequest:|\breword|\btone\b", text, re.IGNORECASE),
+        "holds a placeholder or a line break": re.search(r"[\[\]{}\n]", text),
+        "is much longer": len(text.split()) > 1.5 * len(template.split()) + 5,
+    }
+    return [problem for problem, found in signs.items() if found]
 
 
 def elect(replies: list[Reply | Reject], world: SQLWorld, limits: Limits) -> tuple[Reply, SQLProof, dict[str, Json]]:

@@ -49,8 +49,11 @@ _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "w
 _UNCHANGED = {"media", "news", "series", "species", "data", "staff", "equipment"}
 
 
-def read_sqlite(path: Path, max_rows: int) -> Database:
-    """The tables of the file that have rows; ConfigError where it is no SQLite database or holds none."""
+def read_sqlite(path: Path, max_rows: int, industry: str = "") -> Database:
+    """The tables of the file that have rows; ConfigError where it is no SQLite database or holds none.
+
+    `industry` is what questions call the trade; without it, the file's name.
+    """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -60,8 +63,8 @@ def read_sqlite(path: Path, max_rows: int) -> Database:
     tables = {name: table for name, table in _keys_resolved(tables).items() if table.rows and table.columns}
     if not tables:
         raise ConfigError(f"params.database: {path} holds no table with rows.")
-    words = " ".join(split_words(path.stem)) or "database"
-    return Database(path.stem, words, tuple(described(table) for table in _sample(tables, max_rows)))
+    industry = industry or " ".join(split_words(path.stem))
+    return Database(path.stem, industry, tuple(described(table) for table in _sample(tables, max_rows)))
 
 
 def _read_table(db: sqlite3.Connection, name: str) -> Table:
@@ -201,6 +204,8 @@ def _kind(column: Column, words: list[str], table: Table, known: Sequence[Value]
         return "flag"
     if known and all(isinstance(value, str) and _ISO_DATE.fullmatch(value) for value in known):
         return "date"
+    if len(known) == 1 and count > 1:
+        return "key"  # the same in every row: there is nothing to ask
     if last in _CODES or not known:
         return "text"
     if all(isinstance(value, int | float) for value in known):

@@ -75,11 +75,11 @@ def bundled() -> dict[str, Database]:
     return {path.stem: read_yaml(path) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
-def load(path: Path, max_rows: int) -> Database:
-    """The database in a .yaml file like the bundled ones, or in an SQLite file (at most `max_rows` rows per table)."""
+def load(path: Path, max_rows: int, industry: str = "") -> Database:
+    """The database in a .yaml file like the bundled ones, or about `max_rows` rows per table of an SQLite file."""
     if not path.is_file():
         raise ConfigError(f"params.database: {path} doesn't exist (paths are relative to the working directory).")
-    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_sqlite(path, max_rows)
+    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_sqlite(path, max_rows, industry)
 
 
 def read_yaml(path: Path) -> Database:

@@ -106,10 +106,11 @@ class Conditions:
                 self._recent(ref, days)
             case Partner():
                 return self._partner(filter_)
-            case VersusAverage(ref, op, within):
-                self._versus_average(op)
-            case TopGroup():
-                pass
+            case VersusAverage(ref, op):
+                self._versus_average(ref, op)
+            case TopGroup(group):
+                for cue in self.reading.tagged("high", "low"):
+                    self._lock_near(group, cue, cue.start)
         return []
 
     def _compared(self, ref: Ref, op: str, value: Literally) -> list[Mention]:
@@ -166,9 +167,9 @@ class Conditions:
                 if self._adjacent(mention, literal):
                     self.locked.add(mention.start)
                 return True
-        if literal.value_of == {key}:
-            return True
-        return self._only_possible(literal, ref) and not (near and self._adjacent(near[0], literal))
+        if any("column" in mention.tags and self._adjacent(mention, literal) for mention in near):
+            return False
+        return literal.value_of == {key} or self._only_possible(literal, ref)
 
     def _governors(self, literal: Mention) -> list[Mention]:
         """The nearest column before the literal in its sentence, and one close behind it."""
@@ -272,8 +273,23 @@ class Conditions:
             self.problems.append(f"negation of {filter_.table} {'lost' if filter_.negated else 'added'}")
         return allowed
 
-    def _versus_average(self, op: str) -> None:
+    def _lock_near(self, ref: Ref, cue: Mention, start: int) -> None:
+        """The column beside the cue is part of the condition: "a fee above the average fee" shows no fee.
+
+        `start`: where the cue, or the comparison in front of it, starts.
+        """
+        right = next((m for m in self.reading.right(cue, 4) if m.columns), None)
+        left = next((m for m in self.reading.left(cue, 9) if m.columns), None)
+        beside = left is not None and set(self.reading.between(left, cue)[: start - left.end]) <= _LINKS
+        for column in (right, left if beside else None):
+            if column and (ref.table, ref.column) in column.columns:
+                self.locked.add(column.start)
+
+    def _versus_average(self, ref: Ref, op: str) -> None:
         """ "above the average", "a below-average fee", "exceeds the mean"."""
+        for mean in self.reading.tagged("avg"):
+            before = next((m for m in self.reading.left(mean, 5) if m.tags & {"gt", "lt"}), mean)
+            self._lock_near(ref, mean, before.start)
         said = self.reading_of_averages()
         if op not in said or len(set(said)) > 1:
             self.problems.append(f"should be {_SAYS[op]} the average")
@@ -294,7 +310,8 @@ class Conditions:
         self._literal(having.of.ref, having.op, having.value)
 
 
-_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "between", "not", "contains", "starts", "ends"})
+_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "between", "not", "contains", "starts", "ends", "months", "years"})
+_LINKS = frozenset({"is", "are", "lies", "lie", "be", "was", "stays", "with", "has", "that", "the", "of", "one"})
 _SCALES = {"thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
 _CURRENCY = {
     "euros": {"€", "eur", "euro"},

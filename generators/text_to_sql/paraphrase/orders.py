@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from generators.text_to_sql.grammar.plan import Aggregate, ChildCount, DatePart, Item, Order, Ref, Share
 from generators.text_to_sql.paraphrase.facts import Facts
@@ -27,7 +27,7 @@ class Key:
     columns: frozenset[ColumnKey] = frozenset()
     functions: frozenset[str] = frozenset()
     table: str | None = None
-    part: str | None = None
+    part: frozenset[str] = frozenset()
     share: bool = False
 
     def means(self, item: Item) -> bool:
@@ -35,7 +35,7 @@ class Key:
             case Ref(table=table, column=column):
                 return (table, column) in self.columns and not self.functions - {"count"}
             case DatePart(part=part):
-                return self.part == part
+                return part in self.part
             case Aggregate("count", None) | ChildCount():
                 return "count" in self.functions or (self.table is not None and not self.columns)
             case Aggregate(function, Ref(table=table, column=column)):
@@ -63,6 +63,8 @@ class Orders:
         self.reading, self.facts = reading, facts
         self.in_order: set[int] = set()
         """Where the superlatives stand that state an order: "highest first"."""
+        self._before: set[int] = set()
+        """Where keys stand that were named for another purpose before their direction: "its fee, highest first"."""
         self.stated: list[Asked] = [asked for region in self._regions() for asked in self._pairs(region)]
 
     # --- stated orders ---
@@ -78,6 +80,7 @@ class Orders:
                         region = []
                     if not region and (key := self._key_before(mention)):
                         region.append(key)
+                        self._before.add(key.start)
                     region.append(mention)
                 elif region:
                     region.append(mention)
@@ -107,10 +110,7 @@ class Orders:
     def _key_before(self, mention: Mention) -> Mention | None:
         """ "fee descending", "by fee, highest first": the key stands before its direction."""
         before = next(self.reading.left(mention, 4), None)
-        if before and before.table:  # "number of visits descending"
-            before = next((m for m in self.reading.left(before, 1) if "count" in m.tags), None)
-            return before if mention.tags & {"asc", "desc"} else None
-        if before is None or not before.columns or not mention.tags & (_ENDS | {"asc", "desc"}):
+        if before is None or not mention.tags & (_ENDS | {"asc", "desc"}) or not (before.columns or before.table or before.tags & {"months", "years"}):
             return None
         after = self.reading.tokens[mention.end : mention.end + 1]
         follows = next(self.reading.right(mention, 2), None)
@@ -123,15 +123,17 @@ class Orders:
             return None
         if not alone or not between <= {",", "in", "from", "the", "(", "with", ":"}:
             return None
-        function = next(self.reading.left(before, 2), None)  # "by mean fee, lowest first"
-        return function if function and function.tags & (_AGGREGATES | {"high", "low"}) else before
+        function = next(self.reading.left(before, 2), None)  # "by mean fee, lowest first", "number of visits descending"
+        if function and function.tags & (_AGGREGATES | {"high", "low"}):
+            return function
+        return None if before.table else before
 
     def _key_soon(self, mention: Mention) -> bool:
         """ "duration, going back in time from the latest visit date": the key is still to come."""
         for other in self.reading.right(mention, 7):
             if "then" in other.tags:
                 return False
-            if other.columns:
+            if other.columns or other.tags & {"months", "years"}:
                 return True
         return False
 
@@ -142,7 +144,7 @@ class Orders:
     def _breaks(self, mention: Mention) -> bool:
         """A tie that is broken, not one that is shared: an order key follows."""
         words = {stem(token.lower) for token in self.reading.tokens[max(0, mention.start - 4) : mention.end + 6]}
-        return bool(words & {"break", "brok", "settl", "by", "go", "us", ":", "order", "sort", "tie-break", "breaker", "break", "resolv"})
+        return bool(words & {"break", "brok", "settl", "by", "going", "go", "us", ":", "order", "sort", "tie-break", "breaker", "break", "resolv"})
 
     def _leads(self, mention: Mention) -> bool:
         """ "highest fee first", "with the newest at the top", "starting with the highest fee"."""
@@ -171,8 +173,10 @@ class Orders:
         while place < len(region):
             mention = region[place]
             key = self._key(mention)
+            if key and key.start in self._before:
+                key = replace(key, start=-1)
             extreme = key is not None and bool(key.functions & _ENDS) and (pending or not self._leads(mention))
-            direction = None if extreme else self._direction(mention)
+            direction = None if extreme else self._direction(mention, "then" in region[0].tags)
             if extreme:
                 self.in_order.add(mention.start)
             if direction is not None:
@@ -201,7 +205,7 @@ class Orders:
                     pending = None
                 else:
                     keys.append(key)
-                while place + 1 < len(region) and region[place + 1].end <= key.start:
+                while place + 1 < len(region) and region[place + 1].end <= mention.start:
                     place += 1
                 if key.functions and place + 1 < len(region) and key.columns and region[place + 1].columns == key.columns:
                     place += 1
@@ -209,10 +213,13 @@ class Orders:
         if pending:
             yield Asked(None, *pending)
         if not directed:
-            yield from (Asked(key, False, "default") for key in keys[:2])
+            yield from (Asked(key, False, "default") for key in keys[:1])
+            yield from (Asked(replace(key, start=-1), False, "default") for key in keys[1:2])
 
-    def _direction(self, mention: Mention) -> tuple[bool, str] | None:
+    def _direction(self, mention: Mention, tie: bool = False) -> tuple[bool, str] | None:
         tags = mention.tags
+        if tie and tags & {"lower", "higher"}:
+            return "higher" in tags, mention.text.lower()
         if "desc" in tags:
             return True, mention.text.lower()
         if "asc" in tags:
@@ -220,14 +227,7 @@ class Orders:
         if tags & _ENDS and "limit" not in tags - {"limit"} and (self._leads(mention) or self._spans(mention)):
             end = next(end for end in ("high", "late", "low", "early") if end in tags)
             return _DESCENDING[end], end
-        if tags & _ENDS and mention.tags & {"high", "low", "late", "early"} and self._closes(mention):
-            end = next(end for end in ("high", "late", "low", "early") if end in tags)
-            return _DESCENDING[end], end
         return None
-
-    def _closes(self, mention: Mention) -> bool:
-        """ "(lowest first)" was caught by _leads; "going to the lower number" has no superlative."""
-        return False
 
     # --- keys ---
 
@@ -249,15 +249,14 @@ class Orders:
             return Key(mention.start, table=mention.table)
         if "share" in tags:
             return Key(mention.start, share=True)
+        if tags & {"months", "years"}:
+            return Key(mention.start, part=frozenset(tag[:-1] for tag in tags & {"months", "years"}))
         return None
 
     def _counted(self, mention: Mention) -> bool:
         """ "the most visits": rows that a superlative counts."""
         before = next(self.reading.left(mention, 3), None)
         return before is not None and bool(before.tags & {"high", "low"})
-
-    def part_key(self, item: DatePart) -> bool:
-        return item.part in {token.lower for token in self.reading.tokens}
 
     # --- superlatives ---
 
@@ -282,6 +281,8 @@ class Orders:
                 yield Key(mention.start, frozenset(columns))
         for side in (self.reading.right(mention, 9), self.reading.left(mention, 9)):
             for other in side:
+                if other.table and mention.tags & {"late", "early"}:
+                    return  # "the most recent visit": by whichever date
                 if (key := self._key(other)) is not None:
                     yield key
                     if key.columns or key.functions:

@@ -24,7 +24,7 @@ from generators.text_to_sql.paraphrase.vocabulary import (
 
 _STOPS = frozenset(".;?!")
 _LITERALS = frozenset({"number", "date", "month", "value", "quote"})
-_UNIT_TAGS = frozenset({"column", "table", "days", "share", "rows"})
+_UNIT_TAGS = frozenset({"column", "table", "days", "months", "years", "share", "rows", "per"})
 _NO_BRIDGE = _LITERALS | {"not", "table", "high", "low", "late", "early", "limit"}
 _EXTREMES = ("maximum", "minimum", "max", "min")
 _UNNEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
@@ -114,9 +114,11 @@ class Reading:
     def _longest(self, place: int, shortest: int = 1) -> Mention | None:
         """The longest phrase here; of equally long ones a name, a literal, a cue, another value, or a looser name."""
         vocabulary = self.vocabulary
-        measured = place > 0 and self.tokens[place - 1].kind == "number"  # "5 days" is not the column `days`
+        if place and self.tokens[place - 1].kind == "number" and self._lemmas[place] in vocabulary.units:
+            found = cues().match(self._stems, place)  # "5 days" is not the column `days`
+            return self._mention(place, *found) if found and found[0] >= shortest else None
         heard = [
-            None if measured else vocabulary.identifiers.match(self._lower, place),
+            vocabulary.identifiers.match(self._lower, place),
             self._name(place),
             self._spoken.match(self._lower, place),
             cues().match(self._stems, place),
@@ -145,7 +147,7 @@ class Reading:
         """ "Name the ports": a word between no article and an article is no column."""
         before = self._lower[place - 1] if place else ""
         after = self._lower[place + 1] if place + 1 < len(self._lower) else ""
-        return after in ("the", "all", "each", "every", "them", "a", "an") and before not in _ARTICLES | {"by", "with", "whose", ","}
+        return after in ("the", "all", "each", "every", "them", "their", "its", "a", "an") and before not in _ARTICLES | {"by", "with", "whose", ","}
 
     def _prefixed(self, place: int) -> Mention | None:
         """ "unsettled", "nonrepeatable": a flag and its negation in one word."""
@@ -298,7 +300,7 @@ class Reading:
     def _after(self, literal: Mention) -> str | None:
         """ "50 euros or more": units may stand between."""
         place, skipped = literal.end, 0
-        while place < len(self.tokens) and skipped <= 3 and self._lower[place] not in _STOPS | {","}:
+        while place < len(self.tokens) and skipped <= 4 and self._lower[place] not in _STOPS | {","}:
             other = self.at[place]
             if other and other.tags & {"ge_after", "le_after"}:
                 if _comparison(other.tags) and any(m.tags & _LITERALS for m in self.right(other, 5)):

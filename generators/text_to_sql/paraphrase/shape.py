@@ -20,6 +20,7 @@ from generators.text_to_sql.grammar.plan import (
     Share,
     TopGroup,
     VersusAverage,
+    ref_of,
 )
 from generators.text_to_sql.paraphrase.facts import Facts
 from generators.text_to_sql.paraphrase.orders import Asked, Key, Orders
@@ -71,7 +72,7 @@ class Shape:
         for mention in self.reading.mentions:
             if mention.columns and not mention.columns & allowed:
                 self.problems.append(f"column added: {mention.text!r}")
-        self._free_columns(plan.select)
+        self._free_columns()
 
     def _named_refs(self) -> list[Ref]:
         """The columns that must be heard: all but keys that stand for a whole row, and literals that name their own."""
@@ -94,7 +95,7 @@ class Shape:
             return not any((r.table, r.column) == key for r in self._shown())
         about = self.facts.catalog.table(table).column(column)
         if key in {(ref.table, ref.column) for ref in self._shown()}:
-            return about.kind == "name" and self._asks_for(table)
+            return about.kind == "name" and len(self.facts.plan.select) == 1 and self._asks_for(table)
         if about.kind == "date":
             return [c.kind for c in self.facts.catalog.table(table).columns].count("date") == 1
         if key in {column for _, _, keys in self.orders.superlatives() for k in keys for column in k.columns}:
@@ -105,7 +106,10 @@ class Shape:
         return [item for item in self.facts.selected if isinstance(item, Ref)]
 
     def _asks_for(self, table: str) -> bool:
-        """ "Which doctors ...?", "Name the vessels ...": the rows are asked for by their names."""
+        """ "Which doctors ...?", "Name the vessels ...": the rows are asked for by their names, and by nothing else."""
+        bound = self._bound()
+        if any("column" in m.tags and m.start not in bound for m in self.reading.mentions):
+            return False
         for mention in self.reading.mentions:
             if mention.table == table and self.reading.word_before(mention) in ("which", "what", "the", "all", "every", "each"):
                 before = {token.lower for token in self.reading.tokens[max(0, mention.start - 3) : mention.start]}
@@ -113,13 +117,20 @@ class Shape:
                     return True
         return False
 
-    def _free_columns(self, select: tuple[object, ...]) -> None:
-        """A shown column must be named outside the conditions too: "with a fee above 50" does not ask for the fee."""
-        for item in select:
-            if isinstance(item, Ref):
-                mine = [m for m in self.reading.mentions if (item.table, item.column) in m.columns]
-                if mine and all(m.start in self.locked for m in mine):
-                    self.problems.append(f"{item.table}.{item.column} is not asked for")
+    def _free_columns(self) -> None:
+        """A shown column must be named outside the conditions and the order too: "a fee above 50" shows no fee."""
+        bound = self._bound()
+        for item in self._shown():
+            mine = [m for m in self.reading.mentions if (item.table, item.column) in m.columns]
+            if mine and all(m.start in bound for m in mine):
+                self.problems.append(f"{item.table}.{item.column} is not asked for")
+
+    def _bound(self) -> set[int]:
+        """Where columns stand that say what a condition or an order is about."""
+        orders = (*self.facts.plan.order, *(self.facts.plan.top.order if self.facts.plan.top else ()))
+        keys = [asked.key for asked in self.orders.stated if asked.key]
+        keys += [keys[0] for mention, _, keys in self.orders.superlatives() if keys and 0 < keys[0].start - mention.start < 4]
+        return self.locked | {key.start for key in keys if any(key.means(order.by) for order in orders)}
 
     def _tables(self) -> None:
         plan = self.facts.plan
@@ -178,7 +189,7 @@ class Shape:
         for key in self.facts.plan.group:
             if isinstance(key, Bucket) and key not in self.facts.plan.select:
                 self._bucket(key)
-            if isinstance(key, DatePart) and not self.reading.words() & {_PARTS[key.part][0], _PARTS[key.part][1]}:
+            if isinstance(key, DatePart) and not self.reading.tagged(f"{key.part}s"):
                 self.problems.append(f"missing the {key.part}")
         if isinstance(self.facts.plan.having, HavingMean) and not self._beyond(self.facts.plan.having.op):
             self.problems.append("the comparison with the average of all groups is lost")
@@ -240,7 +251,7 @@ class Shape:
         if "count" in heard and not counts:
             self.problems.append("count added")
         for function in sorted(functions & {"avg", "sum"}):
-            if function not in heard and not (function == "sum" and self.reading.tagged("running")):
+            if function not in heard or (function == "sum" and not self._free_sum()):
                 self.problems.append(f"missing {function}")
         if functions & {"count", "count_distinct"} and "count" not in heard and not self._most():
             self.problems.append("missing count")
@@ -249,6 +260,13 @@ class Shape:
         for aggregate in wanted:
             if aggregate.ref and not self._aggregated(aggregate):
                 self.problems.append(f"{aggregate.function} is not of {aggregate.ref.column}")
+
+    def _free_sum(self) -> bool:
+        """A total besides the "running total", where the plan shows both."""
+        if not any(isinstance(item, Running) for item in self.facts.selected):
+            return True
+        sums = self.reading.tagged("sum")
+        return any(not (m := next(self.reading.left(cue, 1), None)) or "running" not in m.tags for cue in sums)
 
     def _by_the_way(self, mention: Mention) -> bool:
         """ "in total" beside a count, and "the total number of", add nothing."""
@@ -295,7 +313,7 @@ class Shape:
         for mention, end, keys in self.orders.superlatives():
             if self._harmless(mention):
                 continue
-            fit = [(key, about) for key, about in allowed if key == end or (_SAME_END.get(key) == end and about is not None)]
+            fit = [(key, about) for key, about in allowed if key == end or (_SAME_END[key] == end and self._is_year(about))]
             if not fit:
                 self.problems.append(f"{mention.text!r} is not what is asked")
             elif keys and not any(about is None or isinstance(about, DatePart) or key.means(about) or _extreme_of(key, about) for key in keys for _, about in fit):
@@ -311,7 +329,7 @@ class Shape:
                 self._needs_end("low" if item.outer == "min" else "high")
 
     def _needs_end(self, end: str) -> None:
-        other = {"high": "late", "low": "early"}[end]
+        other = _SAME_END[end]
         if not self.reading.tagged(end, other):
             self.problems.append(f"missing the {end} end")
 
@@ -336,6 +354,11 @@ class Shape:
                 found.append(("late", None))
         return found
 
+    def _is_year(self, about: object) -> bool:
+        """Calendar years are high or late alike; and the oldest has the earliest birth date."""
+        ref = ref_of(about) if about is not None else None  # type: ignore[arg-type]
+        return ref is not None and self.facts.catalog.column(ref).unit == "year"
+
     def _harmless(self, mention: Mention) -> bool:
         """ "top" opens any list that is cut off; "last" and "first" have other uses; a tie has a last place."""
         text = mention.text.lower()
@@ -344,7 +367,7 @@ class Shape:
         if text in ("last", "maximum", "minimum", "max", "min", "a maximum of", "a minimum of", "maximum of", "minimum of"):
             tags = mention.tags - {"high", "low", "late", "early"}
             after = next(self.reading.right(mention, 3), None)
-            return bool(tags & {"previous", "ge", "le"}) and (text == "last" or bool(after and after in self.reading.literals))
+            return bool(tags & {"previous", "ge", "le"}) and (text == "last" or bool(after and after in self.reading.literals and not after.soft))
         return False
 
     # --- order and limit ---
@@ -374,10 +397,7 @@ class Shape:
             return False
         if asked.key is None:
             return True
-        return asked.key.means(order.by) or (isinstance(order.by, DatePart) and self.orders.part_key(order.by) and asked.key.part is None and not asked.key.functions and self._near_part(asked, order.by))
-
-    def _near_part(self, asked: Asked, part: DatePart) -> bool:
-        return True
+        return asked.key.means(order.by)
 
     def _picked(self, order: Order, orders: tuple[Order, ...]) -> bool:
         """The order is told by a superlative: "the five visits with the highest fee"."""
@@ -386,7 +406,7 @@ class Shape:
             return False
         end = self.facts.end(order)
         for mention, heard, keys in self.orders.superlatives():
-            same = heard == end or _SAME_END.get(heard) == end
+            same = heard == end or (_SAME_END[heard] == end and self._is_year(order.by))
             if same and (not keys or any(key.means(order.by) for key in keys)):
                 return True
         return False
@@ -462,8 +482,10 @@ class Shape:
                 continue
             if (ranks and mention.value == 1) or (zero and mention.value == 0):
                 continue
-            if any(mention.value == other.value and other.start in self.used for other in self.reading.literals):
-                continue
+            if "value" in mention.tags and any(
+                mention.value == other.value and other.start in self.used for other in self.reading.literals
+            ):
+                continue  # said twice
             if "value" in mention.tags and not self._marked(mention):
                 continue
             self.problems.append(f"literal added: {mention.text!r}")
@@ -481,7 +503,6 @@ class Shape:
 
 
 _SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
-_PARTS = {"year": ("year", "annu"), "month": ("month", "monthly")}
 
 
 def _extreme_of(key: Key, about: object) -> bool:

@@ -167,7 +167,7 @@ _IRREGULAR = {
     "men": "man", "women": "woman", "feet": "foot", "sold": "sell", "bought": "buy", "held": "hold", "made": "make",
     "began": "begin", "took": "take", "taken": "take", "given": "give", "gave": "give", "lent": "lend", "sent": "send",
     "analyses": "analysis", "diagnoses": "diagnosis", "criteria": "criterion", "has": "have", "had": "have",
-    "note": "note", "notes": "note", "noted": "note", "is": "be", "are": "be", "was": "be", "were": "be", "does": "do", "did": "do", "during": "during",
+    "note": "note", "notes": "note", "noted": "note", "is": "be", "are": "be", "was": "be", "were": "be", "does": "do", "did": "do", "during": "during", "found": "find",
 }  # fmt: skip
 _SUFFIXES = ("ation", "ment", "ing", "ion", "ure", "ed", "al", "er", "ly", "e", "y", "i")
 

@@ -98,6 +98,8 @@ class Vocabulary:
     def __init__(self, database: Database, tables: frozenset[str]) -> None:
         self.database, self.tables = database, tables
         self.names, self.loose, self.values, self.identifiers = Phrases(), Phrases(), Phrases(), Phrases()
+        columns = [column for name in tables for column in database.table(name).columns]
+        self.units = {word for column in columns for word in lemmas(column.unit or "")}
         self._add_columns()
         self._add_tables()
         self._add_values()
@@ -131,6 +133,8 @@ class Vocabulary:
                             continue
                         parts[phrase].add(key)
                         rough[tuple(stem(word) for word in phrase)].add(key)
+        for phrase, keys in _shared_heads(self.database, self.tables):
+            full[phrase] |= keys
         for phrase, keys in bare.items():
             if phrase[0] in _WEAK and len(phrase) == 1:
                 continue
@@ -250,8 +254,20 @@ def _full_names(column: Column, table: Table) -> Iterator[Phrase]:
         yield (words[0], "of", "the", words[2])
     name = lemmas(_spaced(column.name))
     if len(name) > 1:
-        yield name
+        if name[-1] not in _SMALL_WORDS:  # "hired on or before" holds no column hired_on
+            yield name
         yield tuple(word for part in name for word in (part, "_"))[:-1]
+
+
+def _shared_heads(database: Database, tables: frozenset[str]) -> Iterator[tuple[Phrase, set[ColumnKey]]]:
+    """ "first and last name": two columns of a table at once."""
+    for table in sorted(tables):
+        columns = database.table(table).columns
+        for one in columns:
+            for other in columns:
+                first, second = lemmas(one.words), lemmas(other.words)
+                if one is not other and len(first) == len(second) == 2 and first[1] == second[1]:
+                    yield (first[0], "and", *second), {(table, one.name), (table, other.name)}
 
 
 def _parts(column: Column, table: Table) -> Iterator[Phrase]:
