@@ -13,7 +13,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -21,6 +21,9 @@ from pydantic import Field
 from schemas import Config
 
 Row = tuple[Any, ...]
+
+MAX_SIZE = 1_000_000
+"""Characters or bytes, of one value and of a whole result."""
 
 
 class Limits(Config):
@@ -76,7 +79,7 @@ class SQLite:
         self._db.close()
 
     def _load(self) -> None:
-        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SIZE)
         # On their first use these functions pretend to write, which the authorizer would refuse.
         self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
         self._db.execute("PRAGMA foreign_keys = ON")
@@ -97,7 +100,7 @@ class SQLite:
     def run(self, query: str) -> tuple[list[str], list[Row]]:
         """Column names and rows of one read-only statement.
 
-        Refuted: sql_error, not_read_only, several_statements, not_a_query, timeout or too_many_rows.
+        Refuted: sql_error, not_read_only, several_statements, not_a_query, timeout, too_many_rows or too_large.
         """
         columns, rows, _ = self._guarded(query, _READ)
         if not columns:
@@ -111,7 +114,8 @@ class SQLite:
 
     def tables(self) -> dict[str, list[str]]:
         """The tables with their columns."""
-        names = [name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        listed = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        names = [name for (name,) in listed if not name.startswith("sqlite_")]
         return {name: [row[1] for row in self._db.execute(f"PRAGMA table_xinfo({quoted(name)})")] for name in names}
 
     @contextmanager
@@ -124,13 +128,19 @@ class SQLite:
             self._db.execute("ROLLBACK")
 
     def drop(self, table: str) -> None:
-        self._db.execute(f"DROP TABLE {quoted(table)}")
+        self._change(f"DROP TABLE {quoted(table)}")
 
     def replace(self, table: str, select: str) -> None:
         """Puts a view in the table's place; `{}` in `select` stands for the table itself."""
         hidden = quoted(f"{table} behind its view")
-        self._db.execute(f"ALTER TABLE {quoted(table)} RENAME TO {hidden}")
-        self._db.execute(f"CREATE VIEW {quoted(table)} AS {select.format(hidden)}")
+        self._change(f"ALTER TABLE {quoted(table)} RENAME TO {hidden}")
+        self._change(f"CREATE VIEW {quoted(table)} AS {select.format(hidden)}")
+
+    def _change(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.Error as error:
+            raise Refuted("ddl", f"the tables can't be taken apart: {error}") from None
 
     def _guarded(self, statement: str, allowed: frozenset[int]) -> tuple[list[str], list[Row], set[tuple[str, str]]]:
         """Runs one statement under the authorizer and the limits: columns, rows, and what was read."""
@@ -150,17 +160,27 @@ class SQLite:
         self._db.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
         try:
             cursor = self._db.execute(statement)
-            rows = cursor.fetchmany(self._limits.rows + 1)
             columns = [column[0] for column in cursor.description or ()]
-            cursor.close()
+            rows = self._fetched(cursor)
         except sqlite3.Error as error:
             raise self._refuted(error) from None
         finally:
             self._db.set_authorizer(None)
             self._db.set_progress_handler(None, 0)
-        if len(rows) > self._limits.rows:
-            raise Refuted("too_many_rows", f"more than {self._limits.rows} rows")
         return columns, rows, read
+
+    def _fetched(self, cursor: sqlite3.Cursor) -> list[Row]:
+        rows: list[Row] = []
+        size = 0
+        with closing(cursor):
+            for row in cursor:
+                rows.append(row)
+                size += sum(len(value) for value in row if isinstance(value, str | bytes))
+                if len(rows) > self._limits.rows:
+                    raise Refuted("too_many_rows", f"more than {self._limits.rows} rows")
+                if size > MAX_SIZE:
+                    raise Refuted("too_large", f"more than {MAX_SIZE} characters")
+        return rows
 
     def _refuted(self, error: sqlite3.Error) -> Refuted:
         if self._refusal:

@@ -109,6 +109,14 @@ def test_order_counts_only_where_it_is_complete() -> None:
         ("not_read_only", "SELECT load_extension('x') FROM loan"),
         ("not_read_only", "BEGIN"),
         ("depends_on_now", "SELECT loan_id FROM loan WHERE DATE('NOW') > '2000-01-01'"),
+        ("depends_on_now", 'SELECT loan_id, DATE("now") FROM loan'),
+        ("depends_on_now", "SELECT loan_id FROM loan WHERE julianday( ) > 1"),
+        ("depends_on_now", "SELECT loan_id, STRFTIME('%Y') FROM loan"),
+        (
+            "too_large",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9) SELECT zeroblob(200000) FROM n",
+        ),
+        ("sql_error", "SELECT zeroblob(2000000)"),
         ("no_rows", "SELECT * FROM loan WHERE amount < 0"),
         ("no_rows", "SELECT MAX(amount) FROM loan WHERE amount < 0"),
         (
@@ -129,6 +137,11 @@ def test_order_counts_only_where_it_is_complete() -> None:
 )
 def test_every_reason(reason: str, query: str) -> None:
     assert refuted(query).reason == reason
+
+
+def test_dates_in_the_data_are_no_clock() -> None:
+    dated = "SELECT STRFTIME('%Y', opened_on) FROM branch WHERE DATE(opened_on) > '2000-01-01' AND city <> 'nowhere'"
+    assert prove(only("branch"), dated).row_count == 2
 
 
 def test_a_query_that_never_ends_is_stopped_in_time() -> None:
@@ -177,6 +190,31 @@ def test_tables_without_rowid_and_odd_names() -> None:
         distractors=Distractors(columns=["order lines.b", 'order lines.line "no"']),
     )
     assert prove(odd, 'SELECT "select" FROM "order lines"').row_count == 2
+
+
+def test_schemas_as_people_write_them() -> None:
+    """Serial keys, indexes, checks, generated columns, composite and self-referencing keys, strict tables."""
+    written = SQLWorld(
+        ddl=[
+            "CREATE TABLE staff (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE COLLATE NOCASE, "
+            "boss INTEGER REFERENCES staff(id), pay REAL CHECK (pay > 0) DEFAULT 1.5, "
+            "yearly REAL GENERATED ALWAYS AS (pay * 12) VIRTUAL)",
+            "CREATE TABLE shift (staff INTEGER NOT NULL, day TEXT NOT NULL, hours INTEGER NOT NULL, "
+            "PRIMARY KEY (staff, day), FOREIGN KEY (staff) REFERENCES staff(id) ON DELETE CASCADE) STRICT",
+            "CREATE INDEX by_day ON shift (day) WHERE hours > 1",
+            "CREATE TABLE IF NOT EXISTS swap (staff INTEGER, day TEXT, FOREIGN KEY (staff, day) REFERENCES shift(staff, day))",
+        ],
+        inserts=[
+            "INSERT INTO staff (name, boss, pay) VALUES ('Ann', NULL, 20), ('bo', 1, 10)",
+            "INSERT INTO shift VALUES (1, '2024-01-01', 8), (2, '2024-01-01', 4), (2, '2024-01-02', 6)",
+            "INSERT INTO swap SELECT staff, day FROM shift WHERE hours = 6",
+        ],
+        distractors=Distractors(tables=["swap"], columns=["staff.boss", "staff.pay", "shift.day"]),
+    )
+    query = (
+        "SELECT name, yearly, SUM(hours) FROM staff JOIN shift ON staff = id WHERE name IN ('ANN', 'BO') GROUP BY id"
+    )
+    assert prove(written, query).result == [["Ann", 240.0, 8], ["bo", 120.0, 10]]
 
 
 def test_what_a_query_reads() -> None:

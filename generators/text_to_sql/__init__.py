@@ -90,18 +90,20 @@ class TextToSQL(Generator[Cell, Params]):
         return grammar_cells(self.databases, self.params.tiers, self.seed)
 
     def _from_file(self, seeds: str) -> Iterator[Cell | BadSeed]:
-        """The user's own cells; in grammar mode they must name a database and a concept that there are."""
+        """The user's own cells, a row each."""
         for where, row in read_rows(seeds):
-            try:
-                cell = row if isinstance(row, BadSeed) else Cell.model_validate(row)
-            except ValidationError as error:
-                cell = BadSeed(where, str(error))
-            if isinstance(cell, Cell) and self.params.mode == "grammar":
-                for field, known in (("database", self.databases), ("concept", CONCEPTS)):
-                    if getattr(cell, field) not in known:
-                        cell = BadSeed(where, f"{field} is none of {', '.join(known)}")
-                        break
-            yield cell
+            yield row if isinstance(row, BadSeed) else self._cell(where, row)
+
+    def _cell(self, where: str, row: JsonObject) -> Cell | BadSeed:
+        try:
+            cell = Cell.model_validate(row)
+        except ValidationError as error:
+            return BadSeed(where, str(error))
+        if self.params.mode == "grammar" and cell.database not in self.databases:
+            return BadSeed(where, f"database is none of {', '.join(self.databases)}")
+        if self.params.mode == "grammar" and cell.concept not in CONCEPTS:
+            return BadSeed(where, f"concept is none of {', '.join(CONCEPTS)}")
+        return cell
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
         return await (self._by_grammar(seed, ctx) if self.params.mode == "grammar" else self._by_teacher(seed, ctx))
@@ -113,7 +115,13 @@ class TextToSQL(Generator[Cell, Params]):
         return Record(
             messages=[self._asked(question, schema, ctx), assistant(f"```sql\n{query.sql}\n```")],
             category=cell.tier,
-            metadata={"mode": "grammar", "question": question, **phrasing, "cell": _json(cell), "sql": _json(proof)},
+            metadata={
+                "mode": "grammar",
+                "question": question,
+                **phrasing,
+                "cell": _point(cell),
+                "sql": proof.model_dump(mode="json"),
+            },
         )
 
     def _draw(self, cell: Cell, rng: Random) -> tuple[Query, tuple[Table, ...], SQLProof]:
@@ -167,8 +175,8 @@ class TextToSQL(Generator[Cell, Params]):
                 "mode": "teacher",
                 "question": invented.question,
                 "votes": votes,
-                "cell": _json(cell),
-                "sql": _json(proof),
+                "cell": _point(cell),
+                "sql": proof.model_dump(mode="json"),
             },
         )
 
@@ -240,5 +248,6 @@ def _is_trivial(query: Query, proof: SQLProof, limits: Limits) -> bool:
         return False
 
 
-def _json(value: Cell | SQLProof) -> Json:
-    return value.model_dump(mode="json")
+def _point(cell: Cell) -> JsonObject:
+    """The cell without the axes that its mode doesn't use."""
+    return {axis: value for axis, value in cell.model_dump(mode="json").items() if value != ""}

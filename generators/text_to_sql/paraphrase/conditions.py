@@ -221,6 +221,9 @@ class Conditions:
             return []
         near = [m for m in (*self.reading.left(mention, 7), *self.reading.right(mention, 6))]
         said = {tag for m in near for tag in m.tags & {"starts", "ends", "contains"}}
+        after = [token.lower for token in self.reading.tokens[mention.end : mention.end + 1]]
+        if not said and after and after[0] in ("in", "somewhere", "anywhere"):
+            said = {"contains"}
         if how not in said or (said - {how} and not _nearest_is(near, how)):
             self.problems.append(f"{text!r} should be what {ref.column} {how}")
         if bool(self._negations(mention)) != negated:
@@ -244,7 +247,7 @@ class Conditions:
         if not any(key in m.columns for m in mine):
             return []
         turns = sum(self._negations(m) for m in mine) + sum(1 for m in cues if "null_missing" in m.tags)
-        said = bool(cues) or bool(turns) or "have" in self.reading.words() or "with" in self.reading.words()
+        said = bool(cues) or bool(turns) or bool({"have", "has", "with"} & {token.lower for token in self.reading.tokens})
         if turns % 2 == negated or not said:
             self.problems.append(f"{ref.column} should be {'known' if negated else 'missing'}")
         return mine
@@ -257,7 +260,8 @@ class Conditions:
                 break
         else:
             self.problems.append(f"missing the last {days} days")
-        if not any("late" in m.tags for m in self.reading.mentions):
+        dated = [m for m in self.reading.tagged("late") if not any(n.tags & {"number"} for n in self.reading.right(m, 1))]
+        if not dated:
             self.problems.append("missing the newest date that the days are counted from")
 
     def _partner(self, filter_: Partner) -> list[Mention]:

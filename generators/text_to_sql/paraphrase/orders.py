@@ -211,7 +211,7 @@ class Orders:
                     place += 1
             place += 1
         if pending:
-            yield Asked(None, *pending)
+            yield Asked(next(self._hinted(region), None), *pending)
         if not directed:
             yield from (Asked(key, False, "default") for key in keys[:1])
             yield from (Asked(replace(key, start=-1), False, "default") for key in keys[1:2])
@@ -268,9 +268,10 @@ class Orders:
             end = next(end for end in ("high", "late", "low", "early") if end in mention.tags)
             yield mention, end, list(self._keys_near(mention))
 
-    def _keys_near(self, mention: Mention) -> Iterator[Key]:
-        if mention.hint:
-            hinted = hints()[mention.hint]
+    def _hinted(self, mentions: list[Mention]) -> Iterator[Key]:
+        """The columns that "heaviest" or "cheapest" speak of by themselves."""
+        for mention in mentions:
+            hinted = hints().get(mention.hint, frozenset())
             columns = {
                 (name, column.name)
                 for name in self.facts.tables()
@@ -279,6 +280,9 @@ class Orders:
             }
             if columns:
                 yield Key(mention.start, frozenset(columns))
+
+    def _keys_near(self, mention: Mention) -> Iterator[Key]:
+        yield from self._hinted([mention])
         for side in (self.reading.right(mention, 9), self.reading.left(mention, 9)):
             for other in side:
                 if other.table and mention.tags & {"late", "early"}:

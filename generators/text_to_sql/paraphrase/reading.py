@@ -16,7 +16,7 @@ from generators.text_to_sql.paraphrase.vocabulary import (
     Phrases,
     Role,
     Vocabulary,
-    cues,
+    hear_cue,
     hints,
     raw,
     raw_phrase,
@@ -26,6 +26,7 @@ _STOPS = frozenset(".;?!")
 _LITERALS = frozenset({"number", "date", "month", "value", "quote"})
 _UNIT_TAGS = frozenset({"column", "table", "days", "months", "years", "share", "rows", "per"})
 _NO_BRIDGE = _LITERALS | {"not", "table", "high", "low", "late", "early", "limit"}
+_BEFORE_NOUNS = frozenset({"the", "an", "each", "every", "latest", "newest", "last", "recent", "earliest", "oldest", "first"})
 _EXTREMES = ("maximum", "minimum", "max", "min")
 _UNNEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
 _ARTICLES = frozenset({"a", "an", "the", "of", "its", "their", "it", "each", "every", "all", "any", "this", "that", "our"})
@@ -96,9 +97,15 @@ class Reading:
             longer = self._longest(place, shortest=2)
             if longer and longer.tags & {"value", "neutral"}:
                 return longer
+            if token.value == 0 and place + 1 < len(self.tokens) and self._is_table(place + 1):
+                return Mention(place, place + 1, frozenset({"not"}), token.text)  # "with zero visits"
             soft = token.lower in ("one", "zero")
             return Mention(place, place + 1, frozenset({token.kind}), token.text, value=token.value, soft=soft)
         return None
+
+    def _is_table(self, place: int) -> bool:
+        found = self.vocabulary.names.match(self._lemmas, place)
+        return found is not None and found[1].table is not None
 
     def _names_in(self, token: Token) -> Meaning | None:
         """A quoted name of a column or table is that name, not a literal."""
@@ -115,18 +122,20 @@ class Reading:
         """The longest phrase here; of equally long ones a name, a literal, a cue, another value, or a looser name."""
         vocabulary = self.vocabulary
         if place and self.tokens[place - 1].kind == "number" and self._lemmas[place] in vocabulary.units:
-            found = cues().match(self._stems, place)  # "5 days" is not the column `days`
+            found = hear_cue(self._lemmas, self._stems, place)  # "5 days" is not the column `days`
             return self._mention(place, *found) if found and found[0] >= shortest else None
         heard = [
             vocabulary.identifiers.match(self._lower, place),
             self._name(place),
             self._spoken.match(self._lower, place),
-            cues().match(self._stems, place),
+            hear_cue(self._lemmas, self._stems, place),
             vocabulary.values.match(self._lower, place),
             vocabulary.loose.match(self._stems, place),
         ]
         if self._is_verb(place):
             heard = [found for found in heard if found and not found[1].columns]
+        if self._is_noun(place):
+            heard = heard[1:2]
         best = max((found for found in heard if found), key=lambda found: found[0], default=None)
         if best is None or best[0] < shortest:
             return None
@@ -142,6 +151,11 @@ class Reading:
             if longer and longer[0] > found[0] and shorter and shorter[0] == found[0] - 1:
                 return shorter
         return found
+
+    def _is_noun(self, place: int) -> bool:
+        """ "the latest order by order date": an order that is a row, though "order by" sorts elsewhere."""
+        before = self._lower[place - 1] if place else ""
+        return before in _BEFORE_NOUNS and self._is_table(place) and self._lower[place + 1 : place + 2] == ["by"]
 
     def _is_verb(self, place: int) -> bool:
         """ "Name the ports": a word between no article and an article is no column."""
@@ -324,7 +338,7 @@ class Reading:
         if "and" in middle and opened:
             return True
         to = any(word in ("to", "-", "through", "until") for word in middle)
-        return to and operators[first.start] in ("eq", "ge") and operators[second.start] in ("eq", "le") and (
+        return to and operators[first.start] in ("eq", "ge") and operators[second.start] in ("eq", "le", "lt") and (
             opened or len(middle) <= 3 or operators[first.start] == "ge"
         )
 
@@ -333,15 +347,21 @@ class Reading:
 
     # --- negation ---
 
+    @cached_property
+    def negations(self) -> list[Mention]:
+        """The negations that may turn a condition: not those inside a comparison ("not above") or about gaps in ranks."""
+        return [cue for cue in self.tagged("not") if cue.start not in self.flips and not self.about_gaps(cue)]
+
+    def about_gaps(self, cue: Mention) -> bool:
+        return any("gaps" in other.tags for other in self.right(cue, 4))
+
     def negated(self, anchor: Mention, anchors: list[Mention]) -> int:
         """How many free negations belong to this anchor, of all the things that could be negated."""
-        return sum(1 for cue in self.tagged("not") if self._owner(cue, anchors) is anchor)
+        return sum(1 for cue in self.negations if self._owner(cue, anchors) is anchor)
 
     def _owner(self, cue: Mention, anchors: list[Mention]) -> Mention | None:
         if cue in anchors:
             return cue
-        if cue.start in self.flips:
-            return None
         here = self.sentence(cue.start)
         same = [anchor for anchor in anchors if self.sentence(anchor.start) == here]
         after = [anchor for anchor in same if anchor.start >= cue.end]
@@ -349,7 +369,7 @@ class Reading:
         return after[0] if after else before[-1] if before else None
 
     def unowned(self, anchors: list[Mention]) -> list[Mention]:
-        return [cue for cue in self.tagged("not") if cue.start not in self.flips and self._owner(cue, anchors) is None]
+        return [cue for cue in self.negations if self._owner(cue, anchors) is None]
 
 
 def _comparison(tags: frozenset[str]) -> str | None:

@@ -201,8 +201,10 @@ class Shape:
             self.problems.append(f"missing the moving window of {rows}")
 
     def _rank(self, dense: bool) -> None:
-        said_dense, said_gaps = self.reading.tagged("dense"), self.reading.tagged("gaps")
-        if bool(said_dense) != dense or (not dense and not said_gaps):
+        skips = self.reading.tagged("gaps")
+        turned = [cue for cue in self.reading.tagged("not") if self.reading.about_gaps(cue)]
+        said_dense = bool(self.reading.tagged("dense") or turned)
+        if said_dense != dense or (not dense and not skips):
             self.problems.append(f"ranks should have {'no ' if dense else ''}gaps after ties")
 
     def _bucket(self, bucket: Bucket) -> None:
@@ -248,7 +250,7 @@ class Shape:
             self.problems.append("average added")
         if "sum" in heard and "sum" not in functions and not self._sums_allowed():
             self.problems.append("sum added")
-        if "count" in heard and not counts:
+        if "count" in heard and not counts and not self._counts_column():
             self.problems.append("count added")
         for function in sorted(functions & {"avg", "sum"}):
             if function not in heard or (function == "sum" and not self._free_sum()):
@@ -281,6 +283,10 @@ class Shape:
             or any(isinstance(filter_, VersusAverage) for filter_ in self.facts.filters)
             or isinstance(self.facts.plan.having, HavingMean)
         )
+
+    def _counts_column(self) -> bool:
+        """A column that is a count itself: "how many renewals" of a number of renewals."""
+        return any(self.facts.catalog.column(ref).words.startswith("number of ") for ref in self.facts.refs())
 
     def _sums_allowed(self) -> bool:
         return any(isinstance(item, Share | Running | Change) for item in self.facts.selected)
@@ -375,7 +381,8 @@ class Shape:
     def _order(self) -> None:
         plan = self.facts.plan
         orders = (*plan.order, *(plan.top.order if plan.top else ()))
-        stated = self.orders.stated
+        ranked = [Order(item.ref, item.descending) for item in self.facts.selected if isinstance(item, Rank)]
+        stated = [a for a in self.orders.stated if not any(self._states(a, order) for order in ranked)]
         for order in orders:
             if not any(self._states(asked, order) for asked in stated) and not self._picked(order, orders):
                 self.problems.append(f"missing order by {order.by} {'descending' if order.descending else 'ascending'}")
@@ -427,6 +434,8 @@ class Shape:
     def _single(self) -> bool:
         """ "the visit with the highest fee", "only the first row", "top 1"."""
         words = [token.lower for token in self.reading.tokens]
+        if any(pair in (("which", "one"), ("the", "one")) for pair in zip(words, words[1:], strict=False)):
+            return any(True for _ in self.orders.superlatives())
         for mention in self.reading.tagged("number"):
             if mention.value == 1 and mention.start not in self.used and self._limiting(mention):
                 self.used.add(mention.start)
@@ -472,7 +481,10 @@ class Shape:
             self.problems.append("duplicates are not removed")
 
     def _left_over(self) -> None:
-        """Literals that nothing in the plan accounts for."""
+        """Literals that nothing in the plan accounts for, and names that nobody knows."""
+        for place, token in enumerate(self.reading.tokens):
+            if token.kind == "word" and token.text[0].isupper() and not self.reading.at[place] and self._strange(place):
+                self.problems.append(f"unknown name {token.text!r}")
         moving = {item.rows - 1 for item in self.facts.selected if isinstance(item, Moving)}
         moving |= {item.rows for item in self.facts.selected if isinstance(item, Moving)}
         ranks = any(isinstance(item, Rank) for item in self.facts.selected)
@@ -490,6 +502,11 @@ class Shape:
                 continue
             self.problems.append(f"literal added: {mention.text!r}")
 
+    def _strange(self, place: int) -> bool:
+        """Capitalised inside a sentence, and none of the words that always are."""
+        before = self.reading.tokens[place - 1].lower if place else "."
+        return before not in (".", "?", "!", ":", ";", "-", "(", "->") and self.reading.tokens[place].lower not in _CAPITALS
+
     def _marked(self, mention: Mention) -> bool:
         """A value of the database that isn't just a word: quoted, of several words, capitalised, or before its noun."""
         token = self.reading.tokens[mention.start]
@@ -502,6 +519,7 @@ class Shape:
         return after is not None and after.table is not None
 
 
+_CAPITALS = frozenset({"i", "sql", "csv", "id", "ids", "ok", "api", "yyyy", "mm", "dd", "a", "z", "pdf", "excel", "by", "order"})
 _SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
 
 

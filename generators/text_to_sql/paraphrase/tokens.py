@@ -163,11 +163,14 @@ def _joins(tokens: list[Token], place: int) -> bool:
 # --- stems -----------------------------------------------------------------------------------------------------------
 
 _IRREGULAR = {
-    "paid": "pay", "born": "birth", "built": "build", "left": "leave", "people": "person", "children": "child",
-    "men": "man", "women": "woman", "feet": "foot", "sold": "sell", "bought": "buy", "held": "hold", "made": "make",
+    "paid": "pay", "born": "birth", "built": "build", "left": "leave", "sold": "sell", "bought": "buy", "held": "hold", "made": "make",
     "began": "begin", "took": "take", "taken": "take", "given": "give", "gave": "give", "lent": "lend", "sent": "send",
-    "analyses": "analysis", "diagnoses": "diagnosis", "criteria": "criterion", "has": "have", "had": "have",
+    "has": "have", "had": "have",
     "note": "note", "notes": "note", "noted": "note", "is": "be", "are": "be", "was": "be", "were": "be", "does": "do", "did": "do", "during": "during", "found": "find",
+}  # fmt: skip
+_PLURALS = {
+    "people": "person", "children": "child", "men": "man", "women": "woman", "feet": "foot", "media": "medium",
+    "criteria": "criterion", "analyses": "analysis", "diagnoses": "diagnosis", "bases": "basis", "means": "means",
 }  # fmt: skip
 _SUFFIXES = ("ation", "ment", "ing", "ion", "ure", "ed", "al", "er", "ly", "e", "y", "i")
 
@@ -175,6 +178,8 @@ _SUFFIXES = ("ation", "ment", "ing", "ion", "ure", "ed", "al", "er", "ly", "e", 
 @lru_cache(maxsize=8192)
 def lemma(word: str) -> str:
     """The singular of a plural noun, roughly."""
+    if word in _PLURALS:
+        return _PLURALS[word]
     if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies") and len(word) > 4:

@@ -64,18 +64,39 @@ class Phrases:
         return None
 
 
+_INFLECTED = frozenset(
+    """gt ge lt le eq ne between sum count distinct sort asc desc starts ends contains running change moving rank dense
+    gaps share deviation ties decimals null_missing null_present""".split()
+)
+"""Tags of verbs and adjectives, which are heard in any form ("sorted"); the others only as they are written."""
+
+
 @cache
-def cues() -> Phrases:
-    """The lexicon by stems; a phrase that several tags list has them all."""
-    tags: dict[Phrase, set[str]] = defaultdict(set)
+def cues() -> tuple[Phrases, Phrases]:
+    """The lexicon by lemmas and by stems; a phrase that several tags list has them all."""
+    as_written: dict[Phrase, set[str]] = defaultdict(set)
+    inflected: dict[Phrase, set[str]] = defaultdict(set)
     for tag, phrases in LEXICON.items():
         if tag not in ("hints", "synonyms"):
             for phrase in phrases:
-                tags[stems(phrase)].add(tag)
+                as_written[lemmas(phrase)].add(tag)
+                if tag in _INFLECTED:
+                    inflected[stems(phrase)].add(tag)
+    return _tagged(as_written), _tagged(inflected)
+
+
+def _tagged(tags: dict[Phrase, set[str]]) -> Phrases:
     found = Phrases()
     for words, names in tags.items():
         found.add(words, Meaning(frozenset(names)))
     return found.sort()
+
+
+def hear_cue(words: list[str], stemmed: list[str], place: int) -> tuple[int, Meaning] | None:
+    """The longest cue here; of a phrase as written and an inflected one, the written one."""
+    written, inflected = cues()
+    one, other = written.match(words, place), inflected.match(stemmed, place)
+    return other if other and (one is None or other[0] > one[0]) else one
 
 
 @cache
@@ -123,13 +144,16 @@ class Vocabulary:
                 key = (table.name, column.name)
                 for phrase in _full_names(column, table):
                     full[phrase].add(key)
+                if column.kind == "id" and table.name in self.tables:
+                    for owner in ("its", "their"):
+                        parts[owner, lemmas(column.words)[-1]].add(key)
                 words = lemmas(column.words)
                 if words[:1] == lemmas(table.singular) and len(words) > 1:
                     bare[words[1:]].add(key)
                 if table.name in self.tables:
                     written[raw_phrase(column.name)].add(key)
                     for phrase in _parts(column, table):
-                        if len(phrase) == 1 and cues().match([stem(phrase[0])], 0):
+                        if len(phrase) == 1 and hear_cue([phrase[0]], [stem(phrase[0])], 0):
                             continue
                         parts[phrase].add(key)
                         rough[tuple(stem(word) for word in phrase)].add(key)
@@ -165,9 +189,8 @@ class Vocabulary:
             for place, word in enumerate(phrase):
                 for other in _synonyms().get(word, ()):
                     replaced[(*phrase[:place], *other, *phrase[place + 1 :])] |= keys
-        cue_words = cues()
         for phrase, keys in replaced.items():
-            heard = cue_words.match([*phrase], 0)
+            heard = hear_cue([*phrase], [*phrase], 0)
             if len(keys) == 1 and phrase not in rough and not (heard and heard[0] == len(phrase)):
                 self.loose.add(phrase, self._column_meaning(keys))
 
@@ -184,6 +207,8 @@ class Vocabulary:
                 words.add((head,))
             for phrase in words:
                 self.names.add(phrase, meaning)
+            if table.name in self.tables:  # "crops that were never harvested"
+                self.loose.add((stem(lemmas(table.singular)[-1]),), meaning)
             for key in table.foreign_keys:
                 if key.words:
                     roles[lemmas(key.words)].add((table.name, key.column))

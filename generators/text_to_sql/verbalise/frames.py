@@ -130,6 +130,7 @@ class Frames:
         return self._row_slots((), many) | {
             "n": f"{self.voice.count(count)} " if many else "",
             "n1": self.voice.count(count),
+            "plural": self.subject.plural,
             "subjects": self.subject.plural if many else self.subject.singular,
             "have": noun["have"],
             "their": noun["its"],
@@ -231,9 +232,10 @@ class Frames:
         assert top
         order = top.order[0]
         slots = self._extreme_slots(order, top.count)
-        within = self.names.role(top.within.path) if self._is_key(top.within) else self.names.key(top.within)
+        row = self._is_key(top.within)
+        within = self.names.role(top.within.path) if row else self.names.key(top.within)
         slots |= {"by": slots["key"], "key": within}
-        slots["in_each"] = self.voice.say("in_each", key=within)
+        slots["in_each"] = self.voice.say("in_each_row" if row else "in_each", key=within)
         slots["cols"] += slots["plus"]
         slots["np"] = fill(self.voice.pick("top_np"), slots)
         if top.ties:

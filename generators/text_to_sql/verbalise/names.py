@@ -42,7 +42,7 @@ class Names:
         """A column without article: "fee", "doctor's name", "name of the port of loading"."""
         own = self.column(ref).words
         role = self.role(ref.path)
-        if self.voice.code and role == self.catalog.table(ref.table).singular:
+        if self._coded(ref):
             return self.written(ref)
         if not ref.path:
             return own
@@ -54,13 +54,16 @@ class Names:
         possessive = f"{role}'" if role.endswith("s") else f"{role}'s"
         return self.voice.rng.choice((f"{possessive} {bare}", f"{possessive} {bare}", f"{role} {bare}"))
 
+    def _coded(self, ref: Ref) -> bool:
+        """Spoken of by its identifier; not where the table is reached in a role of its own."""
+        return self.voice.code and self.role(ref.path) == self.catalog.table(ref.table).singular
+
     def fronted(self, ref: Ref) -> bool:
         """The noun can follow "whose": "whose doctor's name", but not "whose name of the port of loading"."""
         return " of " not in self.role(ref.path)
 
     def nouns(self, ref: Ref) -> str:
-        noun = self.noun(ref)
-        return noun if noun == self.written(ref) else plural(noun)
+        return self.noun(ref) if self._coded(ref) else plural(self.noun(ref))
 
     def written(self, ref: Ref) -> str:
         """For terse and technical questions: the identifier, qualified where it is another table's."""
