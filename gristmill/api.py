@@ -65,6 +65,10 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
         self.seed = seed
         self.seeds = seeds
 
+    def files(self) -> list[Path]:
+        """The user's files, besides the seeds, that results depend on: when one changes, every task runs again."""
+        return []
+
     async def prepare(self, ctx: Context) -> None:
         """Once per run, before the first task: model-made material goes to `ctx.artifacts`."""
 

@@ -36,6 +36,7 @@ class Meter:
         self._reserved = Estimate()
         self._largest_output: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._stopped = False
 
     def reused(self, role: str) -> None:
         self.calls_reused += 1
@@ -72,8 +73,9 @@ class Meter:
 
     async def _reserve(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
         """The estimate, taken anew after each wait: it gets better with every call that returns."""
-        while not self._fits(estimate := self._estimate(role, request_bytes, request)):
+        while not self._fits(estimate := self._estimate(role, request_bytes, request)) or self._stopped:
             if self.in_flight == 0:
+                self._stopped = True  # a smaller call that would still fit must not start while the run ends
                 raise BudgetReached(
                     f"the budget is used up: {self.usd:.4f} USD and {self.tokens:,} tokens are spent, and the next "
                     "call may exceed it. Raise `budget` and repeat the command to go on."

@@ -49,7 +49,8 @@ def make_plan(config: RunConfig) -> Plan:
     if generator.endless and config.samples is None and config.tasks is None and config.max_tasks is None:
         raise ConfigError(f"the tasks of {config.generator} never end: say `samples: N` or `tasks: N`.")
     path = seeds_file(config.seeds)
-    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges, [path] if path else []))
+    inputs = [*([path] if path else []), *generator.files()]
+    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges, inputs))
 
 
 def make_generator(config: RunConfig) -> Generator[Any, Any]:

@@ -1,10 +1,10 @@
 """MTP acceptance: how many tokens drafted by the MTP head the trunk would have written itself.
 
-The trunk answers prompts greedily. Then decoding is replayed speculatively: at each verification the trunk contributes
-one token, and the head, fed with its own drafts, proposes the next ones depth by depth; those are accepted up to the
-first that differs from the trunk's argmax, which is the answer's next token. As when it is served, a draft attends to
-the head's states of the verified tokens and to the drafts before it.
-Source: SPEED-Bench (the mean accepted length counts the trunk's own token).
+The trunk answers prompts greedily. After each token of an answer the head, fed with its own drafts, proposes the next
+ones depth by depth; they are accepted up to the first that differs from the trunk's argmax, which is the answer's next
+token. As when it is served, a draft attends to the head's states of the verified tokens and to the drafts before it.
+Rates are over all places of the answers, so two heads on one trunk are compared on the same ones. The mean accepted
+length is that of decoding: each verification yields the trunk's token and what was accepted after it (SPEED-Bench).
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ QUERIES_AT_ONCE = 512
 
 
 class Acceptance(Data):
-    """`rates[d-1]` is the share of verifications, of those with d more tokens to come, that accepted depth d."""
+    """`rates[d-1]` is the share of places, of those with d more tokens to come, whose drafts are right to depth d."""
 
     prompts: int
-    verifications: int
+    places: int
     rates: list[float]
     mean_accepted_length: float  # tokens per verification, the trunk's own included
 
@@ -33,29 +33,33 @@ class Acceptance(Data):
 def measure_acceptance(
     model: CausalLM, prompts: Sequence[Sequence[int]], end: int, max_tokens: int, depths: int
 ) -> Acceptance:
-    """Greedy answers of at most `max_tokens` to `prompts`, replayed with drafts of `depths` tokens."""
+    """Greedy answers of at most `max_tokens` to `prompts`, with drafts of `depths` tokens after each token."""
     answers = generate(model, [Request(prompt) for prompt in prompts], end, 0.0, max_tokens)
-    tried, accepted = [0] * depths, [0] * depths
-    verifications = tokens = 0
+    tried, right = [0] * depths, [0] * depths
+    verifications = 0
     for prompt, answer in zip(prompts, answers, strict=True):
         drafts = draft(model, torch.tensor([*prompt, *answer]), len(prompt) - 1, depths).tolist()
-        position = 0  # of the answer's token that the trunk contributes
-        while position < len(answer):
-            ahead = answer[position + 1 : position + 1 + depths]
-            pairs = zip(drafts[position], ahead, strict=False)
-            good = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-            for depth in range(len(ahead)):
+        accepted = [_agreement(drafts[place], answer[place + 1 :]) for place in range(len(answer))]
+        for place, length in enumerate(accepted):
+            for depth in range(min(depths, len(answer) - place - 1)):
                 tried[depth] += 1
-                accepted[depth] += depth < good
+                right[depth] += length > depth
+        place = 0
+        while place < len(answer):
             verifications += 1
-            tokens += 1 + good
-            position += 1 + good
+            place += 1 + accepted[place]
+    tokens = sum(map(len, answers))
     return Acceptance(
         prompts=len(prompts),
-        verifications=verifications,
-        rates=[a / t if t else 0.0 for a, t in zip(accepted, tried, strict=True)],
+        places=tokens,
+        rates=[r / t if t else 0.0 for r, t in zip(right, tried, strict=True)],
         mean_accepted_length=tokens / verifications,
     )
+
+
+def _agreement(drafts: Sequence[int], wanted: Sequence[int]) -> int:
+    """How many tokens at their beginning are equal."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(drafts, wanted, strict=False))))
 
 
 @torch.no_grad()

@@ -204,15 +204,13 @@ def test_drafts_equal_a_chain_built_step_by_step(model: CausalLM) -> None:
             states, inputs = torch.cat([states, last[None]]), torch.cat([inputs, embed(token)[None]])
 
 
-def test_acceptance_counts_a_speculative_replay(model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer of six tokens; drafts that are right twice, then wrong, from wherever they start."""
+def test_acceptance_counts_places_and_verifications(model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of six tokens, and drafts of four of which the first two are right, from wherever they start."""
     answer = [10, 11, 12, 13, 14, 1]
+    drafts = [([*answer[place + 1 : place + 3], 59, 59, 59, 59])[:4] for place in range(6)]
     monkeypatch.setattr("sft.acceptance.generate", lambda *_: [answer])
-    rows = [[*answer[start + 1 : start + 3], 59, 59] for start in range(6)]
-    padded_rows = torch.tensor([(row + [59] * 4)[:4] for row in rows])
-    monkeypatch.setattr("sft.acceptance.draft", lambda *_: padded_rows)
+    monkeypatch.setattr("sft.acceptance.draft", lambda *_: torch.tensor(drafts))
     found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4)
-    # verified: 10 (accepts 11, 12; 3 more to come), then 13 (accepts 14, 1 and is done)
-    assert found.verifications == 2 and found.prompts == 1
+    assert (found.prompts, found.places) == (1, 6)
     assert found.rates == [1.0, 1.0, 0.0, 0.0]
-    assert found.mean_accepted_length == 3.0
+    assert found.mean_accepted_length == 3.0  # verified: 10, with 11 and 12 accepted, and 13, with 14 and 1

@@ -82,9 +82,12 @@ CONTRADICTIONS = {
     "restaurant_chain": [
         "SELECT * FROM bill JOIN restaurant USING (restaurant_id) WHERE closed_at < opened_on OR guests > seats",
         "SELECT * FROM bill WHERE bill_id NOT IN (SELECT bill_id FROM bill_line)",
+        "SELECT * FROM bill JOIN bill_line USING (bill_id) GROUP BY bill_id "
+        "HAVING tip > 0.2 * SUM(quantity * unit_price) OR MAX(quantity) > guests",
         "SELECT * FROM employee JOIN restaurant USING (restaurant_id) WHERE hired_on < opened_on",
     ],
     "retail_bank": [
+        "SELECT * FROM card JOIN account USING (account_id) WHERE NOT is_active",
         "SELECT * FROM account JOIN customer USING (customer_id) WHERE opened_on < joined_on",
         "SELECT * FROM loan JOIN customer USING (customer_id) WHERE granted_on < joined_on",
         "SELECT * FROM transfer JOIN account USING (account_id) WHERE booked_on < opened_on OR NOT is_active",

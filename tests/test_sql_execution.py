@@ -202,7 +202,7 @@ def test_schemas_as_people_write_them() -> None:
             "CREATE TABLE shift (staff INTEGER NOT NULL, day TEXT NOT NULL, hours INTEGER NOT NULL, "
             "PRIMARY KEY (staff, day), FOREIGN KEY (staff) REFERENCES staff(id) ON DELETE CASCADE) STRICT",
             "CREATE INDEX by_day ON shift (day) WHERE hours > 1",
-            "CREATE TABLE IF NOT EXISTS swap (staff INTEGER, day TEXT, FOREIGN KEY (staff, day) REFERENCES shift(staff, day))",
+            "CREATE TABLE IF NOT EXISTS swap (staff INT, day TEXT, FOREIGN KEY (staff, day) REFERENCES shift)",
         ],
         inserts=[
             "INSERT INTO staff (name, boss, pay) VALUES ('Ann', NULL, 20), ('bo', 1, 10)",

@@ -77,7 +77,7 @@ def test_other_seed_files(seeds: Path, tmp_path: Path, suffix: str) -> None:
 def test_tasks_takes_the_first_rows(seeds: Path, tmp_path: Path) -> None:
     model = ScriptedModel()
     summary = run_scripted({**config(seeds), "tasks": 4}, tmp_path / "run", model)
-    assert summary["tasks"] == 4 and model.count_by_role() == {"default": 8}
+    assert summary["tasks"] == 4 and model.count_by_role() == {"writer": 4, "judge": 4}
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,9 @@ DRAWS = 20
 
 
 class Params(Config):
-    """`database` is the user's own: a .yaml like the bundled ones, or an SQLite file, of which about `max_rows` rows a
-    table are used and whose trade questions call `industry`. `paraphrase` may name the role to ask. `candidates` counts
-    the solver's answers in teacher mode.
+    """`database` is an .sqlite or .yaml file instead of the bundled ones, of which at most `max_rows` rows per table
+    are used and whose trade questions call `industry`. `paraphrase` may name the role to ask; it is asked in
+    `paraphrase_share` of the tasks. `candidates` counts the solver's answers in teacher mode.
     """
 
     mode: Literal["grammar", "teacher"] = "grammar"
@@ -52,6 +52,7 @@ class Params(Config):
     industry: str = ""
     max_rows: Annotated[int, Field(gt=0)] = 60
     paraphrase: bool | str = True
+    paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     candidates: Annotated[int, Field(gt=0)] = 1
     limits: Limits = Limits()
 
@@ -74,6 +75,14 @@ class TextToSQL(Generator[Cell, Params]):
     name = "text_to_sql"
     version = "1"
     endless = True
+
+    def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
+        super().__init__(params, seed=seed, seeds=seeds)
+        if params.mode == "grammar" and params.database:
+            _ = self.databases  # a database that can't be read is a config error now, not at the first task
+
+    def files(self) -> list[Path]:
+        return [self.params.database] if self.params.database else []
 
     @cached_property
     def databases(self) -> dict[str, Database]:
@@ -145,7 +154,7 @@ class TextToSQL(Generator[Cell, Params]):
 
     async def _phrase(self, query: Query, template: str, cell: Cell, ctx: Context) -> tuple[str, JsonObject]:
         """The question, reworded by a model if the rewording still asks the same; and how it came about."""
-        if self.params.paraphrase is False:
+        if self.params.paraphrase is False or ctx.rng.random() >= self.params.paraphrase_share:
             return template, {"phrasing": "template"}
         role = "paraphraser" if self.params.paraphrase is True else self.params.paraphrase
         try:

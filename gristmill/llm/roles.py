@@ -65,15 +65,16 @@ class Roles:
     def __init__(self, models: dict[str, ModelConfig]) -> None:
         self._roles = {name: Role(name, config) for name, config in models.items()}
         for role in self._roles.values():
-            name = role.config.api_key_env
-            if name and not os.environ.get(name):
-                raise ConfigError(f"models.{role.name}.api_key_env: the environment variable {name} is not set.")
+            key_name = role.config.api_key_env
+            if key_name and not os.environ.get(key_name):
+                raise ConfigError(f"models.{role.name}.api_key_env: the environment variable {key_name} is not set.")
 
     def __getitem__(self, name: str) -> Role:
-        role = self._roles.get(name) or self._roles.get("default")
-        if role is None:
-            raise ConfigError(f"models: the role {name!r} is asked, but there is neither such a role nor a `default`.")
-        return role
+        if name not in self._roles:
+            if "default" not in self._roles:
+                raise ConfigError(f"models: the role {name!r} is asked; there is neither such a role nor a `default`.")
+            self._roles[name] = Role(name, self._roles["default"].config)
+        return self._roles[name]
 
     def in_flight(self) -> int:
         """How many calls may be in flight at most, over all roles."""

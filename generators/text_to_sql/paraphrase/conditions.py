@@ -21,7 +21,7 @@ from generators.text_to_sql.grammar.plan import (
     VersusAverage,
 )
 from generators.text_to_sql.paraphrase.facts import Facts
-from generators.text_to_sql.paraphrase.reading import Mention, Reading
+from generators.text_to_sql.paraphrase.reading import BETWEEN, Mention, Reading
 from generators.text_to_sql.paraphrase.tokens import lemma
 
 _SAYS = {
@@ -84,13 +84,13 @@ class Conditions:
 
     # --- filters ---
 
-    def _filter(self, filter_: Filter) -> list[Mention]:
+    def _filter(self, filter_: Filter, inside: bool = False) -> list[Mention]:
         """Checks one filter; returns the mentions that it lets be negated."""
         match filter_:
             case Comparison(ref, op, value):
                 if self.facts.catalog.column(ref).kind == "flag":
-                    return self._flag(ref, (op == "eq") == bool(value))
-                return self._compared(ref, op, value)
+                    return self._flag(ref, (op == "eq") == bool(value), inside)
+                return self._compared(ref, op, value, inside)
             case Between(ref, low, high):
                 self._literal(ref, "ge", low)
                 self._literal(ref, "le", high)
@@ -101,7 +101,8 @@ class Conditions:
             case Missing(ref, negated):
                 return self._missing(ref, negated)
             case InPeriod(ref, period):
-                self._literal(ref, "eq", period)
+                from_ = any(self.reading.opened_by(m) == "from" for m in self._candidates(period, ref))
+                self._literal(ref, "ge" if from_ else "eq", period)  # "enrolments from April 2024"
             case Recent(ref, days):
                 self._recent(ref, days)
             case Partner():
@@ -113,7 +114,8 @@ class Conditions:
                     self._lock_near(group, cue, cue.start)
         return []
 
-    def _compared(self, ref: Ref, op: str, value: Literally) -> list[Mention]:
+    def _compared(self, ref: Ref, op: str, value: Literally, inside: bool = False) -> list[Mention]:
+        """`inside` a Partner: "no 'open' order", where the negation may be the partner's."""
         if op not in ("eq", "ne"):
             self._literal(ref, op, value)
             return []
@@ -123,7 +125,7 @@ class Conditions:
             return []
         if self.reading.operators[mention.start] not in ("eq", "ne"):
             self.problems.append(f"{value!r} is compared, not equal")
-        if bool(self._negations(mention)) != (op == "ne"):
+        if not inside and bool(self._negations(mention)) != (op == "ne"):
             self.problems.append(f"negation of {value!r} {'lost' if op == 'ne' else 'added'}")
         return [mention]
 
@@ -181,8 +183,11 @@ class Conditions:
 
     def _adjacent(self, column: Mention, literal: Mention) -> bool:
         """Nothing but a comparison between them."""
-        between = [m for m in self.reading.left(literal) if column.end <= m.start]
-        return column.end <= literal.start <= column.end + 6 and all(m.tags & _COMPARISONS for m in between)
+        if not column.end <= literal.start <= column.end + 7:
+            return False
+        at = self.reading.at[column.end : literal.start]
+        plain = [word for word, mention in zip(self.reading.between(column, literal), at, strict=True) if mention is None]
+        return all(m.tags & _COMPARISONS for m in at if m) and set(plain) <= BETWEEN
 
     def _only_possible(self, literal: Mention, ref: Ref) -> bool:
         """No other column in play has this unit, or is a date."""
@@ -230,12 +235,12 @@ class Conditions:
             self.problems.append(f"negation of {text!r} {'lost' if negated else 'added'}")
         return [mention]
 
-    def _flag(self, ref: Ref, holds: bool) -> list[Mention]:
+    def _flag(self, ref: Ref, holds: bool, inside: bool) -> list[Mention]:
         key = (ref.table, ref.column)
         mentions = [m for m in self.anchors if key in m.columns]
         if not mentions:
             self.problems.append(f"missing condition {ref.column}")
-        elif any(bool(self._negations(m)) == holds for m in mentions[:1]):
+        elif not inside and bool(self._negations(mentions[0])) == holds:
             self.problems.append(f"negation of {ref.column} {'added' if holds else 'lost'}")
         return mentions
 
@@ -260,7 +265,7 @@ class Conditions:
                 break
         else:
             self.problems.append(f"missing the last {days} days")
-        dated = [m for m in self.reading.tagged("late") if not any(n.tags & {"number"} for n in self.reading.right(m, 1))]
+        dated = [m for m in self.reading.tagged("late") if not any("number" in n.tags and not n.soft for n in self.reading.right(m, 1))]
         if not dated:
             self.problems.append("missing the newest date that the days are counted from")
 
@@ -270,12 +275,20 @@ class Conditions:
             self.problems.append(f"missing table {filter_.table}")
             return []
         turned = any(self._negations(m) for m in mentions)
-        allowed = list(mentions)
+        narrowed: list[Mention] = []
         if filter_.having:
-            allowed += self._filter(filter_.having)
+            narrowed = self._filter(filter_.having, inside=True)
+            extra = sum(self._negations(m) for m in narrowed[:1]) - self._is_negative(filter_.having)
+            if extra not in (0, 1) or (extra and turned):
+                self.problems.append(f"negation of {filter_.having.ref.column} {'added' if extra > 0 else 'lost'}")
+            turned = turned or extra > 0  # "no settled claim": the claim is denied, not its settlement
         if turned != filter_.negated:
             self.problems.append(f"negation of {filter_.table} {'lost' if filter_.negated else 'added'}")
-        return allowed
+        return mentions + narrowed
+
+    def _is_negative(self, filter_: Comparison) -> bool:
+        is_flag = self.facts.catalog.column(filter_.ref).kind == "flag"
+        return (filter_.op == "eq") != bool(filter_.value) if is_flag else filter_.op == "ne"
 
     def _lock_near(self, ref: Ref, cue: Mention, start: int) -> None:
         """The column beside the cue is part of the condition: "a fee above the average fee" shows no fee.

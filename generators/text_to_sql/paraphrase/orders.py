@@ -16,6 +16,7 @@ from generators.text_to_sql.paraphrase.vocabulary import ColumnKey, hints
 _ENDS = frozenset({"high", "low", "late", "early"})
 _AGGREGATES = frozenset({"avg", "sum", "count"})
 _EXTREMES = ("maximum", "minimum", "max", "min")
+_ON = ("on", "onward", "onwards", "up", "upwards", "down", "downwards")
 _DESCENDING = {"high": True, "late": True, "low": False, "early": False}
 
 
@@ -66,6 +67,7 @@ class Orders:
         self._before: set[int] = set()
         """Where keys stand that were named for another purpose before their direction: "its fee, highest first"."""
         self.stated: list[Asked] = [asked for region in self._regions() for asked in self._pairs(region)]
+        self.stated += self._resolved()
 
     # --- stated orders ---
 
@@ -80,12 +82,21 @@ class Orders:
                         region = []
                     if not region and (key := self._key_before(mention)):
                         region.append(key)
-                        self._before.add(key.start)
+                        if self.reading.word_before(key) != "by":
+                            self._before.add(key.start)
                     region.append(mention)
                 elif region:
                     region.append(mention)
             if region:
                 yield region
+
+    def _resolved(self) -> Iterator[Asked]:
+        """ "the lower visit number wins a tie", "if tied, the one with the lower visit number"."""
+        for mention in self.reading.tagged("lower", "higher"):
+            key = next((k for m in self.reading.right(mention, 2) if (k := self._key(m))), None)
+            here = self.reading.sentence(mention.start)
+            if key and any(self.reading.sentence(tie.start) == here for tie in self.reading.tagged("ties")):
+                yield Asked(key, "higher" in mention.tags, mention.text.lower())
 
     def _sentences(self) -> Iterator[list[Mention]]:
         current: list[Mention] = []
@@ -144,12 +155,14 @@ class Orders:
     def _breaks(self, mention: Mention) -> bool:
         """A tie that is broken, not one that is shared: an order key follows."""
         words = {stem(token.lower) for token in self.reading.tokens[max(0, mention.start - 4) : mention.end + 6]}
-        return bool(words & {"break", "brok", "settl", "by", "going", "go", "us", ":", "order", "sort", "tie-break", "breaker", "break", "resolv"})
+        return bool(words & {"break", "brok", "settl", "by", "going", "go", "win", "one", "us", ":", "order", "sort", "tie-break", "breaker", "break", "resolv"})
 
     def _leads(self, mention: Mention) -> bool:
         """ "highest fee first", "with the newest at the top", "starting with the highest fee"."""
         before = [self.reading.tokens[i].lower for i in range(max(0, mention.start - 3), mention.start)]
         if any(word in ("starting", "beginning", "leading", "start", "begin") for word in before):
+            return True
+        if "from" in before and self.reading.tokens[mention.end : mention.end + 1] and self.reading.tokens[mention.end].lower in _ON:
             return True
         for other in self.reading.right(mention, 9):
             if "first" in other.tags and "limit" not in other.tags - {"limit"} or "first" in other.tags:
@@ -169,7 +182,7 @@ class Orders:
     def _pairs(self, region: list[Mention]) -> Iterator[Asked]:
         keys: list[Key] = []
         pending: tuple[bool, str] | None = None
-        place, directed = 0, False
+        place, since, directed = 0, 0, False
         while place < len(region):
             mention = region[place]
             key = self._key(mention)
@@ -180,12 +193,16 @@ class Orders:
             if extreme:
                 self.in_order.add(mention.start)
             if direction is not None:
+                since = mention.end
                 self.in_order.add(mention.start)
                 other = self._spans(mention) if mention.tags & _ENDS else None
                 if other:
                     self.in_order.add(other.start)
                 directed = True
-                if keys:
+                if keys and self._points_ahead(mention, region, place):
+                    yield from (Asked(waiting, False, "default") for waiting in keys)
+                    keys, pending = [], direction
+                elif keys:
                     yield from (Asked(waiting, *direction) for waiting in keys)
                     keys = []
                 else:
@@ -200,7 +217,10 @@ class Orders:
             elif key is None and mention.tags & _ENDS and pending and any(_DESCENDING[e] == pending[0] for e in mention.tags & _ENDS):
                 self.in_order.add(mention.start)
             elif key is not None:
-                if pending:
+                if pending and mention.start - since > 5:
+                    yield Asked(None, *pending)
+                    pending = None
+                elif pending:
                     yield Asked(key, *pending)
                     pending = None
                 else:
@@ -215,6 +235,13 @@ class Orders:
         if not directed:
             yield from (Asked(key, False, "default") for key in keys[:1])
             yield from (Asked(replace(key, start=-1), False, "default") for key in keys[1:2])
+
+    def _points_ahead(self, mention: Mention, region: list[Mention], place: int) -> bool:
+        """ "by fee, and by ascending visit number", "alphabetically by name": the direction is that of the next key."""
+        after = [token.lower for token in self.reading.tokens[mention.end : mention.end + 1]]
+        following = region[place + 1] if place + 1 < len(region) else None
+        ahead = following is not None and following.start == mention.end and self._key(following) is not None
+        return bool(mention.tags & {"asc", "desc"}) and (ahead or after[:1] in (["by"], ["of"]))
 
     def _direction(self, mention: Mention, tie: bool = False) -> tuple[bool, str] | None:
         tags = mention.tags
@@ -283,7 +310,9 @@ class Orders:
 
     def _keys_near(self, mention: Mention) -> Iterator[Key]:
         yield from self._hinted([mention])
-        for side in (self.reading.right(mention, 9), self.reading.left(mention, 9)):
+        meant = self.reading.tokens[mention.end : mention.end + 1]
+        ahead = () if meant and meant[0].lower in ("one", "ones") else self.reading.right(mention, 9)
+        for side in (ahead, self.reading.left(mention, 9)):
             for other in side:
                 if other.table and mention.tags & {"late", "early"}:
                     return  # "the most recent visit": by whichever date

@@ -33,6 +33,10 @@ _ARTICLES = frozenset({"a", "an", "the", "of", "its", "their", "it", "each", "ev
 _FILL = _ARTICLES | {"be", "is", "are", "was", "were", "to", "in", "as", "value", "figure", "year", "month", "date", "day", "been", "than", "have", "has", "$", "€", "£", "eur", "usd", "gbp", "(", "[", ":"}  # fmt: skip
 
 
+BETWEEN = frozenset({"is", "are", "was", "were", "be", "been", "a", "an", "the", "of", "to", "than", "as", "in", "on", "lies", "falls", "at", "equal", "exactly", "value", "$", "€", "£", "eur", "usd", "gbp", ":", "(", "has", "have", "do", "does", "any", "either", "year"})  # fmt: skip
+"""What may stand between a column and the literal it is compared with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """Tokens `start` to `end` and what they may mean."""
@@ -292,6 +296,11 @@ class Reading:
             return _UNNEGATED[op] if self._flip(cue) else op
         return after or "eq"
 
+    def opened_by(self, literal: Mention) -> str:
+        """The words of the comparison in front of a literal, "" where there is none or one behind it."""
+        before = self._before(literal)
+        return before[1].text.lower() if before and self._after(literal) is None else ""
+
     def _before(self, literal: Mention) -> tuple[str, Mention] | None:
         place, steps = literal.start - 1, 0
         while place >= 0 and steps < 6 and self._lower[place] not in _STOPS and self._lower[place] not in (",", "and", "or"):
@@ -339,7 +348,7 @@ class Reading:
             return True
         to = any(word in ("to", "-", "through", "until") for word in middle)
         return to and operators[first.start] in ("eq", "ge") and operators[second.start] in ("eq", "le", "lt") and (
-            opened or len(middle) <= 3 or operators[first.start] == "ge"
+            opened or len(middle) <= 5 or operators[first.start] == "ge"
         )
 
     def _opens_range(self, first: Mention) -> bool:
@@ -349,11 +358,16 @@ class Reading:
 
     @cached_property
     def negations(self) -> list[Mention]:
-        """The negations that may turn a condition: not those inside a comparison ("not above") or about gaps in ranks."""
-        return [cue for cue in self.tagged("not") if cue.start not in self.flips and not self.about_gaps(cue)]
+        """The negations that may turn a condition: not those inside a comparison ("not above"), or about gaps in ranks or repeats."""
+        turning = (cue for cue in self.tagged("not") if cue.start not in self.flips)
+        return [cue for cue in turning if not self.about_gaps(cue) and not self.about_repeats(cue)]
 
     def about_gaps(self, cue: Mention) -> bool:
         return any("gaps" in other.tags for other in self.right(cue, 4))
+
+    def about_repeats(self, cue: Mention) -> bool:
+        """ "no name appearing twice"."""
+        return any("twice" in other.tags for other in self.right(cue, 6))
 
     def negated(self, anchor: Mention, anchors: list[Mention]) -> int:
         """How many free negations belong to this anchor, of all the things that could be negated."""

@@ -122,7 +122,8 @@ class Shape:
         bound = self._bound()
         for item in self._shown():
             mine = [m for m in self.reading.mentions if (item.table, item.column) in m.columns]
-            if mine and all(m.start in bound for m in mine):
+            named = self.facts.catalog.column(item).kind == "name" and self._asks_for(item.table)
+            if mine and all(m.start in bound for m in mine) and not named:
                 self.problems.append(f"{item.table}.{item.column} is not asked for")
 
     def _bound(self) -> set[int]:
@@ -244,7 +245,7 @@ class Shape:
         functions = {aggregate.function for aggregate in wanted}
         children = any(isinstance(item, ChildCount) for item in self.facts.items())
         counts = bool(functions & {"count", "count_distinct"}) or children
-        heard = {tag for m in self.reading.mentions for tag in m.tags & {"avg", "sum", "count"} if not (counts and self._by_the_way(m))}
+        heard = {tag for m in self.reading.mentions for tag in m.tags & {"avg", "sum", "count"} if not self._by_the_way(m, counts)}
         averages = self._averages_allowed()
         if "avg" in heard and "avg" not in functions and not averages:
             self.problems.append("average added")
@@ -270,11 +271,14 @@ class Shape:
         sums = self.reading.tagged("sum")
         return any(not (m := next(self.reading.left(cue, 1), None)) or "running" not in m.tags for cue in sums)
 
-    def _by_the_way(self, mention: Mention) -> bool:
-        """ "in total" beside a count, and "the total number of", add nothing."""
+    def _by_the_way(self, mention: Mention, counts: bool) -> bool:
+        """ "in total" beside a count, and "the total number of", add nothing; nor does "how many minutes"."""
+        following = self.reading.tokens[mention.end : mention.end + 1]
+        if mention.text.lower() == "how many" and following and following[0].lemma in self.reading.vocabulary.units:
+            return True
         after = next(self.reading.right(mention, 2), None)
         counted = after is not None and "count" in after.tags
-        return mention.text.lower() in ("in total", "altogether", "overall", "all together") or counted
+        return counts and (mention.text.lower() in ("in total", "altogether", "overall", "all together") or counted)
 
     def _averages_allowed(self) -> bool:
         kinds = (Moving, Deviation)
@@ -322,7 +326,7 @@ class Shape:
             fit = [(key, about) for key, about in allowed if key == end or (_SAME_END[key] == end and self._is_year(about))]
             if not fit:
                 self.problems.append(f"{mention.text!r} is not what is asked")
-            elif keys and not any(about is None or isinstance(about, DatePart) or key.means(about) or _extreme_of(key, about) for key in keys for _, about in fit):
+            elif keys and not any(about is None or isinstance(about, DatePart | Rank) or key.means(about) or _extreme_of(key, about) for key in keys for _, about in fit):
                 self.problems.append(f"{mention.text!r} is of something else")
         for aggregate in self.facts.aggregates():
             if aggregate.function in ("min", "max"):
@@ -352,7 +356,7 @@ class Shape:
             if isinstance(item, Nested) and item.outer != "avg":
                 found.append(("low" if item.outer == "min" else "high", None))
             if isinstance(item, Rank):
-                found.append(("high" if item.descending else "low", None))
+                found.append(("high" if item.descending else "low", item))
         for filter_ in self.facts.filters:
             if isinstance(filter_, TopGroup):
                 found.append(("high" if filter_.descending else "low", None))
@@ -441,6 +445,8 @@ class Shape:
                 self.used.add(mention.start)
                 return True
         for place, word in enumerate(words):
+            if word == "which" and "has" in words[place : place + 6] and any(True for _ in self.orders.superlatives()):
+                return True
             if word == "single" and place + 1 < len(words) and words[place + 1] in ("row", "record", "result", "entry"):
                 return True
             if word == "first" and place + 1 < len(words) and words[place + 1] in ("row", "record", "result", "entry", "one"):
@@ -477,8 +483,11 @@ class Shape:
     def _duplicates(self) -> None:
         plan = self.facts.plan
         unique = any(a.function == "count_distinct" for a in self.facts.aggregates())
-        if (plan.distinct or plan.union or unique) and not self.reading.tagged("distinct"):
+        if (plan.distinct or plan.union or unique) and not self._deduplicates():
             self.problems.append("duplicates are not removed")
+
+    def _deduplicates(self) -> bool:
+        return bool(self.reading.tagged("distinct")) or any(map(self.reading.about_repeats, self.reading.tagged("not")))
 
     def _left_over(self) -> None:
         """Literals that nothing in the plan accounts for, and names that nobody knows."""
@@ -505,6 +514,8 @@ class Shape:
     def _strange(self, place: int) -> bool:
         """Capitalised inside a sentence, and none of the words that always are."""
         before = self.reading.tokens[place - 1].lower if place else "."
+        if self.reading.tokens[place].lemma in self.reading.vocabulary.units:
+            return False
         return before not in (".", "?", "!", ":", ";", "-", "(", "->") and self.reading.tokens[place].lower not in _CAPITALS
 
     def _marked(self, mention: Mention) -> bool:

@@ -299,7 +299,9 @@ def _parts(column: Column, table: Table) -> Iterator[Phrase]:
     """Shorter names that will do where nothing else in play has them."""
     words = [word for word in lemmas(column.words) if word not in _SMALL_WORDS]
     if column.kind == "flag":
-        yield tuple(words[-1:])
+        raw_words = lemmas(column.words)
+        yield from (raw_words[i:] for i in range(1, len(raw_words)) if raw_words[i] in words)
+        yield lemmas(re.sub("^(is|has)_", "", _spaced(column.name).replace(" ", "_")).replace("_", " "))
         return
     if " of " in column.words:
         head = [word for word in lemmas(column.words.split(" of ")[0]) if word not in _SMALL_WORDS]

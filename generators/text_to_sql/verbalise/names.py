@@ -49,6 +49,8 @@ class Names:
         bare = own.removeprefix(self.catalog.table(ref.table).singular + " ")
         if " of " in role:
             return f"{own if bare in _VAGUE else bare} of the {role}"
+        if bare in _VAGUE:
+            return f"{role} {bare}"
         if bare != own and role == self.catalog.table(ref.table).singular and self.voice.chance(0.5):
             return own
         possessive = f"{role}'" if role.endswith("s") else f"{role}'s"
