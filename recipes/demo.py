@@ -56,14 +56,8 @@ def print_table(seconds: float) -> None:
         table.add_row("  tokens", f"{tokens['input']} in, {tokens['output']} out, {summary['calls']} calls")
     manifest = read(BLEND / "manifest.json")
     for source in manifest["sources"]:
-        table.add_row(f"blend: {source['name']}", f"{source['rows']} records, {source['share']:.1%} realised")
-    sft = read(SFT / "summary.json")
-    for stage in sft["stages"]:
-        table.add_row(f"sft, stage {stage['name']}: held-out loss", stage_line(stage))
-    table.add_row("unigram entropy of the targets", f"{sft['unigram_entropy']:.3f} nats")
-    table.add_row(
-        "MTP acceptance at depth 1", f"{sft['acceptance']['before'][0]:.3f} → {sft['acceptance']['after'][0]:.3f}"
-    )
+        table.add_row(f"blend: {source['name']}", f"{source['rows']} records, {source['share']:.1%}")
+    add_training(table, read(SFT / "summary.json"))
     table.add_section()
     for what, where in (
         ("records", f"{TEMPLATE}/records, {SQL}/records"),
@@ -79,9 +73,18 @@ def print_table(seconds: float) -> None:
     print("`models:` of recipes/generate/text_to_sql_teacher.yaml, and see `gristmill --help`.")
 
 
-def stage_line(stage: dict[str, Any]) -> str:
-    before, after = stage["before"], stage["after"]
-    return f"{before['loss']:.3f} → {after['loss']:.3f} per token"
+def add_training(table: Table, sft: dict[str, Any]) -> None:
+    """Losses on the validation split, which no stage trains on; acceptance before and after the last stage, healing."""
+    before = sft["start"]
+    for stage in sft["stages"]:
+        losses = [f"{part['held_out']['per_token']:.3f}" for part in (before, stage)]
+        shortest = [f"{part['held_out']['per_conversation_shortest_third']:.3f}" for part in (before, stage)]
+        shown = f"{' → '.join(losses)} per token, {' → '.join(shortest)} per conversation on the shortest third"
+        table.add_row(f"held-out loss, stage {stage['name']}", shown if stage["train"] == "all" else "unchanged")
+        before = stage
+    table.add_row("unigram entropy of its targets", f"{sft['unigram_entropy']:.3f} nats per token")
+    accepted = [f"{stage['acceptance']['rates'][0]:.3f}" for stage in sft["stages"][-2:]]
+    table.add_row("MTP acceptance at depth 1", f"{' → '.join(accepted)} by healing")
 
 
 def read(path: Path) -> Any:

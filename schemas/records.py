@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Data, JsonObject, canonical_json, content_hash
 from schemas.messages import Message
@@ -45,7 +45,7 @@ class Provenance(Data):
     models: dict[str, str] = {}
     prompts: dict[str, str] = {}
     calls: list[str] = []
-    tokens: Usage = Usage()
+    tokens: Usage = Field(default_factory=Usage)
     usd: float = 0.0
     seed: int = 0
 
@@ -65,7 +65,7 @@ class Record(Data):
     metadata: JsonObject = {}
     used_in: list[str] = []
     verdicts: list[Verdict] = []
-    provenance: Provenance = Provenance()
+    provenance: Provenance = Field(default_factory=Provenance)
     generator: str = ""
     version: str = ""
     task_id: str = ""

@@ -92,8 +92,7 @@ class Conditions:
                     return self._flag(ref, (op == "eq") == bool(value), inside)
                 return self._compared(ref, op, value, inside)
             case Between(ref, low, high):
-                self._literal(ref, "ge", low)
-                self._literal(ref, "le", high)
+                self._between(ref, low, high)
             case Membership(ref, values, negated):
                 return self._member(ref, values, negated)
             case Pattern(ref, how, text, negated):
@@ -143,6 +142,18 @@ class Conditions:
         else:
             self.problems.append(f"{value!r} should be '{_SAYS[op]}'")
             self.used.add(heard[0].start)
+
+    def _between(self, ref: Ref, low: Literally, high: Literally) -> None:
+        """Both ends; one of them beside the column is enough: "between 0 and 500 euros of compensation"."""
+        ends = [
+            next((m for m in self._candidates(value, ref) if self.reading.operators[m.start] == op), None)
+            for value, op in ((low, "ge"), (high, "le"))
+        ]
+        if ends[0] and ends[1] and any(self._about(end, ref) for end in ends if end):
+            self.used |= {end.start for end in ends if end}
+            return
+        self._literal(ref, "ge", low)
+        self._literal(ref, "le", high)
 
     def _find(self, ref: Ref, value: Literally) -> Mention | None:
         for mention in self._candidates(value, ref):
@@ -318,6 +329,9 @@ class Conditions:
             before = next((m for m in self.reading.left(mean, 5) if m.tags & {"gt", "lt"}), None)
             if before and not any(m.tags & {"avg"} for m in self.reading.left(mean, mean.start - before.end)):
                 found.append("gt" if "gt" in before.tags else "lt")
+            elif "than" in [token.lower for token in self.reading.tokens[max(0, mean.start - 2) : mean.start]]:
+                split = next((m for m in self.reading.left(mean, 9) if m.tags & {"more", "fewer"}), None)
+                found += ["gt" if "more" in split.tags else "lt"] if split else []  # "more persons than the average"
         return found
 
     # --- groups ---

@@ -217,7 +217,7 @@ class Orders:
             elif key is None and mention.tags & _ENDS and pending and any(_DESCENDING[e] == pending[0] for e in mention.tags & _ENDS):
                 self.in_order.add(mention.start)
             elif key is not None:
-                if pending and mention.start - since > 5:
+                if pending and (mention.start - since > 5 or "," in self.reading.span(since, mention.start)):
                     yield Asked(None, *pending)
                     pending = None
                 elif pending:

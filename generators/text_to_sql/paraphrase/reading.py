@@ -28,6 +28,8 @@ _UNIT_TAGS = frozenset({"column", "table", "days", "months", "years", "share", "
 _NO_BRIDGE = _LITERALS | {"not", "table", "high", "low", "late", "early", "limit"}
 _BEFORE_NOUNS = frozenset({"the", "an", "each", "every", "latest", "newest", "last", "recent", "earliest", "oldest", "first"})
 _EXTREMES = ("maximum", "minimum", "max", "min")
+_MEASURES = frozenset({"days", "months", "years", "share", "decimals"})
+_VERBS = frozenset({"return", "report", "order", "list", "name", "count", "rate", "state", "record", "file", "book", "issue", "open", "close"})
 _UNNEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
 _ARTICLES = frozenset({"a", "an", "the", "of", "its", "their", "it", "each", "every", "all", "any", "this", "that", "our"})
 _FILL = _ARTICLES | {"be", "is", "are", "was", "were", "to", "in", "as", "value", "figure", "year", "month", "date", "day", "been", "than", "have", "has", "$", "€", "£", "eur", "usd", "gbp", "(", "[", ":"}  # fmt: skip
@@ -73,6 +75,7 @@ class Reading:
             meaning = Meaning(frozenset({"value"}), value=literal, value_of=self._value_of(literal))
             self._spoken.add(raw_phrase(literal), meaning)
         self._spoken.sort()
+        self._reserved = {place for place in range(len(tokens)) if self._spoken.match(self._lower, place)}
         self.mentions = self._qualified(list(self._hear()))
         self.at: list[Mention | None] = [None] * len(tokens)
         for mention in self.mentions:
@@ -127,7 +130,8 @@ class Reading:
         vocabulary = self.vocabulary
         if place and self.tokens[place - 1].kind == "number" and self._lemmas[place] in vocabulary.units:
             found = hear_cue(self._lemmas, self._stems, place)  # "5 days" is not the column `days`
-            return self._mention(place, *found) if found and found[0] >= shortest else None
+            measures = found is not None and found[0] >= shortest and bool(found[1].tags & _MEASURES)
+            return self._mention(place, *found) if found and measures else None
         heard = [
             vocabulary.identifiers.match(self._lower, place),
             self._name(place),
@@ -136,11 +140,14 @@ class Reading:
             vocabulary.values.match(self._lower, place),
             vocabulary.loose.match(self._stems, place),
         ]
-        if self._is_verb(place):
-            heard = [found for found in heard if found and not found[1].columns]
         if self._is_noun(place):
             heard = heard[1:2]
-        best = max((found for found in heard if found), key=lambda found: found[0], default=None)
+        if self._is_verb(place):
+            heard = [found for found in heard if found and not found[1].columns]
+        if self._opens(place):
+            heard = [found for found in heard if found and "part" not in found[1].tags]
+        free = (found for found in heard if found and not self._reserved & {*range(place + 1, place + found[0])})
+        best = max(free, key=lambda found: found[0], default=None)
         if best is None or best[0] < shortest:
             return None
         return self._mention(place, *best)
@@ -162,10 +169,15 @@ class Reading:
         return before in _BEFORE_NOUNS and self._is_table(place) and self._lower[place + 1 : place + 2] == ["by"]
 
     def _is_verb(self, place: int) -> bool:
-        """ "Name the ports": a word between no article and an article is no column."""
+        """ "Name the ports": a word before an article is no column."""
         before = self._lower[place - 1] if place else ""
         after = self._lower[place + 1] if place + 1 < len(self._lower) else ""
         return after in ("the", "all", "each", "every", "them", "their", "its", "a", "an") and before not in _ARTICLES | {"by", "with", "whose", ","}
+
+    def _opens(self, place: int) -> bool:
+        """ "Return loan numbers": a verb that opens a sentence is no return date."""
+        before = self._lower[place - 1] if place else ""
+        return self._lower[place] in _VERBS and (not before or before in _STOPS | {":", ","})
 
     def _prefixed(self, place: int) -> Mention | None:
         """ "unsettled", "nonrepeatable": a flag and its negation in one word."""
@@ -243,8 +255,11 @@ class Reading:
                 place = other.end - 1
             place += 1
 
+    def span(self, start: int, end: int) -> list[str]:
+        return self._lower[start:end]
+
     def between(self, first: Mention, second: Mention) -> list[str]:
-        return self._lower[first.end : second.start]
+        return self.span(first.end, second.start)
 
     def words(self) -> set[str]:
         return set(self._stems)

@@ -175,12 +175,12 @@ class Vocabulary:
         for phrases, target in ((parts, self.names), (rough, self.loose)):
             for phrase, keys in phrases.items():
                 if len(keys) == 1 and phrase not in full:
-                    target.add(phrase, self._column_meaning(keys))
+                    target.add(phrase, self._column_meaning(keys, "part"))
         self._add_synonyms(rough)
 
-    def _column_meaning(self, keys: Iterable[ColumnKey]) -> Meaning:
+    def _column_meaning(self, keys: Iterable[ColumnKey], *tags: str) -> Meaning:
         flags = {key for key in keys if self.database.table(key[0]).column(key[1]).kind == "flag"}
-        return Meaning(frozenset({"flag"}) if flags else frozenset({"column"}), columns=frozenset(keys))
+        return Meaning(frozenset({"flag" if flags else "column", *tags}), columns=frozenset(keys))
 
     def _add_synonyms(self, rough: dict[Phrase, set[ColumnKey]]) -> None:
         """A part of a name with one word replaced, unless something else is called so."""
@@ -192,7 +192,7 @@ class Vocabulary:
         for phrase, keys in replaced.items():
             heard = hear_cue([*phrase], [*phrase], 0)
             if len(keys) == 1 and phrase not in rough and not (heard and heard[0] == len(phrase)):
-                self.loose.add(phrase, self._column_meaning(keys))
+                self.loose.add(phrase, self._column_meaning(keys, "part"))
 
     # --- tables and roles ---
 

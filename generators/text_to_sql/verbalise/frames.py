@@ -164,7 +164,7 @@ class Frames:
         slots |= {
             "aggs": self.items.listed(items, slots["restr"]),
             "are1": "is" if len(items) == 1 else "are",
-            "do1": "does" if len(items) == 1 else "do",
+            "figure": "figure" if len(items) == 1 else "figures",
         }
         if items == (Aggregate("count"),) and form in ("wh", "imperative"):
             return fill(self.voice.pick(f"count_{form}"), slots)
@@ -185,7 +185,6 @@ class Frames:
             "key": key,
             "keys": words.plural(key),
             "are1": "is" if len(items) == 1 else "are",
-            "do1": "does" if len(items) == 1 else "do",
         }
         stem = "group"
         if plan.having and (voice.chance(0.5) or form == "terse"):
