@@ -18,7 +18,7 @@ from schemas.base import Data
 from sft.generate import Request, generate
 from sft.model import CausalLM, trunk_states
 
-QUERIES_AT_ONCE = 512
+QUERIES_AT_ONCE = 128
 
 
 class Acceptance(Data):

@@ -13,7 +13,8 @@ from transformers import DynamicCache
 
 from sft.model import CausalLM
 
-TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch
+TOKENS_AT_ONCE = 65_536  # of prompts and answers in one batch, of at most
+ROWS_AT_ONCE = 128
 
 
 class Request(NamedTuple):
@@ -35,7 +36,7 @@ def generate(
     waiting = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt))
     while waiting:
         longest = len(requests[waiting[-1]].prompt) + max_tokens
-        rows = max(1, TOKENS_AT_ONCE // longest)
+        rows = max(1, min(ROWS_AT_ONCE, TOKENS_AT_ONCE // longest))
         waiting, batch = waiting[:-rows], waiting[-rows:]
         written = _generate_batch(model, [requests[i] for i in batch], end, temperature, max_tokens)
         for i, answer in zip(batch, written, strict=True):

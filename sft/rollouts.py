@@ -5,8 +5,7 @@ healing on the model's own responses; budget control, where some traces are cut 
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +18,14 @@ from gristmill.runs import write_atomically
 from gristmill.seeds import BadSeed, read_rows
 from schemas import Record
 from schemas.arrow import row_to_record
-from schemas.sft_config import Rollouts
+from schemas.sft_config import Rollouts, Stage
 from sft.generate import Request, generate
 from sft.model import CausalLM
 from sft.packing import Document, PackSummary, write_packs
 from sft.prep import next_token_mask, read_records
 from sft.world import World
 
-ANSWERS_AT_ONCE = 1024  # per rank, between two exchanges
+ANSWERS_AT_ONCE = 256  # per rank, between two exchanges
 
 
 class RolloutSummary(PackSummary):
@@ -55,11 +54,13 @@ def write_rollouts(
     pack_tokens: int,
     seed: tuple[int, int],
     world: World,
+    watch: Callable[[int, int], None],
 ) -> None:
     """Packs of the model's answers in `folder`, which appears all at once. Each rank answers its share of the prompts,
-    the first one writes. ConfigError where no prompt is usable."""
+    the first one writes. `watch` is told of answers done and to do. ConfigError where no prompt is usable."""
     summary = RolloutSummary()
-    documents = _documents(model, _jobs(wanted, renderer, pack_tokens, seed, summary), wanted, renderer, world, summary)
+    jobs = list(_jobs(wanted, renderer, pack_tokens, seed, summary))
+    documents = _documents(model, jobs, wanted, renderer, world, summary, watch)
     if not world.leads:
         for _ in documents:
             pass
@@ -70,6 +71,16 @@ def write_rollouts(
     write_atomically(draft / "summary.json", summary.model_copy(update=dict(packed)).to_json() + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
+
+
+def check_prompts(stage: Stage) -> None:
+    """ConfigError where the prompts of a stage with roll-outs aren't there; asked long before they are needed."""
+    if stage.data.rollouts is None:
+        return
+    path = stage.data.rollouts.prompts
+    if not (any((path / "train").glob("*.parquet")) if path.is_dir() else path.is_file()):
+        where = f"stages.{stage.name}.data.rollouts.prompts"
+        raise ConfigError(f"{where}: {path} is neither a blend's folder nor a .jsonl or .parquet file.")
 
 
 def read_rollouts(folder: Path) -> RolloutSummary | None:
@@ -113,15 +124,18 @@ def _records(path: Path) -> Iterator[Record]:
 
 def _documents(
     model: CausalLM,
-    jobs: Iterator[Job],
+    jobs: Sequence[Job],
     wanted: Rollouts,
     renderer: Renderer,
     world: World,
     summary: RolloutSummary,
+    watch: Callable[[int, int], None],
 ) -> Iterator[Document]:
     """Prompt and answer as one document whose answer is supervised, in the order of the jobs."""
     end = renderer.tokenizer.eos_id
-    while chunk := list(islice(jobs, ANSWERS_AT_ONCE * world.size)):
+    at_once = ANSWERS_AT_ONCE * world.size
+    for first in range(0, len(jobs), at_once):
+        chunk = jobs[first : first + at_once]
         mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
         shares = world.gather(generate(model, mine, end, wanted.temperature, wanted.max_tokens))
         for number, job in enumerate(chunk):
@@ -134,6 +148,7 @@ def _documents(
             supervised = np.repeat(np.array([0, 1], np.uint8), [len(job.prompt), len(answer)])
             ids = np.concatenate([job.prompt, np.array(answer, np.int32)])
             yield Document(job.uuid, ids, next_token_mask(supervised))
+        watch(first + len(chunk), len(jobs))
 
 
 def cut_trace(answer: Sequence[int], end_think: int, rng: np.random.Generator) -> list[int]:

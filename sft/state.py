@@ -24,8 +24,8 @@ from sft.stages import Cursor
 class Progress(Data):
     """How far a run has come."""
 
-    config: dict[str, JsonValue]
-    data: dict[str, str]  # the key of each stage's packs
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    data: dict[str, str] = Field(default_factory=dict)  # the key of each stage's packs
     step: int = 0  # optimizer steps over all stages
     stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage

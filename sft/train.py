@@ -1,10 +1,13 @@
-"""The training run: one stage after another, measured after each, resumable after any optimizer step.
+"""The training run: one stage after another, measured after each. What it leaves in OUT:
 
-OUT/metrics.jsonl      a line per optimizer step          OUT/state/         what a resume needs
-OUT/stages/NAME/       a Hugging Face folder per stage    OUT/summary.json   OUT/report.html
+    metrics.jsonl   a line per optimizer step          state/         what a resume needs
+    stages/NAME/    a Hugging Face folder per stage    summary.json   report.html
+
+It can be interrupted anywhere; run again, it ends with the same bytes as if it had not been.
 """
 
 import hashlib
+import math
 import shutil
 import signal
 import time
@@ -13,7 +16,7 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -28,7 +31,7 @@ from sft.metrics import MetricsLog, StepMetrics
 from sft.model import Vocabulary, computing, has_mtp, load_model, save_model
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
-from sft.rollouts import read_rollouts, write_rollouts
+from sft.rollouts import check_prompts, read_rollouts, write_rollouts
 from sft.stages import Cursor
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state
 from sft.step import StageTrainer
@@ -39,25 +42,38 @@ DRAFT_DEPTHS = 7
 ACCEPTANCE_PROMPTS = 64
 ACCEPTANCE_TOKENS = 128
 
-Say = Callable[[str], None]
-Listen = Callable[[StepMetrics, int, int], None]  # a step's metrics, the steps done and to do in its stage
+
+class Display(Protocol):
+    """What people see of a run."""
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+
+    def step(self, metrics: StepMetrics, done: int, total: int) -> None:
+        """An optimizer step, and how many of its stage's are done."""
+
+    def rows(self, label: str, done: int, total: int) -> None:
+        """How many rows of something are done."""
 
 
 class Training:
     """The run in OUT: its model, its data, and how far it has come."""
 
     def __init__(
-        self, config: SFTConfig, renderer: Renderer, data: Mapping[str, StageData], world: World, say: Say
+        self, config: SFTConfig, renderer: Renderer, data: Mapping[str, StageData], world: World, display: Display
     ) -> None:
-        self.config, self.renderer, self.world, self.say = config, renderer, world, say
+        self.config, self.renderer, self.world, self.display = config, renderer, world, display
         self._folders = {name: prepared.folder for name, prepared in data.items()}
         self._state = config.out / "state"
         keys = {name: prepared.summary.key for name, prepared in data.items()}
         resumed = load_progress(self._state)
         if resumed:
             _refuse_changes(resumed, config, keys)
-        self.progress = resumed or Progress(config=config.model_dump(mode="json"), data=keys)
+        self.progress = resumed or Progress()
+        self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
         self._valid = valid_documents(config, renderer)
+        for stage in config.stages[self.progress.stage :]:
+            check_prompts(stage)
         tokenizer = renderer.tokenizer
         vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
         self.model, notes = load_model(config.model.init, vocabulary, config.seed)
@@ -65,26 +81,26 @@ class Training:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]
         for note in notes:
-            say(note)
+            display.say(note)
         if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
             raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
         self.model.to(world.device)
 
-    def run(self, listen: Listen) -> Summary:
+    def run(self) -> Summary:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
         log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
         if self.progress.step == 0:
             self.progress.start = self._measured(of_new_model=self.config.model.init == "tiny")
-        with _stop_requests() as stop_requested:
+        with _stop_requests(self.display) as stop_requested:
             for index in range(self.progress.stage, len(self.config.stages)):
-                self._run_stage(index, log, listen, stop_requested)
-        if self.world.leads:
-            write_report(self.config.out, self.summary())
+                self._run_stage(index, log, stop_requested)
+                self._write_report()
+                if self._any(stop_requested()):
+                    raise KeyboardInterrupt
+        self._write_report()
         return self.summary()
 
-    def _run_stage(
-        self, index: int, log: MetricsLog | None, listen: Listen, stop_requested: Callable[[], bool]
-    ) -> None:
+    def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
         trainer = StageTrainer(self.model, self.config, index, PackFiles(self._packs(index)), self.world)
         if progress.cursor.step > 0:
@@ -98,8 +114,8 @@ class Training:
             progress.step += 1
             if log:
                 log.append(metrics)
-            listen(metrics, progress.cursor.step, trainer.plan.steps)
-            stop = self.world.sum(stop_requested())[0] > 0
+            self.display.step(metrics, progress.cursor.step, trainer.plan.steps)
+            stop = self._any(stop_requested())
             if stop or time.monotonic() - saved > SAVE_SECONDS:
                 self._save(trainer.optimizer)
                 saved = time.monotonic()
@@ -109,6 +125,10 @@ class Training:
         trainer.close()
         self._finish_stage(index)
 
+    def _any(self, flag: bool) -> bool:
+        """Whether it is set on any rank."""
+        return self.world.sum(flag)[0] > 0
+
     def _packs(self, index: int) -> Path:
         """The folder of a stage's packs. Roll-outs are written here, by the model as the preceding stage left it."""
         stage = self.config.stages[index]
@@ -116,7 +136,7 @@ class Training:
             return self._folders[stage.name]
         folder = self.config.out / "data" / stage.name
         if self.progress.cursor.step == 0:
-            self.say(f"{stage.name}: the model answers the prompts of {stage.data.rollouts.prompts}.")
+            self.display.say(f"{stage.name}: the model answers the prompts of {stage.data.rollouts.prompts}.")
             self.model.eval()
             with computing(self.config.precision, self.world.device):
                 write_rollouts(
@@ -127,6 +147,7 @@ class Training:
                     self.config.stage_data(stage).pack_tokens,
                     (self.config.seed, index),
                     self.world,
+                    lambda done, total: self.display.rows(f"{stage.name}: answers", done, total),
                 )
             self.world.wait()
         return folder
@@ -153,7 +174,7 @@ class Training:
         progress.results.append(result)
         progress.stage, progress.cursor, progress.frozen = index + 1, Cursor(), None
         self._save(None)
-        self.say(result.line())
+        self.display.say(result.line())
 
     def _write_stage(self, stage: Stage) -> None:
         folder = self.config.out / "stages" / stage.name
@@ -172,7 +193,8 @@ class Training:
             if self._valid:
                 losses = held_out(self.model, self._valid, self.config.data.pack_tokens)
             if self._valid and has_mtp(self.model) and not of_new_model:
-                prompts = [prompt_of(document) for document in self._valid[:ACCEPTANCE_PROMPTS]]
+                every = math.ceil(len(self._valid) / ACCEPTANCE_PROMPTS)
+                prompts = [prompt_of(document) for document in self._valid[::every]]
                 end = self.renderer.tokenizer.eos_id
                 acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
         return Measured(held_out=losses, acceptance=acceptance)
@@ -181,6 +203,10 @@ class Training:
         if self.world.leads:
             save_state(self._state, self.model, optimizer, self.progress)
         self.world.wait()
+
+    def _write_report(self) -> None:
+        if self.world.leads:
+            write_report(self.config.out, self.summary())
 
     def summary(self) -> Summary:
         """What the finished stages have come to."""
@@ -222,14 +248,15 @@ def _refuse_changes(resumed: Progress, config: SFTConfig, keys: Mapping[str, str
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Says whether SIGINT or SIGTERM has come; a second one acts at once."""
+def _stop_requests(display: Display) -> Iterator[Callable[[], bool]]:
+    """Tells whether SIGINT or SIGTERM has come; a second one acts at once."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
         signal.signal(number, signal.default_int_handler)
+        display.say("Stopping after this optimizer step; once more stops at once.")
 
     for number in before:
         signal.signal(number, note)

@@ -1,9 +1,10 @@
 """`gristmill sft` trains the stages of a config; the same command again goes on where it stopped."""
 
+import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +12,12 @@ from typing import TYPE_CHECKING
 from gristmill.commands import Command
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from sft.metrics import StepMetrics
-    from sft.report import StageResult, Summary
+    from sft.report import Measured, Summary
 
 PLAIN_SECONDS = 10.0
-
-Say = Callable[[str], None]
-Listen = Callable[["StepMetrics", int, int], None]
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -33,6 +31,9 @@ def _run(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
+    # Before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on the very core
+    # that the late one needs: a tiny model went at 100 tokens/s with two threads beside one busy process, not 3,000.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from sft.command import reading
     from sft.prep import prepare
     from sft.train import Training
@@ -44,15 +45,11 @@ def _run(arguments: Namespace) -> int:
                 prepare(config, watch)
         world.wait()
         renderer, data = prepare(config)
-        with _showing() if world.leads else nullcontext((_silent, _silent)) as (say, listen):
-            summary = Training(config, renderer, data, world, say).run(listen)
+        with _display() if world.leads else nullcontext(SilentDisplay()) as display:
+            summary = Training(config, renderer, data, world, display).run()
         if world.leads:
             _print_results(summary, config.out)
     return 0
-
-
-def _silent(*_: object) -> None:
-    """What the ranks other than the first say."""
 
 
 def step_line(metrics: "StepMetrics", done: int, total: int) -> str:
@@ -63,42 +60,74 @@ def step_line(metrics: "StepMetrics", done: int, total: int) -> str:
     return f"{metrics.stage}: step {done:,} of {total:,}, {', '.join(shown)}"
 
 
+class SilentDisplay:
+    """What the ranks other than the first show, and tests."""
+
+    def say(self, text: str) -> None: ...
+
+    def step(self, metrics: "StepMetrics", done: int, total: int) -> None: ...
+
+    def rows(self, label: str, done: int, total: int) -> None: ...
+
+
+class PlainDisplay:
+    """A line every 10 seconds, and one for a stage's last step."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def step(self, metrics: "StepMetrics", done: int, total: int) -> None:
+        if self._due() or done == total:
+            self.say(step_line(metrics, done, total))
+
+    def rows(self, label: str, done: int, total: int) -> None:
+        if self._due():
+            self.say(f"{label}: {done:,} of {total:,}")
+
+    def _due(self) -> bool:
+        due = time.monotonic() - self._shown >= PLAIN_SECONDS
+        if due:
+            self._shown = time.monotonic()
+        return due
+
+
+class LiveDisplay:
+    """A bar for each stage, on a terminal."""
+
+    def __init__(self, bars: "Progress") -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
+
+    def step(self, metrics: "StepMetrics", done: int, total: int) -> None:
+        self._draw(metrics.stage, step_line(metrics, done, total), done, total)
+
+    def rows(self, label: str, done: int, total: int) -> None:
+        self._draw(label, f"{label}: {done:,} of {total:,}", done, total)
+
+    def _draw(self, bar: str, text: str, done: int, total: int) -> None:
+        if bar not in self._tasks:
+            self._tasks[bar] = self._bars.add_task(text, total=total)
+        self._bars.update(self._tasks[bar], completed=done, description=text)
+
+
 @contextmanager
-def _showing() -> Iterator[tuple[Say, Listen]]:
-    """A bar on a terminal, a plain line every 10 seconds elsewhere; all of it on stderr."""
+def _display() -> Iterator[PlainDisplay | LiveDisplay]:
+    """Everything goes to stderr."""
     if not sys.stderr.isatty():
-        yield _plain()
+        yield PlainDisplay()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def draw(metrics: "StepMetrics", done: int, total: int) -> None:
-            if metrics.stage not in tasks:
-                tasks[metrics.stage] = bars.add_task(metrics.stage, total=total)
-            bars.update(tasks[metrics.stage], completed=done, description=step_line(metrics, done, total))
-
-        yield lambda text: console.print(text, highlight=False, markup=False), draw
-
-
-def _plain() -> tuple[Say, Listen]:
-    shown = time.monotonic()
-
-    def write(metrics: "StepMetrics", done: int, total: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= PLAIN_SECONDS or done == total:
-            shown = time.monotonic()
-            _say(step_line(metrics, done, total))
-
-    return _say, write
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        yield LiveDisplay(bars)
 
 
 def _print_results(summary: "Summary", out: Path) -> None:
@@ -107,24 +136,24 @@ def _print_results(summary: "Summary", out: Path) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE, pad_edge=False)
-    headings = ("stage", "steps", "per token", "per conversation", "shortest third", "MTP depth 1", "accepted length")
+    headings = ("after", "per token", "per conversation", "shortest third", "MTP depth 1", "accepted length")
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
-    for stage in summary.stages:
-        table.add_row(*_cells(stage))
-    console = Console()
-    console.print("Held-out losses in nats, and acceptance of MTP drafts:")
+    for name, found in summary.measured():
+        table.add_row(name, *_cells(found))
+    console = Console(highlight=False)
+    console.print("Held-out losses in nats, and how many MTP drafts the model accepts:")
     console.print(table)
     if summary.unigram_entropy is not None:
         console.print(f"Unigram entropy of the held-out targets: {summary.unigram_entropy:.3f} nats.")
-    console.print(f"{out}/report.html shows more.", highlight=False)
+    console.print(f"{out}/report.html shows more.")
 
 
-def _cells(stage: "StageResult") -> list[str]:
-    held, accepted = stage.held_out, stage.acceptance
+def _cells(found: "Measured") -> list[str]:
+    held, drafts = found.held_out, found.acceptance
     losses = [held.per_token, held.per_conversation, held.per_conversation_shortest_third] if held else []
-    rates = [f"{accepted.rates[0]:.1%}", f"{accepted.mean_accepted_length:.2f}"] if accepted else ["", ""]
-    return [stage.name, f"{stage.steps:,}", *([f"{loss:.3f}" for loss in losses] or ["", "", ""]), *rates]
+    rates = [f"{drafts.rates[0]:.1%}", f"{drafts.mean_accepted_length:.2f}"] if drafts else ["", ""]
+    return [*([f"{loss:.3f}" for loss in losses] or ["", "", ""]), *rates]
 
 
 sft_command = Command("train a model on a blend, stage by stage", _configure, _run)

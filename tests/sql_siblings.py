@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from generators.text_to_sql.grammar.catalog import Catalog
 from generators.text_to_sql.grammar.plan import (
@@ -14,6 +14,7 @@ from generators.text_to_sql.grammar.plan import (
     Comparison,
     Deviation,
     Filter,
+    Function,
     Having,
     HavingMean,
     InPeriod,
@@ -78,13 +79,13 @@ def _literals(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
 
 def _other_literal(filter_: Filter, catalog: Catalog, rng: Random) -> Iterator[Filter]:
     match filter_:
-        case Comparison(ref, op, value) if catalog.column(ref).kind != "flag":
+        case Comparison(ref=ref, value=value) if catalog.column(ref).kind != "flag":
             yield replace(filter_, value=_another(value, ref, catalog, rng))
         case Between(ref, low, high):
             yield replace(filter_, low=_another(low, ref, catalog, rng))
             yield replace(filter_, high=_another(high, ref, catalog, rng))
         case Membership(ref, values):
-            rest = [v for v in catalog.column(ref).values if v not in values]
+            rest = [v for v in catalog.column(ref).values if v not in values and v is not None]
             if rest:
                 yield replace(filter_, values=(rng.choice(rest), *values[1:]))
         case Pattern(text=text):
@@ -136,12 +137,20 @@ def _columns(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
 
 def _other_column(item: Item, catalog: Catalog) -> Iterator[Item]:
     match item:
-        case Aggregate(ref=Ref() as ref) | Rank(ref=ref) | Deviation(ref=ref):
-            for other in _like(ref, catalog):
-                yield replace(item, ref=other)  # type: ignore[type-var]
-        case Share(of=of) | Running(of=Aggregate() as of) | Change(of=Aggregate() as of) | Moving(of=Aggregate() as of):
-            for new in _other_column(of, catalog):
-                yield replace(item, of=new)  # type: ignore[type-var]
+        case Aggregate(ref=Ref() as ref):
+            yield from (replace(item, ref=other) for other in _like(ref, catalog))
+        case Rank(ref=ref):
+            yield from (replace(item, ref=other) for other in _like(ref, catalog))
+        case Deviation(ref=ref):
+            yield from (replace(item, ref=other) for other in _like(ref, catalog))
+        case Share(of=Aggregate(ref=Ref() as ref) as of):
+            yield from (replace(item, of=replace(of, ref=other)) for other in _like(ref, catalog))
+        case Running(of=Aggregate(ref=Ref() as ref) as of):
+            yield from (replace(item, of=replace(of, ref=other)) for other in _like(ref, catalog))
+        case Change(of=Aggregate(ref=Ref() as ref) as of):
+            yield from (replace(item, of=replace(of, ref=other)) for other in _like(ref, catalog))
+        case Moving(of=Aggregate(ref=Ref() as ref) as of):
+            yield from (replace(item, of=replace(of, ref=other)) for other in _like(ref, catalog))
 
 
 def _like(ref: Ref, catalog: Catalog) -> list[Ref]:
@@ -178,30 +187,33 @@ def _inside(item: Any, old: Any, new: Any) -> Any:
 # --- aggregates, directions, negations -------------------------------------------------------------------------------
 
 
+_FUNCTIONS: tuple[Function, ...] = ("avg", "min", "max", "sum")
+_OUTER: tuple[Literal["avg", "min", "max"], ...] = ("avg", "min", "max")
+
+
 def _aggregates(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
-    found = [item for item in plan.select if isinstance(item, Aggregate)]
-    found += [plan.having.of] if plan.having and plan.having.of not in found else []
-    for item in found:
-        if item.ref and item.function != "count_distinct":
-            additive = catalog.column(item.ref).additive
-            for function in ("avg", "min", "max", *(("sum",) if additive else ())):
-                if function != item.function and not any(
-                    isinstance(other, Aggregate) and (other.function, other.ref) == (function, item.ref) for other in plan.select
-                ):
-                    yield _swap(plan, item, Aggregate(function, item.ref))  # type: ignore[arg-type]
-    for item in plan.select:
-        if isinstance(item, Nested):
-            for outer in ("avg", "min", "max"):
-                yield _swap(plan, item, replace(item, outer=outer))  # type: ignore[arg-type]
+    shown = [item for item in plan.select if isinstance(item, Aggregate)]
+    used = {(item.function, item.ref) for item in shown}
+    for item in dict.fromkeys([*shown, *([plan.having.of] if plan.having else [])]):
+        if item.ref is None or item.function == "count_distinct":
+            continue
+        for function in _FUNCTIONS:
+            fits = function != "sum" or catalog.column(item.ref).additive
+            if fits and (function, item.ref) not in used | {(item.function, item.ref)}:
+                yield _swap(plan, item, Aggregate(function, item.ref))
+    for nested in plan.select:
+        if isinstance(nested, Nested):
+            yield from (_swap(plan, nested, replace(nested, outer=outer)) for outer in _OUTER)
 
 
 def _directions(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
     for place, filter_ in enumerate(plan.filters):
         match filter_:
-            case Comparison(op=op) | VersusAverage(op=op) if op in _OTHER_DIRECTIONS:
-                ops = _OTHER_DIRECTIONS[op] if isinstance(filter_, Comparison) else ({"gt": "lt", "lt": "gt"}[op],)
-                for other in ops:
-                    yield _with_filter(plan, place, replace(filter_, op=other))  # type: ignore[arg-type]
+            case Comparison(op=op) if op in _OTHER_DIRECTIONS:
+                for other in _OTHER_DIRECTIONS[op]:
+                    yield _with_filter(plan, place, replace(filter_, op=other))
+            case VersusAverage(op=op):
+                yield _with_filter(plan, place, replace(filter_, op="lt" if op == "gt" else "gt"))
             case Partner(having=Comparison(op=op) as having) if op in _OTHER_DIRECTIONS:
                 for other in _OTHER_DIRECTIONS[op]:
                     yield _with_filter(plan, place, replace(filter_, having=replace(having, op=other)))
@@ -220,7 +232,12 @@ def _negations(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
                 yield _with_filter(plan, place, replace(filter_, value=1 - int(value)))
             case Comparison(op="eq" | "ne" as op):
                 yield _with_filter(plan, place, replace(filter_, op="ne" if op == "eq" else "eq"))
-            case Membership(negated=negated) | Pattern(negated=negated) | Missing(negated=negated) | Partner(negated=negated):
+            case (
+                Membership(negated=negated)
+                | Pattern(negated=negated)
+                | Missing(negated=negated)
+                | Partner(negated=negated)
+            ):
                 yield _with_filter(plan, place, replace(filter_, negated=not negated))
 
 

@@ -35,10 +35,11 @@ from sft.rollouts import cut_trace, write_rollouts
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.state import load_progress
 from sft.train import Training
+from sft.train_command import SilentDisplay
 from sft.world import World
 
 WORLD = World(0, 1, torch.device("cpu"))
-Listen = Callable[[StepMetrics, int, int], None]
+Listen = Callable[[StepMetrics], None]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,10 +107,20 @@ def config(blend: Path, out: Path, **changes: Any) -> SFTConfig:
     return validate({**whole, **changes}, SFTConfig, "test")
 
 
-def run(made: SFTConfig, listen: Listen = lambda *_: None) -> Training:
+class Watching(SilentDisplay):
+    """Calls `listen` after each step."""
+
+    def __init__(self, listen: Listen) -> None:
+        self.listen = listen
+
+    def step(self, metrics: StepMetrics, done: int, total: int) -> None:
+        self.listen(metrics)
+
+
+def run(made: SFTConfig, listen: Listen = lambda _: None) -> Training:
     renderer, data = prepare(made)
-    training = Training(made, renderer, data, WORLD, lambda _: None)
-    training.run(listen)
+    training = Training(made, renderer, data, WORLD, Watching(listen))
+    training.run()
     return training
 
 
@@ -175,15 +186,15 @@ def test_a_change_outside_the_head_is_found(blend: Path, tmp_path: Path) -> None
     stages = [stage.model_copy(update={"steps": 2, "epochs": None}) for stage in made.stages]
     made = made.model_copy(update={"stages": [stages[0], stages[2]]})
     renderer, data = prepare(made)
-    training = Training(made, renderer, data, WORLD, lambda _: None)
 
-    def disturb(metrics: StepMetrics, done: int, total: int) -> None:
+    def disturb(metrics: StepMetrics) -> None:
         if metrics.stage == "heal":
             with torch.no_grad():
                 training.model.lm_head.weight[0, 0] += 1e-6
 
+    training = Training(made, renderer, data, WORLD, Watching(disturb))
     with pytest.raises(GristmillError, match="outside the MTP head has changed"):
-        training.run(disturb)
+        training.run()
 
 
 def comparable(made: SFTConfig) -> list[dict[str, Any]]:
@@ -204,7 +215,7 @@ def test_stopped_and_resumed_is_uninterrupted(finished: SFTConfig, tmp_path: Pat
     last = len(comparable(finished))
     for stop_after in (2, 5, 6, last - 3, last):
 
-        def stop(metrics: StepMetrics, done: int, total: int, at: int = stop_after) -> None:
+        def stop(metrics: StepMetrics, at: int = stop_after) -> None:
             if metrics.step == at:
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -220,17 +231,17 @@ def test_stopped_and_resumed_is_uninterrupted(finished: SFTConfig, tmp_path: Pat
 def test_killed_and_resumed_is_uninterrupted(
     finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_seconds: float
 ) -> None:
-    """Dies between a step and its state, at every third step; the state is a step old, or as old as the stage."""
+    """Dies between a step and its state, at three steps; the state is a step old, or as old as the stage."""
     monkeypatch.setattr(train_module, "SAVE_SECONDS", save_seconds)
     made = finished.model_copy(update={"out": tmp_path / "out"})
     died: set[int] = set()
 
-    def die(metrics: StepMetrics, done: int, total: int) -> None:
-        if metrics.step % 3 == 0 and metrics.step not in died:
+    def die(metrics: StepMetrics) -> None:
+        if metrics.step in {2, 7, 12} - died:
             died.add(metrics.step)
             raise MemoryError
 
-    for _ in range(len(comparable(finished)) // 3):
+    for _ in range(3):
         with pytest.raises(MemoryError):
             run(made, die)
     run(made, die)
@@ -241,7 +252,7 @@ def test_a_finished_run_repeats_nothing(finished: SFTConfig, tmp_path: Path) -> 
     shutil.copytree(finished.out, tmp_path / "out")
     made = finished.model_copy(update={"out": tmp_path / "out"})
     steps: list[int] = []
-    run(made, lambda metrics, done, total: steps.append(metrics.step))
+    run(made, lambda metrics: steps.append(metrics.step))
     assert steps == []
     assert_same(made, finished)
 
@@ -254,9 +265,23 @@ def test_what_a_run_has_used_must_not_change(finished: SFTConfig, blend: Path, t
     slower = made.stages[0].model_copy(update={"lr": 1e-5})
     with pytest.raises(ConfigError, match="another stage token"):
         run(made.model_copy(update={"stages": [slower, *made.stages[1:]]}))
-    more = Stage(name="more", global_batch=4, lr=1e-4, steps=1)
-    training = run(made.model_copy(update={"stages": [*made.stages, more]}))
-    assert training.summary().stages[-1].name == "more"
+
+
+def test_what_comes_later_may_change(finished: SFTConfig, tmp_path: Path) -> None:
+    shutil.copytree(finished.out, tmp_path / "out")
+    more = Stage(name="more", global_batch=4, lr=1e-4, steps=2)
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": [*finished.stages, more]})
+    last = len(comparable(finished))
+
+    def stop(metrics: StepMetrics) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(made, stop)
+    with pytest.raises(ConfigError, match="another stage more"):
+        run(made.model_copy(update={"stages": [*finished.stages, more.model_copy(update={"steps": 3})]}))
+    assert run(made).summary().stages[-1].name == "more"
+    assert len(comparable(made)) == last + 2
 
 
 def test_a_loss_that_is_no_number_stops_the_run(blend: Path, tmp_path: Path) -> None:
@@ -351,8 +376,8 @@ def test_rollouts_answer_the_prompts_and_supervise_the_answers(
     made = records(4, first=50)
     pq.write_table(records_to_table(made), source)
     wanted = Rollouts(prompts=source, n=2, temperature=1.0, max_tokens=9)
-    write_rollouts(model, wanted, renderer, tmp_path / "one", 128, (0, 2), WORLD)
-    write_rollouts(model, wanted, renderer, tmp_path / "two", 128, (0, 2), WORLD)
+    write_rollouts(model, wanted, renderer, tmp_path / "one", 128, (0, 2), WORLD, lambda *_: None)
+    write_rollouts(model, wanted, renderer, tmp_path / "two", 128, (0, 2), WORLD, lambda *_: None)
     packs, again = PackFiles(tmp_path / "one"), PackFiles(tmp_path / "two")
     documents = [d for number in range(len(packs)) for d in packs.documents(number)]
     assert [d.input_ids.tolist() for n in range(len(again)) for d in again.documents(n)] == [
@@ -373,7 +398,28 @@ def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer:
     (tmp_path / "prompts.jsonl").write_text('{"messages": 3}\n')
     wanted = Rollouts(prompts=tmp_path / "prompts.jsonl")
     with pytest.raises(ConfigError, match="line:1 is no record"):
-        write_rollouts(None, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD)
+        write_rollouts(None, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD, lambda *_: None)
+
+
+def test_missing_prompts_are_found_before_training(finished: SFTConfig, tmp_path: Path) -> None:
+    heal = finished.stages[2].model_dump()
+    heal["data"]["rollouts"]["prompts"] = tmp_path / "nowhere"
+    made = config(finished.data.blend, tmp_path / "out", stages=[finished.stages[0].model_dump(), heal])
+    with pytest.raises(ConfigError, match=r"stages\.heal\.data\.rollouts\.prompts: .*nowhere is neither"):
+        run(made)
+    assert read_metrics(made.out / "metrics.jsonl") == []
+
+
+def test_bf16_trains_fp32_masters_and_saves_bf16(blend: Path, tmp_path: Path) -> None:
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=2)
+    training = run(config(blend, tmp_path / "out", precision="bf16", stages=[short.model_dump()]))
+    assert all(parameter.dtype == torch.float32 for parameter in training.model.parameters())
+    assert {tensor.dtype for name, tensor in weights(training.config, "short").items() if "bias" not in name} == {
+        torch.bfloat16
+    }
+    assert json.loads((tmp_path / "out" / "stages" / "short" / "config.json").read_text())["dtype"] == "bfloat16"
+    losses = [line.loss for line in read_metrics(tmp_path / "out" / "metrics.jsonl")]
+    assert all(loss is not None and 4 < loss < 7 for loss in losses)
 
 
 def document(ids: list[int], mask: list[int]) -> Document:

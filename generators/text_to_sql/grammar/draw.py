@@ -126,6 +126,10 @@ class Draw:
         ref = self.pick(fit, " or ".join(kinds))
         return ref, cast(Literally, self._value(ref))
 
+    def _days(self, ref: Ref) -> list[float]:
+        """The values in their order; of dates only the days."""
+        return sorted({_day(value) for value in self.catalog.column(ref).values})
+
     def _value(self, ref: Ref) -> object:
         return self.catalog.value(self.row, ref, self.subject)
 
@@ -159,15 +163,14 @@ class Draw:
         ref, value = self._of(refs, *kinds)
         op: Operator = self.rng.choice(("gt", "gt", "lt", "lt", "ge", "le"))
         below = op in ("gt", "ge")
-        day = str(value)[:10] if isinstance(value, str) else value
-        values = sorted({str(v)[:10] if isinstance(v, str) else v for v in self.catalog.column(ref).values})  # type: ignore[type-var]
-        side = [v for v in values if (v < day if below else v > day)]  # type: ignore[operator]
+        day, values = _day(value), self._days(ref)
+        side = [v for v in values if (v < day if below else v > day)]
         if op in ("ge", "le"):
             side = [v for v in [*side, day] if v != (values[0] if below else values[-1])]
-        threshold = cast(Literally, self.pick(side, "a value beyond the witness"))
+        threshold = self.pick(side, "a value beyond the witness")
         if isinstance(threshold, int | float) and self.catalog.column(ref).unit != "year" and self.chance(0.6):
             rounded = round_number(threshold)
-            if rounded < value if below else rounded > value:  # type: ignore[operator]
+            if rounded < day if below else rounded > day:
                 threshold = rounded
         return Comparison(ref, op, threshold)
 
@@ -177,8 +180,7 @@ class Draw:
 
     def between(self, refs: Sequence[Ref]) -> Between:
         ref, value = self._of(refs, "measure", "measure", "date")
-        day = str(value)[:10] if isinstance(value, str) else value
-        values = sorted({str(v)[:10] if isinstance(v, str) else v for v in self.catalog.column(ref).values})  # type: ignore[type-var]
+        day, values = _day(value), self._days(ref)
         if len(values) < 4:
             raise Unsuited("a column with four values")
         place = values.index(day)
@@ -186,7 +188,7 @@ class Draw:
         high = self.rng.randint(max(place, low + 1) if place + 1 < len(values) else place, len(values) - 1)
         if low == high or (low == 0 and high == len(values) - 1):
             raise Unsuited("a proper range")
-        return Between(ref, cast(Literally, values[low]), cast(Literally, values[high]))
+        return Between(ref, values[low], values[high])
 
     def pattern(self, refs: Sequence[Ref], negated: bool = False) -> Pattern:
         ref, value = self._of([ref for ref in refs if self.catalog.complete(ref)], "name", "text", "category")
@@ -210,6 +212,11 @@ class Draw:
         return Missing(
             self.pick([ref for ref in refs if not self.catalog.complete(ref)], "a column with NULL"), negated
         )
+
+
+def _day(value: object) -> float:
+    """A number as it is, a date without its time: ISO days compare as numbers do, so both pass for numbers here."""
+    return cast(float, value[:10] if isinstance(value, str) else value)
 
 
 def round_number(value: int | float) -> int | float:

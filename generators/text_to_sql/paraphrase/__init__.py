@@ -10,8 +10,13 @@ accepted.
 
 from generators.text_to_sql.grammar import Query
 from generators.text_to_sql.grammar.catalog import catalog_of
+from generators.text_to_sql.paraphrase.columns import Columns
+from generators.text_to_sql.paraphrase.computed import Computed
 from generators.text_to_sql.paraphrase.conditions import Conditions
+from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.facts import Facts
+from generators.text_to_sql.paraphrase.hearing import Hearing
+from generators.text_to_sql.paraphrase.orders import Orders
 from generators.text_to_sql.paraphrase.reading import Reading
 from generators.text_to_sql.paraphrase.shape import Shape
 from generators.text_to_sql.paraphrase.tokens import tokenise
@@ -24,10 +29,9 @@ __all__ = ["check_paraphrase"]
 def check_paraphrase(question_text: str, query: Query, database: Database) -> list[str]:
     """What the question lost, changed or added against the query; empty = faithful."""
     facts = Facts(query.plan, catalog_of(database))
-    vocabulary = vocabulary_of(database, facts.tables())
-    reading = Reading(tokenise(question_text), vocabulary, facts.strings(), facts.patterns())
-    conditions = Conditions(facts, reading)
-    conditions.check()
-    shape = Shape(facts, reading, conditions.used, conditions.locked)
-    shape.check()
-    return list(dict.fromkeys(conditions.problems + shape.problems))
+    vocabulary = vocabulary_of(database, facts.tables)
+    reading = Reading(Hearing(tokenise(question_text), vocabulary, facts.strings, facts.patterns))
+    evidence = Evidence(facts, reading, Orders(reading, facts))
+    for check in (Conditions, Columns, Computed, Shape):  # each builds on what the ones before have used or bound
+        check(evidence).check()
+    return list(dict.fromkeys(evidence.problems))

@@ -7,27 +7,20 @@ from functools import cached_property
 from generators.text_to_sql.grammar.catalog import Catalog
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
-    Between,
     Bucket,
     Change,
     ChildCount,
     Comparison,
     DatePart,
-    Deviation,
     Filter,
-    HavingMean,
-    InPeriod,
     Item,
     Membership,
-    Missing,
     Moving,
     Nested,
     Order,
     Partner,
     Pattern,
     Plan,
-    Rank,
-    Recent,
     Ref,
     Running,
     Share,
@@ -40,7 +33,7 @@ Direction = str
 """high, low, late or early: the end of an order that a superlative names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     plan: Plan
     catalog: Catalog
@@ -86,6 +79,7 @@ class Facts:
                 if isinstance(filter_, VersusAverage) and filter_.within:
                     yield filter_.within
 
+    @cached_property
     def tables(self) -> frozenset[str]:
         """The subject, the tables on every path, the partners."""
         found = {self.plan.subject} | ({self.plan.union.subject} if self.plan.union else set())
@@ -131,6 +125,7 @@ class Facts:
                     found.append(of)
         return list(dict.fromkeys(found))
 
+    @cached_property
     def strings(self) -> frozenset[str]:
         """The string literals, as they must be heard; dates are heard as dates."""
         found: set[str] = set()
@@ -143,6 +138,7 @@ class Facts:
         found |= {label for item in self.items() if isinstance(item, Bucket) for label in item.labels}
         return frozenset(found)
 
+    @cached_property
     def patterns(self) -> frozenset[str]:
         """The texts that LIKE looks for: often mere pieces of words."""
         return frozenset(filter_.text for filter_ in self._flat_filters() if isinstance(filter_, Pattern))
@@ -159,5 +155,3 @@ class Facts:
         if isinstance(by, DatePart) or (isinstance(by, Ref) and self.catalog.column(by).kind == "date"):
             return "late" if order.descending else "early"
         return "high" if order.descending else "low"
-
-

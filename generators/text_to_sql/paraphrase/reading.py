@@ -1,235 +1,34 @@
-"""A question as it is heard: mentions of names, values, numbers and cues, and how they hang together.
+"""How the mentions of a question hang together: comparisons with their literals, negations with what they deny.
 
-    "the 5 visits with a fee above 50 euros"  ->  number 5, table visit, column fee, gt, number 50
-    and the relation  (fee) gt 50
+"the 5 visits with a fee not above 50 euros"  ->  50 is compared by le; no negation is left over
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby, pairwise
 
-from generators.text_to_sql.paraphrase.tokens import Token, stem
-from generators.text_to_sql.paraphrase.vocabulary import (
-    ColumnKey,
-    Meaning,
-    Phrase,
-    Phrases,
-    Role,
-    Vocabulary,
-    hear_cue,
-    hints,
-    raw,
-    raw_phrase,
-)
+from generators.text_to_sql.paraphrase.hearing import Hearing, Mention
+from generators.text_to_sql.paraphrase.lexicon import plain_words
 
-_STOPS = frozenset(".;?!")
+STOPS = frozenset(".;?!")
 _LITERALS = frozenset({"number", "date", "month", "value", "quote"})
 _UNIT_TAGS = frozenset({"column", "table", "days", "months", "years", "share", "rows", "per"})
 _NO_BRIDGE = _LITERALS | {"not", "table", "high", "low", "late", "early", "limit"}
-_BEFORE_NOUNS = frozenset({"the", "an", "each", "every", "latest", "newest", "last", "recent", "earliest", "oldest", "first"})
-_EXTREMES = ("maximum", "minimum", "max", "min")
-_MEASURES = frozenset({"days", "months", "years", "share", "decimals"})
-_VERBS = frozenset({"return", "report", "order", "list", "name", "count", "rate", "state", "record", "file", "book", "issue", "open", "close"})
 _UNNEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
-_ARTICLES = frozenset({"a", "an", "the", "of", "its", "their", "it", "each", "every", "all", "any", "this", "that", "our"})
-_FILL = _ARTICLES | {"be", "is", "are", "was", "were", "to", "in", "as", "value", "figure", "year", "month", "date", "day", "been", "than", "have", "has", "$", "€", "£", "eur", "usd", "gbp", "(", "[", ":"}  # fmt: skip
-
-
-BETWEEN = frozenset({"is", "are", "was", "were", "be", "been", "a", "an", "the", "of", "to", "than", "as", "in", "on", "lies", "falls", "at", "equal", "exactly", "value", "$", "€", "£", "eur", "usd", "gbp", ":", "(", "has", "have", "do", "does", "any", "either", "year"})  # fmt: skip
-"""What may stand between a column and the literal it is compared with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """Tokens `start` to `end` and what they may mean."""
-
-    start: int
-    end: int
-    tags: frozenset[str]
-    text: str
-    columns: frozenset[ColumnKey] = frozenset()
-    table: str | None = None
-    roles: frozenset[Role] = frozenset()
-    value: int | float | str | None = None
-    value_of: frozenset[ColumnKey] = frozenset()
-    plural: bool = False
-    soft: bool = False
-    """A number that may be no number at all: "one", "zero"."""
-    hint: Phrase = ()
+_EXTREMES = plain_words("extremes")
+_FILL = plain_words("fill") | plain_words("articles")
+_RANGE_WORDS = frozenset({"to", "-", "through", "until"})
 
 
 class Reading:
-    """One question, heard with one vocabulary; `literals` are the strings that are listened for before all else."""
+    """The mentions of one question in their places."""
 
-    def __init__(
-        self, tokens: tuple[Token, ...], vocabulary: Vocabulary, strings: frozenset[str], patterns: frozenset[str]
-    ) -> None:
-        """`strings` and `patterns` are the literals to listen for; a pattern is only heard where it is quoted."""
-        self.tokens, self.vocabulary = tokens, vocabulary
-        self._lower = [raw(token) for token in tokens]
-        self._lemmas = ["" if token.kind == "quote" else token.lemma or token.lower for token in tokens]
-        self._stems = ["" if token.kind == "quote" else token.stem or token.lower for token in tokens]
-        self._literals = {literal.lower(): literal for literal in strings | patterns}
-        self._spoken = Phrases()
-        for literal in strings:
-            meaning = Meaning(frozenset({"value"}), value=literal, value_of=self._value_of(literal))
-            self._spoken.add(raw_phrase(literal), meaning)
-        self._spoken.sort()
-        self._reserved = {place for place in range(len(tokens)) if self._spoken.match(self._lower, place)}
-        self.mentions = self._qualified(list(self._hear()))
-        self.at: list[Mention | None] = [None] * len(tokens)
+    def __init__(self, heard: Hearing) -> None:
+        self.tokens, self.vocabulary, self.mentions = heard.tokens, heard.vocabulary, heard.mentions
+        self._lower = heard.lower
+        self.at: list[Mention | None] = [None] * len(self.tokens)
         for mention in self.mentions:
             self.at[mention.start : mention.end] = [mention] * (mention.end - mention.start)
-
-    # --- hearing ---
-
-    def _hear(self) -> Iterator[Mention]:
-        place = 0
-        while place < len(self.tokens):
-            mention = self._literal(place) or self._longest(place) or self._prefixed(place)
-            if mention:
-                yield mention
-            place = mention.end if mention else place + 1
-
-    def _literal(self, place: int) -> Mention | None:
-        token = self.tokens[place]
-        if token.kind == "quote":
-            text = str(token.value)
-            exact = self._literals.get(text.lower())
-            named = None if exact else self._names_in(token)
-            if named:
-                return self._mention(place, 1, named)
-            return Mention(place, place + 1, frozenset({"value" if exact else "quote"}), text, value=exact or text, value_of=self._value_of(exact or text))  # fmt: skip
-        if token.kind in ("number", "date", "month"):
-            longer = self._longest(place, shortest=2)
-            if longer and longer.tags & {"value", "neutral"}:
-                return longer
-            if token.value == 0 and place + 1 < len(self.tokens) and self._is_table(place + 1):
-                return Mention(place, place + 1, frozenset({"not"}), token.text)  # "with zero visits"
-            soft = token.lower in ("one", "zero")
-            return Mention(place, place + 1, frozenset({token.kind}), token.text, value=token.value, soft=soft)
-        return None
-
-    def _is_table(self, place: int) -> bool:
-        found = self.vocabulary.names.match(self._lemmas, place)
-        return found is not None and found[1].table is not None
-
-    def _names_in(self, token: Token) -> Meaning | None:
-        """A quoted name of a column or table is that name, not a literal."""
-        words = str(token.value).lower().split()
-        found = self.vocabulary.names.match(words, 0) if words else None
-        return found[1] if found and found[0] == len(words) else None
-
-    def _value_of(self, text: str) -> frozenset[ColumnKey]:
-        words = [*raw_phrase(text)]
-        found = self.vocabulary.values.match(words, 0) if words else None
-        return found[1].value_of if found and found[0] == len(words) else frozenset()
-
-    def _longest(self, place: int, shortest: int = 1) -> Mention | None:
-        """The longest phrase here; of equally long ones a name, a literal, a cue, another value, or a looser name."""
-        vocabulary = self.vocabulary
-        if place and self.tokens[place - 1].kind == "number" and self._lemmas[place] in vocabulary.units:
-            found = hear_cue(self._lemmas, self._stems, place)  # "5 days" is not the column `days`
-            measures = found is not None and found[0] >= shortest and bool(found[1].tags & _MEASURES)
-            return self._mention(place, *found) if found and measures else None
-        heard = [
-            vocabulary.identifiers.match(self._lower, place),
-            self._name(place),
-            self._spoken.match(self._lower, place),
-            hear_cue(self._lemmas, self._stems, place),
-            vocabulary.values.match(self._lower, place),
-            vocabulary.loose.match(self._stems, place),
-        ]
-        if self._is_noun(place):
-            heard = heard[1:2]
-        if self._is_verb(place):
-            heard = [found for found in heard if found and not found[1].columns]
-        if self._opens(place):
-            heard = [found for found in heard if found and "part" not in found[1].tags]
-        free = (found for found in heard if found and not self._reserved & {*range(place + 1, place + found[0])})
-        best = max(free, key=lambda found: found[0], default=None)
-        if best is None or best[0] < shortest:
-            return None
-        return self._mention(place, *best)
-
-    def _name(self, place: int) -> tuple[int, Meaning] | None:
-        """The name here, unless its last word begins a longer one: "department's number of beds"."""
-        names = self.vocabulary.names
-        found = names.match(self._lemmas, place)
-        if found and found[0] > 1:
-            longer = names.match(self._lemmas, place + found[0] - 1)
-            shorter = names.match(self._lemmas[: place + found[0] - 1], place)
-            if longer and longer[0] > found[0] and shorter and shorter[0] == found[0] - 1:
-                return shorter
-        return found
-
-    def _is_noun(self, place: int) -> bool:
-        """ "the latest order by order date": an order that is a row, though "order by" sorts elsewhere."""
-        before = self._lower[place - 1] if place else ""
-        return before in _BEFORE_NOUNS and self._is_table(place) and self._lower[place + 1 : place + 2] == ["by"]
-
-    def _is_verb(self, place: int) -> bool:
-        """ "Name the ports": a word before an article is no column."""
-        before = self._lower[place - 1] if place else ""
-        after = self._lower[place + 1] if place + 1 < len(self._lower) else ""
-        return after in ("the", "all", "each", "every", "them", "their", "its", "a", "an") and before not in _ARTICLES | {"by", "with", "whose", ","}
-
-    def _opens(self, place: int) -> bool:
-        """ "Return loan numbers": a verb that opens a sentence is no return date."""
-        before = self._lower[place - 1] if place else ""
-        return self._lower[place] in _VERBS and (not before or before in _STOPS | {":", ","})
-
-    def _prefixed(self, place: int) -> Mention | None:
-        """ "unsettled", "nonrepeatable": a flag and its negation in one word."""
-        word = self.tokens[place].lower
-        for prefix in ("un", "non", "in"):
-            rest = word.removeprefix(prefix)
-            if rest != word and len(rest) > 3:
-                for found in (self.vocabulary.names.match([rest], 0), self.vocabulary.loose.match([stem(rest)], 0)):
-                    if found and "flag" in found[1].tags:
-                        return Mention(place, place + 1, frozenset({"flag", "not"}), word, columns=found[1].columns)
-        return None
-
-    def _mention(self, place: int, length: int, meaning: Meaning) -> Mention:
-        tokens = self.tokens[place : place + length]
-        value = self._literals.get(meaning.value.lower(), meaning.value) if meaning.value else None
-        phrase = tuple(self._stems[place : place + length])
-        return Mention(
-            place,
-            place + length,
-            meaning.tags,
-            " ".join(token.text for token in tokens),
-            columns=meaning.columns,
-            table=meaning.table,
-            roles=meaning.roles,
-            value=value,
-            value_of=meaning.value_of,
-            plural=bool(meaning.table) and self._is_plural(meaning.table or "", tokens[-1]),
-            hint=phrase if phrase in hints() else (),
-        )
-
-    def _is_plural(self, table: str, token: Token) -> bool:
-        named = self.vocabulary.database.table(table)
-        return token.lower != token.lemma or named.singular == named.plural
-
-    def _qualified(self, mentions: list[Mention]) -> list[Mention]:
-        """Narrows a column that several tables have by the table beside it: "doctor's name", "name of the doctor"."""
-        for place, mention in enumerate(mentions):
-            if len(mention.columns) < 2:
-                continue
-            before = mentions[place - 1] if place else None
-            after = mentions[place + 1] if place + 1 < len(mentions) else None
-            for other in (before if before and before.end == mention.start else None, after if after and self._owned(mention, after) else None):  # fmt: skip
-                if other and other.table:
-                    own = frozenset(column for column in mention.columns if column[0] == other.table)
-                    if own:
-                        mentions[place] = _replaced(mention, own)
-                        break
-        return mentions
-
-    def _owned(self, mention: Mention, after: Mention) -> bool:
-        between = self._lower[mention.end : after.start]
-        return bool(between) and len(between) <= 4 and between[0] in ("of", "for", "from") and set(between[1:]) <= _ARTICLES
 
     # --- looking around ---
 
@@ -239,7 +38,7 @@ class Reading:
     def left(self, mention: Mention, limit: int = 99) -> Iterator[Mention]:
         """The mentions before this one in its sentence, the nearest first, `limit` tokens back at most."""
         place = mention.start - 1
-        while place >= max(0, mention.start - limit) and self._lower[place] not in _STOPS:
+        while place >= max(0, mention.start - limit) and self._lower[place] not in STOPS:
             other = self.at[place]
             if other:
                 yield other
@@ -248,7 +47,7 @@ class Reading:
 
     def right(self, mention: Mention, limit: int = 99) -> Iterator[Mention]:
         place = mention.end
-        while place < min(len(self.tokens), mention.end + limit) and self._lower[place] not in _STOPS:
+        while place < min(len(self.tokens), mention.end + limit) and self._lower[place] not in STOPS:
             other = self.at[place]
             if other:
                 yield other
@@ -261,15 +60,17 @@ class Reading:
     def between(self, first: Mention, second: Mention) -> list[str]:
         return self.span(first.end, second.start)
 
-    def words(self) -> set[str]:
-        return set(self._stems)
-
     def word_before(self, mention: Mention) -> str:
         return self._lower[mention.start - 1] if mention.start else ""
 
     def sentence(self, place: int) -> int:
         """A number for the sentence that a token stands in."""
-        return sum(1 for word in self._lower[:place] if word in _STOPS)
+        return sum(word in STOPS for word in self._lower[:place])
+
+    def sentences(self) -> Iterator[list[Mention]]:
+        """The mentions, sentence by sentence."""
+        for _, mentions in groupby(self.mentions, key=lambda mention: self.sentence(mention.start)):
+            yield list(mentions)
 
     # --- comparisons ---
 
@@ -285,15 +86,16 @@ class Reading:
 
     def _flip(self, comparison: Mention) -> Mention | None:
         before = next(self.left(comparison, 4), None)
-        turned = before and "not" in before.tags and not comparison.tags & {"ne"}
-        return before if turned and set(self.between(before, comparison)) <= _FILL else None
+        if before is None or "not" not in before.tags or "ne" in comparison.tags:
+            return None
+        return before if set(self.between(before, comparison)) <= _FILL else None
 
     @cached_property
     def operators(self) -> dict[int, str]:
         """The comparison that governs each literal, by where the literal starts: gt, ge, lt, le, eq or ne."""
         found = {literal.start: self._operator(literal) for literal in self.literals}
         closed = -1
-        for first, second in zip(self.literals, self.literals[1:], strict=False):
+        for first, second in pairwise(self.literals):
             if first.start != closed and self._is_range(first, second, found):
                 closed = second.start
                 found[first.start] = "ge"
@@ -318,7 +120,7 @@ class Reading:
 
     def _before(self, literal: Mention) -> tuple[str, Mention] | None:
         place, steps = literal.start - 1, 0
-        while place >= 0 and steps < 6 and self._lower[place] not in _STOPS and self._lower[place] not in (",", "and", "or"):
+        while place >= 0 and steps < 6 and self._lower[place] not in STOPS | {",", "and", "or"}:
             other = self.at[place]
             if other:
                 op = _comparison(other.tags)
@@ -338,7 +140,7 @@ class Reading:
     def _after(self, literal: Mention) -> str | None:
         """ "50 euros or more": units may stand between."""
         place, skipped = literal.end, 0
-        while place < len(self.tokens) and skipped <= 4 and self._lower[place] not in _STOPS | {","}:
+        while place < len(self.tokens) and skipped <= 4 and self._lower[place] not in STOPS | {","}:
             other = self.at[place]
             if other and other.tags & {"ge_after", "le_after"}:
                 if _comparison(other.tags) and any(m.tags & _LITERALS for m in self.right(other, 5)):
@@ -353,18 +155,17 @@ class Reading:
         return None
 
     def _is_range(self, first: Mention, second: Mention, operators: dict[int, str]) -> bool:
-        if first.soft or second.soft or first.tags != second.tags or (first.tags | second.tags) & {"value", "quote"} or second.start - first.end > 8:
-            return False
         middle = self.between(first, second)
-        if any(word in _STOPS or word == "," for word in middle):
+        apart = len(middle) > 8 or any(word in STOPS or word == "," for word in middle)
+        apart = apart or any("decimals" in m.tags for m in self.at[first.end : second.end + 1] if m)
+        if apart or first.soft or second.soft or first.tags != second.tags or first.tags & {"value", "quote"}:
             return False
         opened = self._opens_range(first)
         if "and" in middle and opened:
             return True
-        to = any(word in ("to", "-", "through", "until") for word in middle)
-        return to and operators[first.start] in ("eq", "ge") and operators[second.start] in ("eq", "le", "lt") and (
-            opened or len(middle) <= 5 or operators[first.start] == "ge"
-        )
+        fits = operators[first.start] in ("eq", "ge") and operators[second.start] in ("eq", "le", "lt")
+        near = opened or len(middle) <= 5 or operators[first.start] == "ge"
+        return fits and near and bool(_RANGE_WORDS & set(middle))
 
     def _opens_range(self, first: Mention) -> bool:
         return any("between" in other.tags for other in self.left(first, 5))
@@ -373,7 +174,7 @@ class Reading:
 
     @cached_property
     def negations(self) -> list[Mention]:
-        """The negations that may turn a condition: not those inside a comparison ("not above"), or about gaps in ranks or repeats."""
+        """Those that may turn a condition: not "not above 5", nor those about gaps in ranks or repeated rows."""
         turning = (cue for cue in self.tagged("not") if cue.start not in self.flips)
         return [cue for cue in turning if not self.about_gaps(cue) and not self.about_repeats(cue)]
 
@@ -403,7 +204,3 @@ class Reading:
 
 def _comparison(tags: frozenset[str]) -> str | None:
     return next((op for op in ("ge", "le", "gt", "lt", "ne", "eq") if op in tags), None)
-
-
-def _replaced(mention: Mention, columns: frozenset[ColumnKey]) -> Mention:
-    return Mention(mention.start, mention.end, mention.tags, mention.text, columns, plural=mention.plural)

@@ -1,4 +1,4 @@
-"""What can be mentioned in a question: cue words of the lexicon, and the names and values of the tables in play.
+"""The names and values of one database that can be heard in a question about some of its tables.
 
 A name is heard by its words, its identifier, or a part of it that nothing else in play shares ("dose" for the daily
 dose); the values by themselves ("Bruges" can only be a city).
@@ -8,109 +8,55 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
 
-import yaml
-
-from generators.text_to_sql.paraphrase.tokens import Token, lemma, stem, tokenise
+from generators.text_to_sql.paraphrase.lexicon import (
+    ColumnKey,
+    Meaning,
+    Phrase,
+    Phrases,
+    Role,
+    hear_cue,
+    lemmas,
+    plain_words,
+    raw_phrase,
+    synonyms,
+)
+from generators.text_to_sql.paraphrase.tokens import lemma, stem
 from generators.text_to_sql.schema import Column, Database, Table
 
-LEXICON: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "lexicon.yaml").read_text("utf-8"))
-
-ColumnKey = tuple[str, str]
-"""(table, column)."""
-Role = tuple[str, str]
-"""(table that holds the key, key column): the part that a row plays for another one."""
-Phrase = tuple[str, ...]
-
-_SMALL_WORDS = {"of", "the", "a", "an", "in", "at", "per", "for", "to", "on", "with", "and", "by"}
-_WEAK = {"date", "time", "number", "year", "month", "day", "value", "total", "id", "code", "first", "last"}
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a phrase may stand for."""
-
-    tags: frozenset[str] = frozenset()
-    columns: frozenset[ColumnKey] = frozenset()
-    table: str | None = None
-    roles: frozenset[Role] = frozenset()
-    value: str | None = None
-    value_of: frozenset[ColumnKey] = frozenset()
-    negated: bool = False
+_SMALL_WORDS, _WEAK = plain_words("small"), plain_words("weak")
 
 
 @dataclass
-class Phrases:
-    """Phrases by their first word, the longest first."""
+class _Names:
+    """What columns are called: in full, in part, by stems of parts, by identifier, and without their table's noun."""
 
-    by_first: dict[str, list[tuple[Phrase, Meaning]]] = field(default_factory=lambda: defaultdict(list))
+    full: dict[Phrase, set[ColumnKey]] = field(default_factory=lambda: defaultdict(set))
+    parts: dict[Phrase, set[ColumnKey]] = field(default_factory=lambda: defaultdict(set))
+    rough: dict[Phrase, set[ColumnKey]] = field(default_factory=lambda: defaultdict(set))
+    written: dict[Phrase, set[ColumnKey]] = field(default_factory=lambda: defaultdict(set))
+    bare: dict[Phrase, set[ColumnKey]] = field(default_factory=lambda: defaultdict(set))
 
-    def add(self, phrase: Phrase, meaning: Meaning) -> None:
-        if phrase:
-            self.by_first[phrase[0]].append((phrase, meaning))
-
-    def sort(self) -> "Phrases":
-        for options in self.by_first.values():
-            options.sort(key=lambda option: -len(option[0]))
-        return self
-
-    def match(self, words: list[str], place: int) -> tuple[int, Meaning] | None:
-        for phrase, meaning in self.by_first.get(words[place], ()):
-            if tuple(words[place : place + len(phrase)]) == phrase:
-                return len(phrase), meaning
-        return None
-
-
-_INFLECTED = frozenset(
-    """gt ge lt le eq ne between sum count distinct sort asc desc starts ends contains running change moving rank dense
-    gaps share deviation ties decimals null_missing null_present""".split()
-)
-"""Tags of verbs and adjectives, which are heard in any form ("sorted"); the others only as they are written."""
-
-
-@cache
-def cues() -> tuple[Phrases, Phrases]:
-    """The lexicon by lemmas and by stems; a phrase that several tags list has them all."""
-    as_written: dict[Phrase, set[str]] = defaultdict(set)
-    inflected: dict[Phrase, set[str]] = defaultdict(set)
-    for tag, phrases in LEXICON.items():
-        if tag not in ("hints", "synonyms"):
-            for phrase in phrases:
-                as_written[lemmas(phrase)].add(tag)
-                if tag in _INFLECTED:
-                    inflected[stems(phrase)].add(tag)
-    return _tagged(as_written), _tagged(inflected)
-
-
-def _tagged(tags: dict[Phrase, set[str]]) -> Phrases:
-    found = Phrases()
-    for words, names in tags.items():
-        found.add(words, Meaning(frozenset(names)))
-    return found.sort()
-
-
-def hear_cue(words: list[str], stemmed: list[str], place: int) -> tuple[int, Meaning] | None:
-    """The longest cue here; of a phrase as written and an inflected one, the written one."""
-    written, inflected = cues()
-    one, other = written.match(words, place), inflected.match(stemmed, place)
-    return other if other and (one is None or other[0] > one[0]) else one
-
-
-@cache
-def hints() -> dict[Phrase, frozenset[str]]:
-    """Superlatives that name their column too: "heaviest" speaks of a weight."""
-    return {stems(word): frozenset(stem(hint) for hint in named) for word, named in LEXICON["hints"].items()}
-
-
-def stems(text: str) -> Phrase:
-    return tuple(token.stem or token.lower for token in tokenise(text))
-
-
-def lemmas(text: str) -> Phrase:
-    return tuple(token.lemma or token.lower for token in tokenise(text))
+    def collect(self, column: Column, table: Table, in_play: bool) -> None:
+        key = (table.name, column.name)
+        words = lemmas(column.words)
+        for phrase in _full_names(column, table):
+            self.full[phrase].add(key)
+        rest = words[len(noun) :] if words[: len(noun := lemmas(table.singular))] == noun else ()
+        if rest and not (len(rest) == 1 and rest[0] in _WEAK):
+            self.bare[rest].add(key)
+        if not in_play:
+            return
+        if not hear_cue([column.name], [stem(column.name)], 0):
+            self.written[raw_phrase(column.name)].add(key)
+        if column.kind == "id":
+            for owner in ("its", "their"):
+                self.parts[owner, words[-1]].add(key)
+        for phrase in _parts(column, table):
+            if len(phrase) > 1 or not hear_cue([phrase[0]], [stem(phrase[0])], 0):
+                self.parts[phrase].add(key)
+                self.rough[tuple(stem(word) for word in phrase)].add(key)
 
 
 class Vocabulary:
@@ -132,51 +78,29 @@ class Vocabulary:
     # --- columns ---
 
     def _add_columns(self) -> None:
-        full: dict[Phrase, set[ColumnKey]] = defaultdict(set)
-        parts: dict[Phrase, set[ColumnKey]] = defaultdict(set)
-        rough: dict[Phrase, set[ColumnKey]] = defaultdict(set)
-        written: dict[Phrase, set[ColumnKey]] = defaultdict(set)
-        bare: dict[Phrase, set[ColumnKey]] = defaultdict(set)
+        heard = _Names()
         for table in self.database.tables:
             for column in table.columns:
-                if column.kind == "key":
-                    continue
-                key = (table.name, column.name)
-                for phrase in _full_names(column, table):
-                    full[phrase].add(key)
-                if column.kind == "id" and table.name in self.tables:
-                    for owner in ("its", "their"):
-                        parts[owner, lemmas(column.words)[-1]].add(key)
-                words = lemmas(column.words)
-                if words[:1] == lemmas(table.singular) and len(words) > 1:
-                    bare[words[1:]].add(key)
-                if table.name in self.tables:
-                    written[raw_phrase(column.name)].add(key)
-                    for phrase in _parts(column, table):
-                        if len(phrase) == 1 and hear_cue([phrase[0]], [stem(phrase[0])], 0):
-                            continue
-                        parts[phrase].add(key)
-                        rough[tuple(stem(word) for word in phrase)].add(key)
+                if column.kind != "key":
+                    heard.collect(column, table, table.name in self.tables)
         for phrase, keys in _shared_heads(self.database, self.tables):
-            full[phrase] |= keys
-        for phrase, keys in bare.items():
-            if phrase[0] in _WEAK and len(phrase) == 1:
-                continue
-            shared = {key for key in keys | parts[phrase] | full[phrase] if key[0] in self.tables}
+            heard.full[phrase] |= keys
+        for phrase, keys in heard.bare.items():
+            shared = {key for key in keys | heard.parts[phrase] | heard.full[phrase] if key[0] in self.tables}
             if len({table for table, _ in shared}) == len(shared):  # "date" says too little where one table has two
-                full[phrase] = shared
-        for phrase, keys in full.items():
+                heard.full[phrase] = shared
+        for phrase, keys in heard.full.items():
             inside = {key for key in keys if key[0] in self.tables}
             if inside or len(phrase) > 1:  # one word of a table that isn't in play is most likely just a word
                 self.names.add(phrase, self._column_meaning(inside or keys))
-        for phrase, keys in written.items():
-            if len(phrase) == 1 and phrase not in full:
+        for phrase, keys in heard.written.items():
+            if len(phrase) == 1 and phrase not in heard.full:
                 self.identifiers.add(phrase, self._column_meaning(keys))
-        for phrases, target in ((parts, self.names), (rough, self.loose)):
+        for phrases, target in ((heard.parts, self.names), (heard.rough, self.loose)):
             for phrase, keys in phrases.items():
-                if len(keys) == 1 and phrase not in full:
+                if len(keys) == 1 and phrase not in heard.full:
                     target.add(phrase, self._column_meaning(keys, "part"))
-        self._add_synonyms(rough)
+        self._add_synonyms(heard.rough)
 
     def _column_meaning(self, keys: Iterable[ColumnKey], *tags: str) -> Meaning:
         flags = {key for key in keys if self.database.table(key[0]).column(key[1]).kind == "flag"}
@@ -187,7 +111,7 @@ class Vocabulary:
         replaced: dict[Phrase, set[ColumnKey]] = defaultdict(set)
         for phrase, keys in rough.items():
             for place, word in enumerate(phrase):
-                for other in _synonyms().get(word, ()):
+                for other in synonyms().get(word, ()):
                     replaced[(*phrase[:place], *other, *phrase[place + 1 :])] |= keys
         for phrase, keys in replaced.items():
             heard = hear_cue([*phrase], [*phrase], 0)
@@ -234,30 +158,9 @@ class Vocabulary:
             self.values.add(phrase, Meaning(frozenset({"value"}), value=value, value_of=frozenset(keys)))
 
 
-def raw(token: Token) -> str:
-    """What a token is compared by where every letter counts, except for case."""
-    return token.lower if token.kind in ("word", "mark", "quote") else str(token.value)
-
-
-def raw_phrase(text: str) -> Phrase:
-    return tuple(raw(token) for token in tokenise(text))
-
-
 @lru_cache(maxsize=512)
 def vocabulary_of(database: Database, tables: frozenset[str]) -> Vocabulary:
     return Vocabulary(database, tables)
-
-
-@cache
-def _synonyms() -> dict[str, list[Phrase]]:
-    """stem → the phrases that may replace it."""
-    found: dict[str, list[Phrase]] = defaultdict(list)
-    for group in LEXICON["synonyms"]:
-        phrases = {stems(word) for word in group}
-        for phrase in phrases:
-            if len(phrase) == 1:
-                found[phrase[0]] += sorted(phrases - {phrase})
-    return found
 
 
 def _spaced(identifier: str) -> str:

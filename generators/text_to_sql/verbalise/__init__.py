@@ -17,14 +17,18 @@ from generators.text_to_sql.verbalise.voice import Instruction, Politeness, Regi
 
 __all__ = ["Instruction", "Politeness", "Question", "Register", "Style", "verbalise"]
 
-_FORMS: dict[str, tuple[str, ...]] = {
-    "imperative": ("imperative",),
-    "declarative": ("np",),
-    "interrogative": ("wh", "wh", "question"),
-    "contextual": ("imperative", "wh", "np", "question"),
-    "abbreviated": ("terse",),
+_IMPERATIVE: tuple[Form, str] = ("imperative", "imperative")
+_ASKED: tuple[Form, str] = ("imperative", "question")
+_WH: tuple[Form, str] = ("wh", "wh")
+_STATED: tuple[Form, str] = ("np", "statement")
+_FORMS: dict[Instruction, tuple[tuple[Form, str], ...]] = {
+    "imperative": (_IMPERATIVE,),
+    "declarative": (_STATED,),
+    "interrogative": (_WH, _WH, _ASKED),
+    "contextual": (_IMPERATIVE, _WH, _STATED, _ASKED),
+    "abbreviated": (("terse", "terse"),),
 }
-_POLITE = {"imperative": "imperative", "question": "question", "wh": "wh", "np": "statement", "terse": "terse"}
+"""For each form of instruction: what the core of the sentence is, and which polite frames go around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,15 @@ def verbalise(query: Query, style: Style, rng: Random) -> Question:
     """The query as a question in this style."""
     frames = Frames(query, style, rng)
     voice = frames.voice
-    form = rng.choice(_FORMS[style.instruction])
-    content: Form = "imperative" if form == "question" else form  # type: ignore[assignment]
-    core = frames.core(content)
-    template = voice.pick(f"polite_{_POLITE[form]}.{style.politeness}")
+    form, frame = rng.choice(_FORMS[style.instruction])
+    core = frames.core(form)
+    template = voice.pick(f"polite_{frame}.{style.politeness}")
     while " ~ " in core and ":" in template:  # "For each city, your task: ..." is no sentence
-        template = voice.pick(f"polite_{_POLITE[form]}.{style.politeness}")
-    notes = frames.notes
-    text = wrapped(template, core, [] if form == "terse" else notes)
+        template = voice.pick(f"polite_{frame}.{style.politeness}")
     if form == "terse":
-        return Question(voice.finish(text + "".join(f"; {note[:1].lower()}{note[1:].rstrip('.')}" for note in notes), full=False), style)
+        notes = [f"; {note[:1].lower()}{note[1:].rstrip('.')}" for note in frames.notes]
+        return Question(voice.finish(wrapped(template, core, []) + "".join(notes), full=False), style)
+    text = wrapped(template, core, frames.notes)
     if style.instruction == "contextual":
         scene = {"subjects": frames.subject.plural, "industry": query.database.industry}
         text = f"{voice.say('context', **scene)} {text}"

@@ -1,10 +1,9 @@
 """Conditions in words: each filter as a restriction that follows the noun it narrows.
 
-    visits  whose fee is above 50 euros  |  with a fee of more than 50 euros  |  fee > 50 euros
+visits  whose fee is above 50 euros  |  with a fee of more than 50 euros  |  fee > 50 euros
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from generators.text_to_sql.grammar.plan import (
     Between,
@@ -25,7 +24,7 @@ from generators.text_to_sql.grammar.plan import (
     TopGroup,
     VersusAverage,
 )
-from generators.text_to_sql.schema import Column, Table
+from generators.text_to_sql.schema import Table
 from generators.text_to_sql.verbalise import words
 from generators.text_to_sql.verbalise.names import Names, with_article
 from generators.text_to_sql.verbalise.voice import Voice, fill
@@ -119,7 +118,7 @@ class Conditions:
         return "number" if column.kind == "measure" else "category"
 
     def _about(self, ref: Ref, key: str, noun: Noun, **literals: str) -> str:
-        """A restriction on a column by a predicate ("whose fee is ..."), an attribute ("with a fee of ...") or freely."""
+        """By a predicate ("whose fee is ..."), an attribute ("with a fee of ...") or in a form of its own."""
         voice, column = self.voice, self.names.column(ref)
         col = self.names.noun(ref)
         own = not ref.path
@@ -232,7 +231,8 @@ class Conditions:
         return None
 
     def _written(self, ref: Ref) -> str:
-        return self.names.written(ref) if self.voice.style.register == "technical" else self.names.noun(ref)
+        technical = self.voice.style.register == "technical"
+        return self.names.written(ref) if technical and self.names.has_code(ref) else self.names.noun(ref)
 
 
 _EXCEPT = ("except", "excluding", "leaving out")

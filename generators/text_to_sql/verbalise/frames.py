@@ -10,7 +10,6 @@ from generators.text_to_sql.grammar.plan import (
     Bucket,
     DatePart,
     Filter,
-    Item,
     Order,
     Plan,
     Ref,
@@ -59,11 +58,8 @@ class Frames:
         if form == "wh" and len(filters) == 1 and self.voice.chance(0.6) and (pred := self._pred(filters)):
             slots = self._row_slots((), many=True) | {"pred": pred, "the_all": f"the {self.subject.plural}"}
             return self._split(fill(self.voice.pick("rows_which"), slots | {"tail": self._tail(form)}))
-        if form == "imperative":
-            key = "rows_imperative" if filters else "rows_imperative_all"
-        else:
-            key = f"rows_{form}"
-        template = self.voice.pick(key)
+        bare = "_all" if form == "imperative" and not filters else ""
+        template = self.voice.pick(f"rows_{form}{bare}")
         slots = self._row_slots(filters, many="{every}" not in template, repeat=" each" in template)
         if form != "wh" and "{np}" in template:
             slots["np"] = self._rows_np(filters)
@@ -79,12 +75,16 @@ class Frames:
         """`repeat`: the columns are named once for each row, in the singular."""
         plain = [item for item in self.plan.select if isinstance(item, Ref) and self.names.fronted(item)]
         rest = [item for item in self.plan.select if item not in plain]
-        plural = many and not repeat and self.voice.chance(0.3)
+        plural = many and not repeat and self.voice.chance(0.8 if len(plain) == 1 else 0.3)
         cols = [self.names.nouns(ref) if plural else self.names.noun(ref) for ref in plain]
-        plus = self.voice.say("plus", x=self.voice.listed([self.items.phrase(item, many=many) for item in rest])) if rest else ""
+        plus = (
+            self.voice.say("plus", x=self.voice.listed([self.items.phrase(item, many=many) for item in rest]))
+            if rest
+            else ""
+        )
         return self._slots(filters, many) | {
             "cols": self.voice.listed(cols),
-            "are1": "is" if len(cols) == 1 and not plural else "are",
+            "are_cols": "is" if len(cols) == 1 and not plural else "are",
             "plus": plus,
         }
 
@@ -125,10 +125,11 @@ class Frames:
 
     def _extreme_slots(self, order: Order, count: int) -> dict[str, str]:
         many = count > 1
+        ambiguous = self.subject.singular == self.subject.plural  # "the one aircraft"
         best = self._best(order)
         noun = Noun(self.subject.person, many).slots
         return self._row_slots((), many) | {
-            "n": f"{self.voice.count(count)} " if many else "",
+            "n": f"{self.voice.count(count)} " if many or ambiguous else "",
             "n1": self.voice.count(count),
             "plural": self.subject.plural,
             "subjects": self.subject.plural if many else self.subject.singular,
@@ -174,7 +175,9 @@ class Frames:
 
     def _group(self, form: Form) -> str:
         plan, voice = self.plan, self.voice
-        items = tuple(item for item in plan.select if item not in plan.group or (self.names.entity and item in plan.group))
+        items = tuple(
+            item for item in plan.select if item not in plan.group or (self.names.entity and item in plan.group)
+        )
         computed = [item for item in items if not isinstance(item, Ref)]
         single = len(computed) == 1 and isinstance(computed[0], Aggregate)
         filters = self._inline_filters(form, 0.75 if single else 0.0)
@@ -197,12 +200,16 @@ class Frames:
         self._group_notes()
         if items == (Aggregate("count"),) and stem == "group" and form in ("wh", "imperative") and voice.chance(0.5):
             stem = "group_count"
-        text = fill(voice.pick(f"{stem}_{form}"), slots | {"tail": "" if form == "np" else self._tail(form)})
+        template = voice.pick(f"{stem}_{form}")
+        while self.names.entity and self.names.entity.path == () and " the {subjects} " in template:
+            template = voice.pick(f"{stem}_{form}")  # not "split the customers by customer"
+        text = fill(template, slots | {"tail": "" if form == "np" else self._tail(form)})
         return text + (self._tail(form) if form == "np" else "")
 
     def _having(self, key: str, many: bool) -> str:
         assert self.plan.having
-        person = bool(self.names.entity) and self.names.catalog.table(self.names.entity.table).person
+        entity = self.names.entity
+        person = entity is not None and self.names.catalog.table(entity.table).person
         return self.conditions.having(self.plan.having, key, Noun(person, many))
 
     def _group_notes(self) -> None:
@@ -217,7 +224,9 @@ class Frames:
     def _distinct(self, form: Form) -> str:
         filters = self._inline_filters(form)
         slots = self._row_slots(filters, many=True, repeat=True)
-        slots["colsp"] = self.voice.listed([self.names.nouns(item) for item in self.plan.select if isinstance(item, Ref)])
+        slots["colsp"] = self.voice.listed(
+            [self.names.nouns(item) for item in self.plan.select if isinstance(item, Ref)]
+        )
         slots["sym"] = self.conditions.symbols(filters, Noun(self.subject.person, many=True))
         if len(self.plan.select) > 1:
             slots["np"] = fill(self.voice.pick("distinct_pair_np"), slots)
@@ -319,5 +328,7 @@ def wrapped(template: str, core: str, notes: list[str]) -> str:
         template = template if re.match(r"I\b|\{", template) else template[:1].lower() + template[1:]
     slot = "{core}" if "{core}" in template else "{np}"
     head, _, tail = template.partition(slot)
-    end, thanks = re.match(r"([^.?!]*[.?!]?)(.*)", tail, re.S).groups("")  # type: ignore[union-attr]
-    return (f"{front}, " if mark else "") + head + core + end + "".join(f" {note}" for note in notes) + thanks
+    stop = re.search(r"[.?!]", tail)
+    end = stop.end() if stop else len(tail)
+    said = (f"{front}, " if mark else "") + head + core + tail[:end]
+    return said + "".join(f" {note}" for note in notes) + tail[end:]

@@ -48,8 +48,8 @@ class Items:
                 phrase = say(f"{function}{year}", col=names.noun(ref), colp=names.nouns(ref))
                 return phrase + (self.source(restr) if source else "") + self.rounded(decimals)
             case ChildCount(table, key):
-                one, many = names.child(table, key)
-                slots = Noun(subject.person, many=False).slots | {"child": one, "children": many}
+                child, children = names.child(table, key)
+                slots = Noun(subject.person, many=False).slots | {"child": child, "children": children}
                 pronouns = {"they": "the " + subject.singular, "it": "the " + subject.singular}
                 return f"{say('children', **slots, **pronouns)} ({say('children_zero')})"
             case Share(of, decimals):
@@ -90,7 +90,9 @@ class Items:
     def rounded(self, decimals: int | None) -> str:
         if decimals is None:
             return ""
-        return " " + self.voice.say("rounded", n=self.voice.keep(words.spelled(decimals)), s="" if decimals == 1 else "s")
+        return " " + self.voice.say(
+            "rounded", n=self.voice.keep(words.spelled(decimals)), s="" if decimals == 1 else "s"
+        )
 
     def cases(self, bucket: Bucket) -> str:
         """'small' below 50 euros, 'large' from 50 euros up."""
@@ -158,7 +160,9 @@ class Items:
         first = self.voice.say(f"rank_first.{'high' if item.descending else 'low'}")
         ties = self.voice.say(f"rank_ties.{'dense' if item.dense else 'gaps'}")
         within = f" {self.voice.say('rank_within', key=self.names.noun(item.within))}" if item.within else ""
-        return self.voice.say("rank", key=self.names.noun(item.ref) + within, first=f"{first}; {ties}", first0=f"{first} and {ties}")
+        return self.voice.say(
+            "rank", key=self.names.noun(item.ref) + within, first=f"{first}; {ties}", first0=f"{first} and {ties}"
+        )
 
 
 def _rounds(item: Item) -> bool:

@@ -57,8 +57,12 @@ class Names:
         return self.voice.rng.choice((f"{possessive} {bare}", f"{possessive} {bare}", f"{role} {bare}"))
 
     def _coded(self, ref: Ref) -> bool:
-        """Spoken of by its identifier; not where the table is reached in a role of its own."""
-        return self.voice.code and self.role(ref.path) == self.catalog.table(ref.table).singular
+        return self.voice.code and self.has_code(ref)
+
+    def has_code(self, ref: Ref) -> bool:
+        """It can be spoken of by its identifier: not a plain word, nor of a table that plays a role of its own."""
+        plain = self.role(ref.path) == self.catalog.table(ref.table).singular
+        return plain and "_" in ref.column
 
     def fronted(self, ref: Ref) -> bool:
         """The noun can follow "whose": "whose doctor's name", but not "whose name of the port of loading"."""

@@ -114,7 +114,9 @@ class Voice:
 
     def count(self, value: int) -> str:
         """A small number in a sentence: "three" or "3"."""
-        return self.keep(words.spelled(value) if self.style.instruction != "abbreviated" and value <= 10 else str(value))
+        return self.keep(
+            words.spelled(value) if self.style.instruction != "abbreviated" and value <= 10 else str(value)
+        )
 
     def listed(self, parts: list[str], last: str = "and") -> str:
         return words.listed(parts, last, self.oxford)

@@ -52,9 +52,10 @@ _CODES = {"euros": "EUR", "US dollars": "USD", "pounds": "GBP", "pounds sterling
 
 def plural(noun: str) -> str:
     """Of a noun phrase: the head is what stands before the first preposition ("dates of birth")."""
-    head, preposition, rest = re.match(r"(.*?)(?:( (?:of|in|at|per|for|to|on|with|from) )(.*))?$", noun).groups("")  # type: ignore[union-attr]
-    start, word = head[: len(head) - len(head.split(" ")[-1])], head.split(" ")[-1]
-    return start + _plural_word(word) + preposition + rest
+    preposition = re.search(r" (?:of|in|at|per|for|to|on|with|from) ", noun)
+    end = preposition.start() if preposition else len(noun)
+    start = noun.rfind(" ", 0, end) + 1
+    return noun[:start] + _plural_word(noun[start:end]) + noun[end:]
 
 
 def _plural_word(word: str) -> str:
@@ -78,10 +79,13 @@ def singular_unit(unit: str) -> str:
 def indefinite(noun: str) -> str:
     """With "a" or "an", by the sound of the first letter as far as the spelling tells."""
     first = noun.split(" ")[0]
-    vowel = first[:1].lower() in "aeiou" and not re.match(r"(uni|use|usu|eu|one|once|ur[aeiou])", first.lower())
-    acronym = first[:2].isupper() and first[0] in "AEFHILMNORSX"
-    silent = first.lower().startswith(("hour", "honest", "heir"))
-    return f"{'an' if vowel and not first[:2].isupper() or acronym or silent else 'a'} {noun}"
+    if first[:2].isupper():  # spelled out: "an IATA code", "a URL"
+        vowel = first[0] in "AEFHILMNORSX"
+    else:
+        spoken = first.lower()
+        vowel = spoken[:1] in "aeiou" and not re.match(r"(uni|use|usu|eu|one|once|ur[aeiou])", spoken)
+        vowel = vowel or spoken.startswith(("hour", "honest", "heir"))
+    return f"{'an' if vowel else 'a'} {noun}"
 
 
 def listed(parts: Sequence[str], last: str = "and", oxford: bool = False) -> str:
@@ -111,6 +115,7 @@ def quantity(value: int | float, unit: str | None, style: NumberStyle = "grouped
         return text
     if unit in ("percent", "%"):
         return f"{text}%" if symbol else f"{text} percent"
+    symbol = symbol and value >= 0
     if symbol and unit in _SYMBOLS:
         return f"{_SYMBOLS[unit]}{text}"
     if symbol and unit in _CODES:

@@ -1,0 +1,244 @@
+"""Is all heard that the plan computes: aggregates, windows, shares, ranks, bands, and the ends of superlatives?"""
+
+from typing import NamedTuple
+
+from generators.text_to_sql.grammar.plan import (
+    Aggregate,
+    Bucket,
+    Change,
+    ChildCount,
+    DatePart,
+    Deviation,
+    HavingMean,
+    Item,
+    Moving,
+    Nested,
+    Rank,
+    Recent,
+    Running,
+    Share,
+    TopGroup,
+    VersusAverage,
+    ref_of,
+)
+from generators.text_to_sql.paraphrase.evidence import Evidence
+from generators.text_to_sql.paraphrase.hearing import Mention
+from generators.text_to_sql.paraphrase.keys import EXTREMES, Key
+from generators.text_to_sql.paraphrase.lexicon import plain_words
+
+_CUES: dict[type, tuple[str, ...]] = {
+    Running: ("running",),
+    Change: ("change", "previous"),
+    Moving: ("moving", "avg"),
+    Share: ("share",),
+    Rank: ("rank",),
+    Deviation: ("deviation", "avg"),
+}
+"""What must be heard for each computed column."""
+_TAGS = {"min": "low", "max": "high", "count_distinct": "count"}
+SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
+"""Of calendar years the highest is the latest."""
+_IN_TOTAL = plain_words("in_total")
+
+
+class End(NamedTuple):
+    """The end of an order that the plan asks for, and of what; None = of anything."""
+
+    end: str
+    about: Item | None
+
+
+class Computed:
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence, self.facts, self.reading = evidence, evidence.facts, evidence.reading
+
+    def check(self) -> None:
+        for item in self.facts.selected:
+            self._item(item)
+        for key in self.facts.plan.group:
+            if isinstance(key, Bucket) and key not in self.facts.plan.select:
+                self._bucket(key)
+            if isinstance(key, DatePart) and not self.reading.tagged(f"{key.part}s"):
+                self._problem(f"missing the {key.part}")
+        if isinstance(self.facts.plan.having, HavingMean):
+            self._beyond_mean(self.facts.plan.having.op)
+        self._aggregates()
+        self._superlatives()
+
+    def _problem(self, text: str) -> None:
+        self.evidence.problems.append(text)
+
+    # --- single columns ---
+
+    def _item(self, item: Item) -> None:
+        if not all(self.reading.tagged(tag) for tag in _CUES.get(type(item), ())):
+            self._problem(f"missing {type(item).__name__.lower()}")
+        match item:
+            case Rank(dense=dense):
+                self._rank(dense)
+            case Moving(rows=rows):
+                self._moving(rows)
+            case Bucket():
+                self._bucket(item)
+            case Share(decimals=int(decimals)) | Aggregate(decimals=int(decimals)):
+                self._decimals(decimals)
+            case ChildCount():
+                zero = {"0", "zero", "even"} & {token.lower for token in self.reading.tokens}
+                if not zero and not self.reading.tagged("not"):
+                    self._problem("rows without any are not included")
+
+    def _moving(self, rows: int) -> None:
+        """Three months are "the current and the two previous"; of two, "the previous" says enough."""
+        numbers = {mention.value for mention in self.reading.tagged("number")}
+        if not numbers & {rows, rows - 1} and not (rows == 2 and not numbers and self.reading.tagged("previous")):
+            self._problem(f"missing the moving window of {rows}")
+
+    def _rank(self, dense: bool) -> None:
+        denied = any(self.reading.about_gaps(cue) for cue in self.reading.tagged("not"))
+        said_dense = denied or bool(self.reading.tagged("dense"))
+        if said_dense != dense or not (dense or self.reading.tagged("gaps")):
+            self._problem(f"ranks should have {'no ' if dense else ''}gaps after ties")
+
+    def _bucket(self, bucket: Bucket) -> None:
+        """Each label, and each edge as an upper bound that is excluded or a lower one that is included."""
+        for value in (*bucket.labels, *bucket.edges):
+            mine = [mention for mention in self.reading.literals if mention.value == value]
+            if not mine:
+                self._problem(f"missing the {'label' if isinstance(value, str) else 'bound'} {value!r}")
+            is_edge = not isinstance(value, str)
+            if is_edge and any(self.reading.operators[mention.start] not in ("lt", "ge") for mention in mine):
+                self._problem(f"{value!r} is on the wrong side")
+            self.evidence.used |= {mention.start for mention in mine}
+
+    def _decimals(self, decimals: int) -> None:
+        for mention in self.reading.tagged("number"):
+            near = (*self.reading.right(mention, 3), *self.reading.left(mention, 3))
+            if mention.value == decimals and any("decimals" in other.tags for other in near):
+                self.evidence.use(mention)
+                return
+        self._problem(f"missing the rounding to {decimals}")
+
+    def _beyond_mean(self, op: str) -> None:
+        means = self.reading.tagged("avg")
+        said = [m for mean in means for m in self.reading.left(mean, 5) if m.tags & {"gt", "lt"}]
+        if not said or not all(op in mention.tags for mention in said):
+            self._problem("the comparison with the average of all groups is lost")
+
+    # --- aggregates ---
+
+    def _aggregates(self) -> None:
+        wanted = self.facts.aggregates()
+        functions = {_TAGS.get(aggregate.function, aggregate.function) for aggregate in wanted}
+        functions |= {"count" for item in self.facts.items() if isinstance(item, ChildCount)}
+        counts = "count" in functions
+        cues = [mention for mention in self.reading.mentions if not self._by_the_way(mention, counts)]
+        heard = {tag for mention in cues for tag in mention.tags & {"avg", "sum", "count"}}
+        for tag in sorted(heard - functions - self._tolerated()):
+            self._problem(f"{tag} added")
+        if counts and "count" not in heard and not any(m.text.lower() in ("most", "fewest") for m in cues):
+            self._problem("missing count")
+        for tag in sorted(functions & {"avg", "sum"}):
+            if tag not in heard or (tag == "sum" and not self._has_own_sum()):
+                self._problem(f"missing {tag}")
+        for aggregate in wanted:
+            if aggregate.ref and not self._beside_column(aggregate):
+                self._problem(f"{aggregate.function} is not of {aggregate.ref.column}")
+
+    def _tolerated(self) -> set[str]:
+        """Averages and totals that come with other things; a count where a column is one ("number of beds")."""
+        items, plan = self.facts.selected, self.facts.plan
+        means = any(isinstance(i, Moving | Deviation) or (isinstance(i, Nested) and i.outer == "avg") for i in items)
+        means = means or any(isinstance(filter_, VersusAverage) for filter_ in self.facts.filters)
+        tolerated = {"avg"} if means or isinstance(plan.having, HavingMean) else set()
+        tolerated |= {"sum"} if any(isinstance(item, Share | Running) for item in items) else set()
+        columns = map(self.facts.catalog.column, self.facts.refs())
+        return tolerated | ({"count"} if any(column.words.startswith("number of ") for column in columns) else set())
+
+    def _has_own_sum(self) -> bool:
+        """A total besides the "running total", where the plan shows both."""
+        if not any(isinstance(item, Running) for item in self.facts.selected):
+            return True
+        before = (next(self.reading.left(cue, 1), None) for cue in self.reading.tagged("sum"))
+        return any(mention is None or "running" not in mention.tags for mention in before)
+
+    def _by_the_way(self, mention: Mention, counts: bool) -> bool:
+        """ "in total" beside a count, and "the total number of", add nothing; nor does "how many minutes"."""
+        text = mention.text.lower()
+        following = self.reading.tokens[mention.end : mention.end + 1]
+        if text == "how many" and following and following[0].lemma in self.reading.vocabulary.units:
+            return True
+        after = next(self.reading.right(mention, 2), None)
+        return counts and "sum" in mention.tags and (text in _IN_TOTAL or (after is not None and "count" in after.tags))
+
+    def _beside_column(self, aggregate: Aggregate) -> bool:
+        """The cue of the function has the column beside it."""
+        assert aggregate.ref
+        key = (aggregate.ref.table, aggregate.ref.column)
+        tag = _TAGS.get(aggregate.function, aggregate.function)
+        tags = {"sum": ("sum", "running"), "low": ("low", "early"), "high": ("high", "late")}.get(tag, (tag,))
+        hinted = {s.mention.start: s.keys[:1] for s in self.evidence.orders.superlatives if s.mention.hint}
+        for cue in self.reading.tagged(*tags):
+            right = next((m for m in self.reading.right(cue, 12) if m.columns), None)
+            left = next((m for m in self.reading.left(cue, 8) if m.columns), None)
+            named = [m.columns for m in (right, left) if m] + [k.columns for k in hinted.get(cue.start, ())]
+            if any(key in columns for columns in named):
+                return True
+        return False
+
+    # --- superlatives ---
+
+    def _superlatives(self) -> None:
+        """Every superlative must name an end that the plan asks for, of what it asks for; and none may be missing."""
+        ends = self._ends()
+        for superlative in self.evidence.orders.superlatives:
+            if self._is_harmless(superlative.mention):
+                continue
+            fit = [end.about for end in ends if self.same_end(superlative.end, end)]
+            keys = superlative.keys
+            if not fit:
+                self._problem(f"{superlative.mention.text!r} is not what is asked")
+            elif keys and not any(_speaks_of(key, about) for key in keys for about in fit):
+                self._problem(f"{superlative.mention.text!r} is of something else")
+        for end in self._picked_ends():
+            other = (SAME_END[end.end],) if self.is_year(end.about) else ()
+            if not self.reading.tagged(end.end, *other):
+                self._problem(f"missing the {end.end} end")
+
+    def _picked_ends(self) -> list[End]:
+        """Those that only a superlative can tell: of aggregates and groups."""
+        functions = {"min": "low", "max": "high"}
+        found = [End(functions[a.function], a) for a in self.facts.aggregates() if a.function in functions]
+        outer = [item.outer for item in self.facts.selected if isinstance(item, Nested)]
+        found += [End(functions[function], None) for function in outer if function in functions]
+        tops = [filter_ for filter_ in self.facts.filters if isinstance(filter_, TopGroup)]
+        return found + [End("high" if top.descending else "low", None) for top in tops]
+
+    def _ends(self) -> list[End]:
+        found = self._picked_ends() + [End(self.facts.end(order), order.by) for order in self.evidence.ordering()]
+        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank)]
+        return found + [End("late", None) for filter_ in self.facts.filters if isinstance(filter_, Recent)]
+
+    def same_end(self, heard: str, end: End) -> bool:
+        return heard == end.end or (heard == SAME_END[end.end] and self.is_year(end.about))
+
+    def is_year(self, about: Item | None) -> bool:
+        ref = ref_of(about) if about is not None else None
+        return ref is not None and self.facts.catalog.column(ref).unit == "year"
+
+    def _is_harmless(self, mention: Mention) -> bool:
+        """ "top" opens any list that is cut off; "last" may mean the previous; "a maximum of 5" bounds."""
+        text = mention.text.lower()
+        if text in ("top", "best"):
+            return self.facts.plan.limit is not None or self.facts.plan.top is not None
+        if text == "last":
+            return True
+        bounds = text.removeprefix("a ").removesuffix(" of") in EXTREMES and mention.tags & {"ge", "le"}
+        after = next(self.reading.right(mention, 3), None)
+        return bool(bounds) and after in self.reading.literals and after is not None and not after.soft
+
+
+def _speaks_of(key: Key, about: Item | None) -> bool:
+    """The key is what the end is of; "the highest fee" is also the maximum of the fee."""
+    if about is None or isinstance(about, DatePart | Rank) or key.means(about):
+        return True
+    return isinstance(about, Aggregate) and about.ref is not None and (about.ref.table, about.ref.column) in key.columns
