@@ -100,8 +100,6 @@ def prepare_renderer(config: SFTConfig, watch: Watch = unwatched) -> Renderer:
 def prepare_stage(config: SFTConfig, stage: Stage, renderer: Renderer, watch: Watch = unwatched) -> StageData:
     """The packs of a stage that learns from a blend, made anew only where something that they depend on has changed."""
     data, folder = config.stage_data(stage), config.out / "data" / stage.name
-    if stage.name == "tokenizer":
-        raise ConfigError("stages.tokenizer: OUT/data/tokenizer holds the tokenizer; give the stage another name.")
     if data.over_long == "split" and stage.loss == "sample":
         raise ConfigError(
             f"stages.{stage.name}: over_long: split cuts conversations, which only a stage with loss: token may do; "

@@ -125,7 +125,7 @@ class Hearing:
             self._name(place),
             self._literal_words(place),
             hear_cue(self._lemmas, self._stems, place),
-            vocabulary.values.match(self.lower, place),
+            self._as_written(vocabulary.values.match(self.lower, place), place),
             vocabulary.loose.match(self._stems, place),
         ]
         if self._is_noun(place):
@@ -140,13 +140,15 @@ class Hearing:
             return None
         return self._mention(place, *best)
 
-    def _literal_words(self, place: int) -> tuple[int, Meaning] | None:
-        """A literal without quotes; one of a letter or two only as it is written, and not where a sentence starts."""
-        found = self._spoken.match(self.lower, place)
+    def _as_written(self, found: tuple[int, Meaning] | None, place: int) -> tuple[int, Meaning] | None:
+        """A value without quotes; one of a letter or two only as it is written, and not where a sentence starts."""
         if found and found[0] == 1 and len(self.lower[place]) < 3:
             opens = place == 0 or self.lower[place - 1] in _OPENERS
             return found if self.tokens[place].text == found[1].value and not opens else None
         return found
+
+    def _literal_words(self, place: int) -> tuple[int, Meaning] | None:
+        return self._as_written(self._spoken.match(self.lower, place), place)
 
     def _name(self, place: int) -> tuple[int, Meaning] | None:
         """The name here, unless its last word begins a longer one: "department's number of beds"."""

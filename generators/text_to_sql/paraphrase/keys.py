@@ -53,15 +53,14 @@ def key_of(mention: Mention, reading: Reading) -> Key | None:
         follower = next((m for m in reading.right(mention, 4) if m.columns), None)
         if follower:
             return Key(mention.start, follower.columns, tags & {"high", "low"})
+    part = frozenset(tag[:-1] for tag in tags & {"months", "years"})
     if mention.columns:
-        return Key(mention.start, mention.columns)
+        return Key(mention.start, mention.columns, part=part)
     if mention.table and "sort" not in tags and _counted(mention, reading):
         return Key(mention.start, table=mention.table)
     if "share" in tags:
         return Key(mention.start, share=True)
-    if tags & {"months", "years"}:
-        return Key(mention.start, part=frozenset(tag[:-1] for tag in tags & {"months", "years"}))
-    return None
+    return Key(mention.start, part=part) if part else None
 
 
 def _counted(mention: Mention, reading: Reading) -> bool:

@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 
 from generators.text_to_sql.paraphrase.hearing import Hearing, Mention
 from generators.text_to_sql.paraphrase.lexicon import plain_words
+from generators.text_to_sql.paraphrase.wordings import reworded
 
 STOPS = frozenset(".;?!")
 _LITERALS = frozenset({"number", "date", "month", "value", "quote"})
@@ -24,7 +25,7 @@ class Reading:
     """The mentions of one question in their places."""
 
     def __init__(self, heard: Hearing) -> None:
-        self.tokens, self.vocabulary, self.mentions = heard.tokens, heard.vocabulary, heard.mentions
+        self.tokens, self.vocabulary, self.mentions = heard.tokens, heard.vocabulary, reworded(heard)
         self._lower = heard.lower
         self.at: list[Mention | None] = [None] * len(self.tokens)
         for mention in self.mentions:
@@ -157,7 +158,7 @@ class Reading:
     def _is_range(self, first: Mention, second: Mention, operators: dict[int, str]) -> bool:
         middle = self.between(first, second)
         apart = len(middle) > 8 or any(word in STOPS or word == "," for word in middle)
-        apart = apart or any("decimals" in m.tags for m in self.at[first.end : second.end + 1] if m)
+        apart = apart or any("decimals" in m.tags for m in self.at[first.end : second.start] if m)
         if apart or first.soft or second.soft or first.tags != second.tags or first.tags & {"value", "quote"}:
             return False
         opened = self._opens_range(first)

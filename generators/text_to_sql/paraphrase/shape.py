@@ -9,6 +9,7 @@ from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _ONE_ROW, _CAPITALS = plain_words("one_row"), plain_words("capitals")
+_IN_A_ROW = frozenset({",", "or", "and", "nor", "/", "a", "an", "the"})
 _OPENERS = frozenset({"", ".", "?", "!", ":", ";", "-", "(", "->"})
 
 
@@ -153,11 +154,21 @@ class Shape:
         return before not in _OPENERS and not known
 
     def _is_marked(self, mention: Mention) -> bool:
-        """Surely a value: quoted, of several words, capitalised as it is, or right before a noun."""
+        """Surely a value: quoted, of several words, in a row with others, capitalised as it is, or before a noun."""
         token = self.reading.tokens[mention.start]
-        if token.kind == "quote" or mention.end - mention.start > 1:
+        if token.kind == "quote" or mention.end - mention.start > 1 or self._is_listed(mention):
             return True
         if str(mention.value) != str(mention.value).lower():
             return token.text == mention.value and self.reading.word_before(mention) not in _OPENERS
         after = next(self.reading.right(mention, 1), None)
         return after is not None and after.table is not None
+
+    def _is_listed(self, mention: Mention) -> bool:
+        """In a row with a literal of the plan: "rash, fever or migraine"."""
+        for other in self.reading.literals:
+            first, second = sorted((mention, other), key=lambda m: m.start)
+            between = self.reading.between(first, second)
+            kin = other.start in self.evidence.used and bool(mention.value_of & other.value_of)
+            if kin and len(between) <= 3 and set(between) <= _IN_A_ROW:
+                return True
+        return False

@@ -185,7 +185,7 @@ def stem(word: str) -> str:
     """A rough stem that joins plurals, verb forms and the commonest nouns made of verbs: departure = departed."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    word = lemma(word)
+    word = re.sub("mission$", "mit", lemma(word))  # admission = admitted
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             word = word[: -len(suffix)]

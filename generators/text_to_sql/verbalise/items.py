@@ -78,10 +78,8 @@ class Items:
 
     def listed(self, items: tuple[Item, ...], restr: str) -> str:
         """Several items in a row; where they aggregate the same rows, these are named once."""
-        averaged = [item for item in items if isinstance(item, Aggregate) and item.ref]
-        return self.voice.listed(
-            [self.phrase(item, restr, source=item not in averaged[:-1] or _rounds(item)) for item in items]
-        )
+        last = [item for item in items if isinstance(item, Aggregate) and item.ref][-1:]
+        return self.voice.listed([self.phrase(item, restr, source=item in last) for item in items])
 
     def source(self, restr: str) -> str:
         subject = self.names.subject
@@ -163,7 +161,3 @@ class Items:
         return self.voice.say(
             "rank", key=self.names.noun(item.ref) + within, first=f"{first}; {ties}", first0=f"{first} and {ties}"
         )
-
-
-def _rounds(item: Item) -> bool:
-    return isinstance(item, Aggregate) and item.decimals is not None

@@ -96,17 +96,18 @@ def run(plan: Plan, catalog: Catalog) -> list[tuple[object, ...]]:
 
 
 def threshold(plan: Plan, of: Aggregate, draw: Draw) -> Having:
-    """A bound that some groups meet and some don't."""
+    """A bound that some groups meet and some don't; of sums and averages none that one meets exactly."""
     values = sorted({cast(float, row[0]) for row in run(replace(plan, select=(of,)), draw.catalog)})
     if len(values) < 2:
         raise Unsuited("groups that differ")
     op: Operator = draw.rng.choice(("gt", "gt", "ge", "lt", "le"))
     place = draw.rng.randrange(len(values) - 1)
-    value = values[place + (op in ("ge", "lt"))]
-    between = round_number(value)
-    if not isinstance(value, int) and values[place] < between < values[place + 1]:
-        value = between
-    return Having(of, op, value if isinstance(value, int) else round(value, 2))
+    low, high = values[place], values[place + 1]
+    if isinstance(low, int) and isinstance(high, int):
+        return Having(of, op, high if op in ("ge", "lt") else low)
+    middle = (low + high) / 2
+    fit = [value for value in (round_number(middle), round(middle, 2)) if low < value < high]
+    return Having(of, op, draw.pick(fit, "a bound between two groups"))
 
 
 def grouped(name: str, draw: Draw, key: Key, items: tuple[Item, ...], order: float = 0.35) -> Plan:
