@@ -79,6 +79,8 @@ def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
 def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, list[str]]:
     """The model in fp32, and sentences about what was newly initialised. ConfigError where it doesn't fit the data."""
     torch.manual_seed(seed)
+    if not torch.cuda.is_available():
+        transformers_logging.set_verbosity_error()  # it would name the GPU kernels that are missing
     if init == "tiny":
         model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
         notes = ["The model is new: every weight is initialised at random."]
@@ -102,7 +104,9 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
         with _quiet():
             loaded: Any = kind.from_pretrained(init, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"model.init: {init} can't be loaded: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"model.init: {init} can't be loaded from a folder or from the hub: {' '.join(str(error).split())}"
+        ) from None
     model, found = loaded
     missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     new_head = bool(missing) and all(name.startswith("mtp.") for name in missing)

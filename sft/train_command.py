@@ -138,10 +138,12 @@ def _print_results(summary: "Summary", out: Path) -> None:
     table = Table(box=SIMPLE, pad_edge=False)
     headings = ("after", "per token", "per conversation", "shortest third", "MTP depth 1", "accepted length")
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for name, found in summary.measured():
         table.add_row(name, *_cells(found))
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
     console.print("Held-out losses in nats, and how many MTP drafts the model accepts:")
     console.print(table)
     if summary.unigram_entropy is not None:

@@ -22,7 +22,7 @@ from generators.text_to_sql.schema import Database
 
 __all__ = ["CONCEPTS", "Plan", "Query", "Tier", "Unsuited", "query_of", "sample_query", "suited_concepts", "tier_of"]
 
-_ATTEMPTS = 40
+_ATTEMPTS = 200
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._index = {t.name: {c.name: i for i, c in enumerate(t.columns)} for t in database.tables}
+        self._holes = {(t.name, c.name) for t in database.tables for c in t.columns if None in t.values(c.name)}
         self._keyed: dict[tuple[str, str], dict[Value, Row]] = {}
 
     def table(self, name: str) -> Table:
@@ -34,13 +35,7 @@ class Catalog:
 
     def complete(self, ref: Ref) -> bool:
         """The column holds no NULL in any row."""
-        index = self._index[ref.table][ref.column]
-        return all(row[index] is not None for row in self.table(ref.table).rows)
-
-    def unique(self, ref: Ref) -> bool:
-        """No two rows of the subject share the value: only an own column without NULL and without repeats."""
-        values = self.table(ref.table).values(ref.column)
-        return not ref.path and self.complete(ref) and len(set(values)) == len(values)
+        return (ref.table, ref.column) not in self._holes
 
     def repeats(self, ref: Ref) -> bool:
         """Worth grouping by: at least two values, no NULL, and fewer values than rows."""

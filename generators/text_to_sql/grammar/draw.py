@@ -5,6 +5,7 @@ together.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import floor, log10
 from random import Random
 from typing import TypeVar, cast
@@ -30,26 +31,31 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 
 
+@dataclass
 class Draw:
     """One subject table, one witness row of it, and a random generator."""
 
-    def __init__(self, catalog: Catalog, rng: Random, *, parents: int = 0) -> None:
-        """`parents`: the subject must have a path of that many joins. Raises Unsuited where no table fits."""
-        self.catalog, self.rng = catalog, rng
+    catalog: Catalog
+    rng: Random
+    subject: Table
+    row: Row
+
+    @classmethod
+    def over(cls, catalog: Catalog, rng: Random, parents: int = 0) -> "Draw":
+        """Any table with a path of `parents` joins. Raises Unsuited where there is none."""
         fit = [
             table
             for table in catalog.database.tables
             if table.rows and any(len(path) >= parents for path, _ in catalog.reached(table, parents))
         ]
-        self.subject = self.pick(fit, "a table with rows and joins")
-        self.row: Row = self.pick(self.subject.rows, "rows")
+        if not fit:
+            raise Unsuited("a table with rows and joins")
+        subject = rng.choice(fit)
+        return cls(catalog, rng, subject, rng.choice(subject.rows))
 
     def on(self, table: Table) -> "Draw":
         """The same draw over another subject."""
-        other = object.__new__(Draw)
-        other.catalog, other.rng, other.subject = self.catalog, self.rng, table
-        other.row = self.pick(table.rows, "rows")
-        return other
+        return Draw(self.catalog, self.rng, table, self.pick(table.rows, "rows"))
 
     # --- choices ---
 

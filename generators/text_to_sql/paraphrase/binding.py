@@ -1,9 +1,11 @@
 """Which column a literal is said of: the one named beside it, or the only one that it can be about."""
 
+from itertools import pairwise
+
 from generators.text_to_sql.grammar.plan import Literally, Ref
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
-from generators.text_to_sql.paraphrase.lexicon import CURRENCIES, SCALES, plain_words
+from generators.text_to_sql.paraphrase.lexicon import CURRENCIES, PERIODS, SCALES, plain_words
 from generators.text_to_sql.paraphrase.tokens import lemma
 
 _COMPARISONS = frozenset(
@@ -74,8 +76,18 @@ def _only_possible(literal: Mention, ref: Ref, evidence: Evidence) -> bool:
     beside = {token.lemma or token.lower for token in tokens[literal.end : literal.end + 3]}
     beside |= {token.lower for token in tokens[max(0, literal.start - 1) : literal.start]}
     unit = {lemma(word) for word in column.unit.lower().split()} | set(CURRENCIES.get(column.unit, ()))
-    units = [other.unit for name in evidence.facts.tables for other in catalog.table(name).columns]
-    return bool(unit & beside) and units.count(column.unit) == 1
+    rivals = [other for name in evidence.facts.tables for other in catalog.table(name).columns]
+    rivals = [other for other in rivals if other.unit == column.unit]
+    if period := PERIODS.get(_period(literal, evidence)):  # "150 francs a year" is an annual premium
+        rivals = [other for other in rivals if period & set(other.words.lower().split())]
+        return bool(unit & beside) and rivals == [column]
+    return bool(unit & beside) and len(rivals) == 1
+
+
+def _period(literal: Mention, evidence: Evidence) -> str:
+    """The word after "a" or "per" close behind the literal: "francs a year"."""
+    words = evidence.reading.span(literal.end, literal.end + 6)
+    return next((word for before, word in pairwise(words) if before in ("a", "an", "per", "each", "every")), "")
 
 
 # --- columns bound otherwise -----------------------------------------------------------------------------------------

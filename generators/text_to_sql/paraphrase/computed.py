@@ -38,7 +38,7 @@ _CUES: dict[type, tuple[str, ...]] = {
 _TAGS = {"min": "low", "max": "high", "count_distinct": "count"}
 SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
 """Of calendar years the highest is the latest."""
-_IN_TOTAL = plain_words("in_total")
+_IN_TOTAL, _AUXILIARIES = plain_words("in_total"), plain_words("auxiliaries")
 
 
 class End(NamedTuple):
@@ -135,9 +135,12 @@ class Computed:
         heard = {tag for mention in cues for tag in mention.tags & {"avg", "sum", "count"}}
         for tag in sorted(heard - functions - self._tolerated()):
             self._problem(f"{tag} added")
-        if counts and "count" not in heard and not any(m.text.lower() in ("most", "fewest") for m in cues):
+        said = {m.text.lower() for m in cues}
+        if counts and "count" not in heard and not said & {"most", "fewest"} and not self._shares_rows():
             self._problem("missing count")
         for tag in sorted(functions & {"avg", "sum"}):
+            if tag == "sum" and self._amounts():
+                continue
             if tag not in heard or (tag == "sum" and not self._has_own_sum()):
                 self._problem(f"missing {tag}")
         for aggregate in wanted:
@@ -161,11 +164,46 @@ class Computed:
         before = (next(self.reading.left(cue, 1), None) for cue in self.reading.tagged("sum"))
         return any(mention is None or "running" not in mention.tags for mention in before)
 
+    def _shares_rows(self) -> bool:
+        """ "the percentage of all meters": of their number, where the plan counts for its share alone."""
+        items = self.facts.selected
+        if not any(isinstance(item, Share) for item in items) or any(
+            isinstance(item, Aggregate | ChildCount) for item in (*items, *(o.by for o in self.facts.plan.order))
+        ):
+            return False
+        for cue in self.reading.tagged("share"):
+            whole = next(self.reading.right(cue, 5), None)
+            between = set(self.reading.between(cue, whole)) if whole else set()
+            if whole and whole.table == self.facts.plan.subject and whole.plural and "of" in between:
+                after = next(self.reading.right(whole, 1), None)
+                return not (after and after.columns)
+        return False
+
+    def _amounts(self) -> list[Mention]:
+        """ "how many tonnes", "how much did we earn in fees": they ask for a sum where the plan has one."""
+        found = [cue for cue in self.reading.tagged("count") if self._is_unit(cue) and cue.text.lower() == "how many"]
+        for cue in self.reading.tagged("how_much"):
+            other = next((m for m in self.reading.right(cue, 12) if m.tags & {"avg", "high", "low"} or m.columns), None)
+            if other and other.columns:
+                found.append(cue)
+        return found
+
+    def _is_unit(self, cue: Mention) -> bool:
+        """ "how many minutes" counts nothing; nor do a second "how many were" and "that number of minutes"."""
+        following = self.reading.tokens[cue.end : cue.end + 1]
+        if not following:
+            return False
+        after = self.reading.at[cue.end]
+        unit = following[0].lemma in self.reading.vocabulary.units
+        if cue.text.lower() == "how many":
+            earlier = (m for m in self.reading.left(cue) if m.text.lower() == "how many" and self._is_unit(m))
+            return unit or (following[0].lower in _AUXILIARIES and any(earlier))
+        return unit and after is not None and bool(after.columns)
+
     def _by_the_way(self, mention: Mention, counts: bool) -> bool:
-        """ "in total" beside a count, and "the total number of", add nothing; nor does "how many minutes"."""
+        """ "in total" beside a count, and "the total number of", add nothing."""
         text = mention.text.lower()
-        following = self.reading.tokens[mention.end : mention.end + 1]
-        if text == "how many" and following and following[0].lemma in self.reading.vocabulary.units:
+        if text in ("how many", "number of") and self._is_unit(mention):
             return True
         after = next(self.reading.right(mention, 2), None)
         return counts and "sum" in mention.tags and (text in _IN_TOTAL or (after is not None and "count" in after.tags))
@@ -177,7 +215,7 @@ class Computed:
         tag = _TAGS.get(aggregate.function, aggregate.function)
         tags = {"sum": ("sum", "running"), "low": ("low", "early"), "high": ("high", "late")}.get(tag, (tag,))
         hinted = {s.mention.start: s.keys[:1] for s in self.evidence.orders.superlatives if s.mention.hint}
-        for cue in self.reading.tagged(*tags):
+        for cue in self.reading.tagged(*tags) + (self._amounts() if tag == "sum" else []):
             right = next((m for m in self.reading.right(cue, 12) if m.columns), None)
             left = next((m for m in self.reading.left(cue, 8) if m.columns), None)
             named = [m.columns for m in (right, left) if m] + [k.columns for k in hinted.get(cue.start, ())]

@@ -1,5 +1,7 @@
 """Do the conditions of a plan stand in the question: column, direction, literal and negation of each, and no more?"""
 
+from collections import Counter
+
 from generators.text_to_sql.grammar.plan import (
     Between,
     ChildCount,
@@ -20,9 +22,11 @@ from generators.text_to_sql.grammar.plan import (
 from generators.text_to_sql.paraphrase.binding import candidates, is_about, lock_after, lock_beside
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
+from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _SAYS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most", "eq": "exactly", "ne": "other than"}
 _LIKES = frozenset({"starts", "ends", "contains"})
+_NOT_BEFORE = plain_words("not_before")
 
 
 class Conditions:
@@ -210,22 +214,32 @@ class Conditions:
         mine = [mention for mention in self.anchors if key in mention.columns or mention in cues]
         if not any(key in mention.columns for mention in mine):
             return []  # the column is missing from the question: found elsewhere
-        turns = sum(map(self._negations, mine)) + sum("null_missing" in cue.tags for cue in cues)
-        said = bool(cues) or turns > 0 or any(token.lower in ("have", "has", "with") for token in self.reading.tokens)
-        if turns % 2 == negated or not said:
+        turns: Counter[int] = Counter()
+        for mention in mine:
+            turns[self.reading.sentence(mention.start)] += self._negations(mention) + ("null_missing" in mention.tags)
+        odd = {count % 2 for count in turns.values() if count}  # "no purpose on record? Show the (empty) purpose"
+        said = bool(cues) or bool(odd) or any(token.lower in ("have", "has", "with") for token in self.reading.tokens)
+        if odd not in (({0}, set()) if negated else ({1},)) or not said:
             self._problem(f"{ref.column} should be {'known' if negated else 'missing'}")
         return mine
 
     def _recent(self, days: int) -> None:
         for mention in candidates(days, None, self.evidence):
             unit = next(self.reading.right(mention, 2), None)
-            if unit and "days" in unit.tags and self.reading.operators[mention.start] not in ("gt", "ge", "lt"):
+            if unit and "days" in unit.tags and self._reaches_back(mention, unit):
                 self.evidence.use(mention)
                 break
         else:
             self._problem(f"missing the last {days} days")
         if not any(self._names_newest(cue) for cue in self.reading.tagged("late")):
             self._problem("missing the newest date that the days are counted from")
+
+    def _reaches_back(self, number: Mention, unit: Mention) -> bool:
+        """ "within 30 days of", "at most 30 days before", or "no earlier than 30 days before" the newest date."""
+        if self.reading.operators[number.start] == "ge":
+            before = {"before", "prior"} & set(self.reading.span(unit.end, unit.end + 1))
+            return bool(before) and self.reading.opened_by(number) in _NOT_BEFORE
+        return self.reading.operators[number.start] not in ("gt", "lt")
 
     def _names_newest(self, cue: Mention) -> bool:
         """ "the latest order date", not the "last" of "the last 30 days", which could be those before today."""
@@ -263,6 +277,8 @@ class Conditions:
                 said.add("gt" if "gt" in before.tags else "lt")
             elif "than" in self.reading.span(max(0, mean.start - 2), mean.start):
                 split = next((m for m in self.reading.left(mean, 9) if m.tags & {"more", "fewer"}), None)
+                if split:  # "orders that cost more than the average" show no cost
+                    lock_beside(ref, split, split.start, self.evidence)
                 said |= {"gt" if "more" in split.tags else "lt"} if split else set()
         if said != {op}:
             self._problem(f"should be {_SAYS[op]} the average")

@@ -134,11 +134,21 @@ class Hearing:
             heard = [found for found in heard if found and not found[1].columns]
         if self._opens(place):
             heard = [found for found in heard if found and "part" not in found[1].tags]
+        heard = [self._before_name(found, place) if found else None for found in heard]
+        heard = [found for found in heard if found and not self._ends_early(place, place + found[0])]
         free = (found for found in heard if found and not self._reserved & {*range(place + 1, place + found[0])})
         best = max(free, key=lambda found: found[0], default=None)
         if best is None or best[0] < shortest:
             return None
         return self._mention(place, *best)
+
+    def _before_name(self, found: tuple[int, Meaning], place: int) -> tuple[int, Meaning] | None:
+        """ "ascending order number": the direction ends before the name that its last word begins."""
+        last = place + found[0] - 1
+        if not (found[0] > 1 and found[1].tags & {"asc", "desc"} and self._lemmas[last] == "order"):
+            return found
+        name = self.vocabulary.names.match(self._lemmas, last)
+        return hear_cue(self._lemmas[:last], self._stems[:last], place) if name and name[0] > 1 else found
 
     def _as_written(self, found: tuple[int, Meaning] | None, place: int) -> tuple[int, Meaning] | None:
         """A value without quotes; one of a letter or two only as it is written, and not where a sentence starts."""
@@ -161,6 +171,12 @@ class Hearing:
             if longer and longer[0] > (1 if turned else found[0]):
                 return shorter if shorter and shorter[0] == found[0] - 1 else None
         return found
+
+    def _ends_early(self, place: int, end: int) -> bool:
+        """The words are no name: "its number of seats", "checked in total"."""
+        counted = self._lemmas[place] in ("its", "their") and self.lower[end : end + 1] == ["of"]
+        straddles = end > place + 1 and self.lower[end - 1 : end + 1] == ["in", "total"]
+        return (counted and end == place + 2) or straddles
 
     def _is_noun(self, place: int) -> bool:
         """ "the latest order by order date": an order that is a row, though "order by" sorts elsewhere."""

@@ -34,6 +34,8 @@ class Key:
                 return part in self.part
             case Aggregate("count", None) | ChildCount():
                 return "count" in self.functions or (self.table is not None and not self.columns)
+            case Aggregate("min" | "max", Ref(table=table, column=column)) if self.part and self.columns:
+                return (table, column) in self.columns  # "latest year first", of the latest year of each group
             case Aggregate(function, Ref(table=table, column=column)):
                 heard = (table, column) in self.columns or not self.columns
                 return heard and _HEARD_AS.get(function, function) in self.functions
@@ -53,6 +55,8 @@ def key_of(mention: Mention, reading: Reading) -> Key | None:
         follower = next((m for m in reading.right(mention, 4) if m.columns), None)
         if follower:
             return Key(mention.start, follower.columns, tags & {"high", "low"})
+        if reading.span(mention.end, mention.end + 2) in (["is", "the"], ["are", "the"]):
+            return Key(mention.start, functions=tags & {"high", "low"})  # "whose minimum is the highest"
     part = frozenset(tag[:-1] for tag in tags & {"months", "years"})
     if mention.columns:
         return Key(mention.start, mention.columns, part=part)

@@ -27,6 +27,7 @@ def plain_words(name: str) -> frozenset[str]:
 
 CURRENCIES: dict[str, list[str]] = _PLAIN["currencies"]
 SCALES: dict[str, int] = _PLAIN["scales"]
+PERIODS: dict[str, set[str]] = {period: set(words) for period, words in _PLAIN["periods"].items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from generators.text_to_sql.grammar.plan import Order, Rank
+from generators.text_to_sql.grammar.plan import Order, Rank, ref_of
 from generators.text_to_sql.paraphrase.facts import Facts
 from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.keys import AGGREGATES, EXTREMES, Key, hinted_keys, key_of
-from generators.text_to_sql.paraphrase.lexicon import plain_words
-from generators.text_to_sql.paraphrase.reading import Reading
+from generators.text_to_sql.paraphrase.lexicon import ColumnKey, plain_words
+from generators.text_to_sql.paraphrase.reading import STOPS, Reading
 
 _ENDS = frozenset({"high", "low", "late", "early"})
 _WAYS = frozenset({"asc", "desc"})
 _PARTS = frozenset({"months", "years"})
 _DESCENDING = {"high": True, "late": True, "low": False, "early": False}
 _BREAKS, _LEADS, _ON = plain_words("breaks"), plain_words("leads"), plain_words("on")
+_RELATIVES = plain_words("relatives")
 _BEFORE_WAYS = frozenset({",", "in", "from", "the", "(", "with", ":"})
 
 
@@ -54,7 +55,7 @@ class Orders:
         self.named_before: set[int] = set()
         """Where keys stand that were named for another purpose before their direction: "its fee, highest first"."""
         self.stated = [asked for region in self._regions() for asked in _Pairing(self, region).pairs()]
-        self.stated += self._resolved()
+        self.stated += [*self._resolved(), *self._led()]
         self.superlatives = list(self._superlatives())
 
     # --- where orders are stated ---
@@ -65,7 +66,8 @@ class Orders:
             region: list[Mention] = []
             for mention in sentence:
                 opens = self._opens(mention)
-                if opens and "then" in mention.tags and region:
+                again = "sort" in mention.tags and self.reading.word_before(mention) == "and" and _is_led(region)
+                if opens and region and ("then" in mention.tags or again):
                     yield region
                     region = []
                 if opens and not region and (key := self._key_before(mention)):
@@ -86,6 +88,11 @@ class Orders:
         if "then" in tags:
             return "ties" not in tags or self._breaks(mention)
         return bool(tags & _ENDS) and (self.leads(mention) or self.spans(mention) is not None)
+
+    def dates(self) -> frozenset[ColumnKey]:
+        """What "chronologically" may speak of."""
+        tables = map(self.facts.catalog.table, self.facts.tables)
+        return frozenset((table.name, column.name) for table in tables for column in table.of_kind("date"))
 
     def _breaks(self, mention: Mention) -> bool:
         """A tie that is broken, not one that is shared: an order key follows."""
@@ -120,6 +127,9 @@ class Orders:
         if not (before.columns or before.table or before.tags & _PARTS) or not self._stands_alone(mention):
             return None
         between = set(self.reading.between(before, mention))
+        shown = [(ref.table, ref.column) for item in self.facts.selected if (ref := ref_of(item))]
+        if "," in between and mention.tags & _WAYS and len(shown) == 1 and shown[0] not in before.columns:
+            return None  # "the numbers of all visits without a fee, in ascending order"
         if not between <= _BEFORE_WAYS or ("," in between and mention.tags & _WAYS and self._key_soon(mention)):
             return None
         function = next(self.reading.left(before, 2), None)
@@ -151,6 +161,26 @@ class Orders:
             key = next((key for key in keys if key), None)
             if key and self.reading.sentence(mention.start) in ties:
                 yield Asked(key, "higher" in mention.tags, mention.text.lower())
+
+    def _led(self) -> Iterator[Asked]:
+        """ "start with the genre that has the most copies", "begin with the status whose minimum is the highest"."""
+        for mention in self.reading.tagged(*_ENDS):
+            before = self.reading.span(max(0, mention.start - 10), mention.start)
+            opened = max((i for i, word in enumerate(before[:-1]) if _leads_with(*before[i : i + 2])), default=None)
+            if opened is None or mention.start in self.in_order or STOPS & set(before[opened:]):
+                continue
+            relative = next((i for i in range(opened, len(before)) if before[i] in _RELATIVES), None)
+            if relative is None or mention.text.lower() in EXTREMES:
+                continue
+            inside = list(self.reading.left(mention, len(before) - relative))
+            if any(m.tags & _ENDS and m.text.lower() not in EXTREMES for m in inside):
+                continue
+            near = (*self.reading.right(mention, 4), *inside)
+            key = next((key for other in near if (key := key_of(other, self.reading))), None)
+            if key:
+                self.in_order |= {mention.start, key.start}
+                end = _end_of(mention)
+                yield Asked(key, _DESCENDING[end], end)
 
     # --- superlatives ---
 
@@ -190,12 +220,15 @@ class _Pairing:
     """A direction that waits for its key."""
     since: int = 0
     directed: bool = False
+    chronological: frozenset[ColumnKey] = frozenset()
+    """The dates that the pending direction is about, where it says so itself."""
 
     def pairs(self) -> Iterator[Asked]:
         place = 0
         while place < len(self.region):
             mention = self.region[place]
-            key = key_of(mention, self.orders.reading)
+            same = self.orders.reading.word_before(mention) == "same"  # "those with the same year by name"
+            key = None if same else key_of(mention, self.orders.reading)
             if key and key.start in self.orders.named_before:
                 key = replace(key, start=-1)
             aggregate = key is not None and bool(key.functions & _ENDS) and self._is_aggregate(mention)
@@ -245,6 +278,9 @@ class _Pairing:
             yield from (Asked(waiting, *direction) for waiting in self.keys)
             self.keys = []
         else:
+            if self.pending and self.chronological:
+                yield Asked(Key(-1, self.chronological), *self.pending)
+            self.chronological = self.orders.dates() if "chronolog" in mention.text.lower() else frozenset()
             self.pending = direction
 
     def _points_ahead(self, mention: Mention, place: int) -> bool:
@@ -266,7 +302,13 @@ class _Pairing:
         if self.pending is None:
             self.keys.append(key)
             return
-        far = mention.start - self.since > 5 or "," in self.orders.reading.span(self.since, mention.start)
+        between = self.orders.reading.span(self.since, mention.start)
+        if between[-3:] == ["first", "and", "by"]:  # "oldest first and by fine number": two orders
+            yield Asked(None, *self.pending)
+            yield Asked(key, False, "default")
+            self.pending = None
+            return
+        far = mention.start - self.since > 5 or "," in between
         yield Asked(None if far else key, *self.pending)
         self.pending = None
 
@@ -286,8 +328,17 @@ class _Pairing:
             yield from (Asked(replace(key, start=-1), False, "default") for key in self.keys[1:2])
 
 
+def _is_led(region: list[Mention]) -> bool:
+    """ "latest year first": complete with its direction, before "and sort"."""
+    return bool(region) and bool(region[0].tags & _ENDS) and not any(m.tags & _WAYS for m in region)
+
+
 def _end_of(mention: Mention) -> str:
     return next(end for end in ("high", "late", "low", "early") if end in mention.tags)
+
+
+def _leads_with(verb: str, preposition: str) -> bool:
+    return verb in _LEADS and preposition == "with"
 
 
 def _opposite(one: Mention, other: Mention) -> bool:

@@ -69,10 +69,10 @@ class Shape:
         plan = self.facts.plan
         count = plan.limit if plan.limit is not None else plan.top.count if plan.top else None
         if count is None:
-            if plan.order and self._single():
+            if plan.order and self._single(grouped=bool(plan.group)):
                 self._problem("a limit of one is added")
         elif count == 1:
-            if not self._single():
+            if not self._single(grouped=bool(plan.group)):
                 self._problem("missing the limit of one")
         else:
             self._count(count)
@@ -85,7 +85,7 @@ class Shape:
         else:
             self.evidence.use(mention)
 
-    def _single(self) -> bool:
+    def _single(self, grouped: bool = False) -> bool:
         """ "which one", "top 1", "only the first row", "the visit with the highest fee", "which city has the most"."""
         words = [token.lower for token in self.reading.tokens]
         superlatives = self.evidence.orders.superlatives
@@ -99,7 +99,11 @@ class Shape:
         if rows or ("first", "one") in pairwise(words):
             return True
         asked = any(word == "which" and "has" in words[place : place + 6] for place, word in enumerate(words))
-        near = any(self._one_row(m, s.mention) for s in superlatives for m in self.reading.mentions)
+        near = any(
+            self._one_row(m, s.mention) and not (grouped and self._one_each(m, s.mention))
+            for s in superlatives
+            for m in self.reading.mentions
+        )
         return near or (asked and bool(superlatives))
 
     def _limits(self, mention: Mention) -> bool:
@@ -117,6 +121,11 @@ class Shape:
             return False
         near = abs(mention.start - superlative.start) <= 6
         return near and self.reading.word_before(mention) not in ("each", "every", "per")
+
+    def _one_each(self, mention: Mention, superlative: Mention) -> bool:
+        """ "each studio's latest film", "the smallest payment for each status": one of each group."""
+        near = (*self.reading.left(superlative, 3), *self.reading.right(mention, 4))
+        return any("per" in other.tags for other in near)
 
     # --- the rest ---
 

@@ -187,6 +187,8 @@ def stem(word: str) -> str:
         return _IRREGULAR[word]
     word = re.sub("mission$", "mit", lemma(word))  # admission = admitted
     for suffix in _SUFFIXES:
+        if suffix == "y" and word[-2:-1] in "aeo":
+            continue  # stay = stayed
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             word = word[: -len(suffix)]
             if suffix in ("ing", "ed", "er") and len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":

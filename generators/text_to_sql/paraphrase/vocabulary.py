@@ -136,9 +136,20 @@ class Vocabulary:
             for key in table.foreign_keys:
                 if key.words:
                     roles[lemmas(key.words)].add((table.name, key.column))
+                    self._add_role_verbs(key.words, table.name, key.column)
         for phrase, keys in roles.items():
             parents = {self._parent(role) for role in keys}
             self.names.add(phrase, Meaning(frozenset({"table"}), table=min(parents), roles=frozenset(keys)))
+
+    def _add_role_verbs(self, words: str, table: str, column: str) -> None:
+        """ "took off from", "arriving at": the verb of a role, with what it reaches the parent by."""
+        verb, *noun = map(stem, lemmas(words))
+        if not noun or any(verb == stem(lemmas(other.singular)[-1]) for other in self.database.tables):
+            return  # "reviews in" speaks of no reviewer
+        for verbs in ((verb,), *synonyms().get(verb, ())):
+            for preposition in ("from", "at", "in"):
+                role = frozenset({(table, column)})
+                self.loose.add((*verbs, preposition), Meaning(frozenset({"role"}), roles=role))
 
     def _parent(self, role: Role) -> str:
         return next(key.table for key in self.database.table(role[0]).foreign_keys if key.column == role[1])

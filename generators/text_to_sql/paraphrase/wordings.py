@@ -17,6 +17,7 @@ _DETERMINERS = plain_words("articles") | plain_words("determiners")
 _BEFORE_NUMBERS = _DETERMINERS | plain_words("before_numbers")
 _LISTING = frozenset({"and", ",", "the", "a", "an", "its", "their"})
 _STOPS = frozenset(".;?!")
+_BARE = frozenset({"number", "numbers", "date", "dates"})
 _AMOUNTS = frozenset({"amount", "value"})
 _ROW_WORDS = frozenset({"each", "every", "per", "which"})
 _DATE_ASKED = frozenset({"when", "date", "day"})
@@ -26,6 +27,7 @@ _YEAR_ASKED = frozenset({"what", "which", "that", "latest", "earliest", "newest"
 def reworded(heard: Hearing) -> list[Mention]:
     """The mentions of the question, those that say a column or table in a roundabout way made plain."""
     wordings = _Wordings(heard)
+    wordings.verbs()
     wordings.rows()
     wordings.row_numbers()
     wordings.main_measures()
@@ -38,6 +40,7 @@ def reworded(heard: Hearing) -> list[Mention]:
 class _Wordings:
     def __init__(self, heard: Hearing) -> None:
         self.tokens, self.lower = heard.tokens, heard.lower
+        self.trade = heard.vocabulary.database.industry
         self.mentions = {mention.start: mention for mention in heard.mentions}
         self.all_tables = {table.name: table for table in heard.vocabulary.database.tables}
         self.tables = [self.all_tables[name] for name in sorted(heard.vocabulary.tables)]
@@ -50,6 +53,13 @@ class _Wordings:
         lemma = self.tokens[place].lemma
         owners = [table for table in self.all_tables.values() if lemmas(table.singular)[-1] == lemma]
         return owners[0] if len(owners) == 1 and owners[0] in self.tables else None
+
+    def verbs(self) -> None:
+        """ "the genre that comes out largest" releases no film."""
+        for mention in list(self.mentions.values()):
+            after = self.mentions.get(mention.end)
+            if mention.text.lower().endswith(" out") and after and after.tags & {"high", "low", "first"}:
+                del self.mentions[mention.start]
 
     # --- rows ---
 
@@ -70,7 +80,7 @@ class _Wordings:
     def row_numbers(self) -> None:
         """ "the number and the date of every visit", "the number of that visit", "the numbers of all visits"."""
         for place, word in enumerate(self.lower):
-            if word not in ("number", "numbers"):
+            if word not in _BARE:
                 continue
             mention = self._covering(place)
             if mention is None:
@@ -79,7 +89,8 @@ class _Wordings:
                 table = self._numbered(place)
             else:
                 table = None
-            key = self._number_of(table) if table else None
+            name = self._number_of if word.startswith("number") else self._date_of
+            key = name(table) if table else None
             if key:
                 text = self.tokens[place].text
                 self.mentions[place] = Mention(place, place + 1, frozenset({"column"}), text, columns=frozenset({key}))
@@ -89,12 +100,16 @@ class _Wordings:
         numbers = [column for column in table.columns if lemmas(column.words)[-1] == "number" and column.kind != "key"]
         return (table.name, numbers[0].name) if [column.kind for column in numbers] == ["id"] else None
 
+    def _date_of(self, table: Table) -> ColumnKey | None:
+        dates = table.of_kind("date")
+        return (table.name, dates[0].name) if len(dates) == 1 else None
+
     def _listed_owner(self, place: int) -> Table | None:
         """Of "number, date and fee of every visit"; else the only table named before, or the only one in play."""
         if place and self.lower[place - 1] not in _BEFORE_NUMBERS:
             return None
         after = place + 1
-        while after < len(self.tokens) and (self.lower[after] in _LISTING or self._is_column(after)):
+        while after < len(self.tokens) and self._is_listed(after):
             after += 1
         if self.lower[after : after + 1] in (["of"], ["for"]):
             owner = self._noun_after(after + 1)
@@ -104,9 +119,10 @@ class _Wordings:
             return next((table for table in self.tables if table.name in named), None)
         return self.tables[0] if len(self.tables) == 1 else None
 
-    def _is_column(self, place: int) -> bool:
+    def _is_listed(self, place: int) -> bool:
         mention = self._covering(place)
-        return mention is not None and bool(mention.columns)
+        bare = mention is None and self.lower[place] in _BARE
+        return bare or self.lower[place] in _LISTING or (mention is not None and bool(mention.columns))
 
     def _numbered(self, place: int) -> Table | None:
         """One row has a number, and so have "all" rows; rows in the plural have a number of them."""
@@ -127,7 +143,8 @@ class _Wordings:
             mention = self._covering(step)
             if mention and mention.table:
                 return mention if mention.start == step else None
-            if self.lower[step] in _STOPS or (mention is None and self.lower[step] not in _DETERMINERS):
+            passed = self.lower[step] in _DETERMINERS or self.lower[step] == self.trade  # "every insurance claim"
+            if self.lower[step] in _STOPS or (mention is None and not passed):
                 return None
             if mention and mention.columns and "flag" not in mention.tags:
                 return None

@@ -46,7 +46,7 @@ _OUTER: tuple[Literal["avg", "min", "max"], ...] = ("avg", "avg", "max", "min")
 
 @concept("advanced")
 def top_per_group(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     within, by = draw.category(), draw.measure()
     return top("top_per_group", draw, within, by, rng.choice((1, 1, 2, 2, 3)), ties=draw.chance(0.4))
 
@@ -54,7 +54,7 @@ def top_per_group(catalog: Catalog, rng: Random) -> Plan:
 @concept("advanced")
 def latest_per_group(catalog: Catalog, rng: Random) -> Plan:
     """The newest row for each parent row: the last visit of every patient."""
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     key = catalog.key(draw.subject.name, path[0])
     within = Ref(path, parent.name, key.to_column)
@@ -66,7 +66,7 @@ def latest_per_group(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("advanced")
 def rank_rows(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = draw.measure()
     within = draw.category() if draw.chance(0.4) else None
     rank = Rank(ref, draw.chance(0.7), draw.chance(0.5), within)
@@ -78,28 +78,28 @@ def rank_rows(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("advanced")
 def running_total(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     of = draw.aggregate(additive=True)
     return over_time("running_total", draw, of, Running)
 
 
 @concept("advanced")
 def change_to_previous(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.25) else draw.aggregate(additive=True)
     return over_time("change_to_previous", draw, of, Change)
 
 
 @concept("advanced")
 def moving_average(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     of = draw.aggregate(additive=True)
     return over_time("moving_average", draw, of, lambda item: Moving(item, rng.choice((2, 3))))
 
 
 @concept("advanced")
 def share_of_total(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng, parents=1 if rng.random() < 0.3 else 0)
+    draw = Draw.over(catalog, rng, parents=1 if rng.random() < 0.3 else 0)
     path, table = joined(draw, 1) if draw.chance(0.3) else ((), draw.subject)
     of = Aggregate("count") if draw.chance(0.4) else draw.aggregate(additive=True)
     share = Share(of, rng.choice((1, 2, 2)))
@@ -109,7 +109,7 @@ def share_of_total(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("advanced")
 def deviation_from_average(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = averageable(draw)
     within = draw.category() if draw.chance(0.7) else None
     select = plus(draw.labels(), ref, draw, 1.0)
@@ -119,7 +119,7 @@ def deviation_from_average(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("advanced")
 def above_group_average(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref, within = averageable(draw), draw.category()
     versus = VersusAverage(ref, "gt" if draw.chance(0.65) else "lt", within)
     select = plus(plus(draw.labels(), within, draw, 0.6), ref, draw, 0.6)
@@ -129,7 +129,7 @@ def above_group_average(catalog: Catalog, rng: Random) -> Plan:
 @concept("advanced")
 def recent_rows(catalog: Catalog, rng: Random) -> Plan:
     """Relative time, anchored to the newest date in the data."""
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = event(draw)
     recent = Recent(ref, rng.choice((7, 14, 30, 30, 60, 90, 180)))
     if draw.chance(0.4):
@@ -143,7 +143,7 @@ def recent_rows(catalog: Catalog, rng: Random) -> Plan:
 @concept("advanced")
 def groups_beyond_mean(catalog: Catalog, rng: Random) -> Plan:
     """Two CTEs: a value for each group, and the mean of these values."""
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.4) else replace(aggregates(draw, 1)[0], decimals=None)
     having = HavingMean(of, "gt" if draw.chance(0.65) else "lt")
     if draw.chance(0.5):
@@ -159,7 +159,7 @@ def groups_beyond_mean(catalog: Catalog, rng: Random) -> Plan:
 @concept("advanced")
 def average_of_totals(catalog: Catalog, rng: Random) -> Plan:
     """One CTE: a value for each parent row; outside, their average for each kind of parent or over all."""
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     inner = Aggregate("count") if draw.chance(0.4) else draw.aggregate(additive=True)
     per = Ref(path, parent.name, catalog.key(draw.subject.name, path[0]).to_column)
@@ -173,7 +173,7 @@ def average_of_totals(catalog: Catalog, rng: Random) -> Plan:
 @concept("advanced")
 def rows_of_top_group(catalog: Catalog, rng: Random) -> Plan:
     """Two CTEs: a value for each group, and the group where it is highest; the query returns that group's rows."""
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     group = draw.category()
     of = Aggregate("count") if draw.chance(0.4) else replace(aggregates(draw, 1)[0], decimals=None)
     top = TopGroup(group, of, draw.chance(0.75))

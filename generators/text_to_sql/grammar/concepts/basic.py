@@ -17,14 +17,14 @@ from generators.text_to_sql.grammar.plan import (
 
 @concept("basic")
 def select_columns(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     plan = Plan("select_columns", draw.subject.name, draw.outputs(2, 3))
     return perhaps_ordered(plan, draw, 0.6)
 
 
 @concept("basic")
 def distinct_values(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     refs = [ref for ref in catalog.refs((), draw.subject, "category") if catalog.repeats(ref)]
     select = draw.some(refs or (draw.category(),), 1, 2)
     filters = (draw.filter(avoid=select),) if draw.chance(0.5) else ()
@@ -33,64 +33,64 @@ def distinct_values(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def filter_equal(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_equal", draw, draw.equal(catalog.refs((), draw.subject, "category")))
 
 
 @concept("basic")
 def filter_not_equal(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_not_equal", draw, draw.unequal(catalog.refs((), draw.subject, "category")))
 
 
 @concept("basic")
 def filter_flag(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_flag", draw, draw.flag(catalog.refs((), draw.subject, "flag")))
 
 
 @concept("basic")
 def filter_compare(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_compare", draw, draw.compare(catalog.refs((), draw.subject, "measure"), ("measure",)))
 
 
 @concept("basic")
 def filter_between(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_between", draw, draw.between(catalog.refs((), draw.subject, "measure", "date")))
 
 
 @concept("basic")
 def filter_in(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     refs = catalog.refs((), draw.subject, "category")
     return filtered("filter_in", draw, draw.member(refs, negated=draw.chance(0.3)))
 
 
 @concept("basic")
 def filter_like(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     refs = catalog.refs((), draw.subject, "name", "text", "category")
     return filtered("filter_like", draw, draw.pattern(refs, negated=draw.chance(0.25)))
 
 
 @concept("basic")
 def filter_null(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return filtered("filter_null", draw, draw.missing(negated=draw.chance(0.4)))
 
 
 @concept("basic")
 def filter_date(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     refs = catalog.refs((), draw.subject, "date")
     return filtered("filter_date", draw, draw.when(refs) if draw.chance(0.4) else draw.compare(refs, ("date",)))
 
 
 @concept("basic")
 def filter_and(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     first = draw.filter()
     second = draw.filter(avoid=[column_of(first)])
     filters: tuple[Filter, ...] = (first, second)
@@ -101,7 +101,7 @@ def filter_and(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def order_limit(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     by = draw.measure() if draw.chance(0.7) else draw.date()
     select = draw.outputs(1, 3)
     select = select if by in select or draw.chance(0.3) else (*select[:2], by)
@@ -113,7 +113,7 @@ def order_limit(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def count_rows(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     first = draw.filter()
     filters = (first, draw.filter(avoid=[column_of(first)])) if draw.chance(0.35) else (first,)
     return Plan("count_rows", draw.subject.name, (Aggregate("count"),), filters=filters)
@@ -121,7 +121,7 @@ def count_rows(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def aggregate_value(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     items = aggregates(draw, 2 if draw.chance(0.3) else 1)
     filters = (draw.filter(avoid=[items[0].ref] if items[0].ref else ()),) if draw.chance(0.6) else ()
     return Plan("aggregate_value", draw.subject.name, items, filters=filters)
@@ -129,7 +129,7 @@ def aggregate_value(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def count_distinct(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = draw.category()
     filters = (draw.filter(avoid=[ref]),) if draw.chance(0.6) else ()
     return Plan("count_distinct", draw.subject.name, (Aggregate("count_distinct", ref),), filters=filters)

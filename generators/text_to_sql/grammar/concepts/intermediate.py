@@ -36,19 +36,19 @@ from generators.text_to_sql.grammar.plan import (
 
 @concept("intermediate")
 def group_count(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return grouped("group_count", draw, draw.category(), (Aggregate("count"),))
 
 
 @concept("intermediate")
 def group_aggregate(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     return grouped("group_aggregate", draw, draw.category(), aggregates(draw, 2 if draw.chance(0.25) else 1))
 
 
 @concept("intermediate")
 def group_having(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.5) else aggregates(draw, 1)[0]
     key = draw.category()
     plan = Plan("group_having", draw.subject.name, (key, of), group=(key,))
@@ -59,7 +59,7 @@ def group_having(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def join_columns(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     select = (*draw.outputs(1, 2), *draw.outputs(1, 2, path=path, table=parent))
     filters = (draw.filter(),) if draw.chance(0.6) else ()
@@ -68,7 +68,7 @@ def join_columns(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def join_filter(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     filters: tuple[Filter, ...] = (draw.filter(path, parent),)
     if draw.chance(0.4):
@@ -78,7 +78,7 @@ def join_filter(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def join_two_hops(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng, parents=2)
+    draw = Draw.over(catalog, rng, parents=2)
     path, far = joined(draw, 2)
     if draw.chance(0.5):
         select, filters = (*draw.outputs(1, 2), *draw.outputs(1, 1, path=path, table=far)), (draw.filter(),)
@@ -89,7 +89,7 @@ def join_two_hops(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def join_group(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     items: tuple[Aggregate, ...] = (Aggregate("count"),) if draw.chance(0.4) else aggregates(draw, 1)
     return grouped("join_group", draw, draw.category(path, parent), items)
@@ -98,7 +98,7 @@ def join_group(catalog: Catalog, rng: Random) -> Plan:
 @concept("intermediate")
 def join_group_rows(catalog: Catalog, rng: Random) -> Plan:
     """One group for each parent row, which need not have a unique name: the key is grouped by too."""
-    draw = Draw(catalog, rng, parents=1)
+    draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
     items: tuple[Item, ...] = (Aggregate("count"),) if draw.chance(0.4) else aggregates(draw, 1)
     labels = draw.labels(parent, path)
@@ -108,7 +108,7 @@ def join_group_rows(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def count_children(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     child, key = draw.pick(catalog.database.children(draw.subject.name), "a table that points here")
     if child is draw.subject or catalog.key(child.name, key.column).to_column not in draw.subject.primary_key:
         raise Unsuited("another table that points to the primary key")
@@ -142,7 +142,7 @@ def not_exists(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def above_average(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = averageable(draw)
     versus = VersusAverage(ref, "gt" if draw.chance(0.65) else "lt")
     filters: tuple[Filter, ...] = (versus,)
@@ -154,7 +154,7 @@ def above_average(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def case_buckets(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     ref = draw.measure()
     values = sorted(cast(list[float], catalog.column(ref).values))
     if len(values) < 4:
@@ -171,7 +171,7 @@ def case_buckets(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def date_parts(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     items: tuple[Aggregate, ...] = (Aggregate("count"),) if draw.chance(0.5) else aggregates(draw, 1)
     part = DatePart(draw.date(), "year" if draw.chance(0.4) else "month")
     return grouped("date_parts", draw, part, items)
@@ -180,7 +180,7 @@ def date_parts(catalog: Catalog, rng: Random) -> Plan:
 @concept("intermediate")
 def union_rows(catalog: Catalog, rng: Random) -> Plan:
     """Rows that meet one condition or another, or the values that two tables have in one column of the same name."""
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     if draw.chance(0.5):
         mine = {
             c.name: c

@@ -72,7 +72,7 @@ def event(draw: Draw) -> Ref:
 
 def with_children(catalog: Catalog, rng: Random, some_without: bool = False) -> tuple[Draw, Table, ForeignKey]:
     """A subject that other rows point to; the draw's witness has none of them where `some_without`."""
-    draw = Draw(catalog, rng)
+    draw = Draw.over(catalog, rng)
     child, key = draw.pick(catalog.database.children(draw.subject.name), "a table that points here")
     if child is draw.subject or not child.rows:
         raise Unsuited("another table that points here")
