@@ -90,7 +90,13 @@ class Computed:
     def _moving(self, rows: int) -> None:
         """Three months are "the current and the two previous"; of two, "the previous" says enough."""
         numbers = {mention.value for mention in self.reading.tagged("number")}
-        if not numbers & {rows, rows - 1} and not (rows == 2 and not numbers and self.reading.tagged("previous")):
+        before = {
+            mention.value  # "the two before it"; but a "two-month average" is of two
+            for mention in self.reading.tagged("number")
+            if any(m.tags & {"previous"} for m in (*self.reading.left(mention, 3), *self.reading.right(mention, 4)))
+        }
+        pair = rows == 2 and not numbers and self.reading.tagged("previous")
+        if rows not in numbers and rows - 1 not in before and not pair:
             self._problem(f"missing the moving window of {rows}")
 
     def _rank(self, dense: bool) -> None:

@@ -26,6 +26,7 @@ from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _SAYS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most", "eq": "exactly", "ne": "other than"}
 _LIKES = frozenset({"starts", "ends", "contains"})
+_OWN = ("their", "its")
 _NOT_BEFORE = plain_words("not_before")
 
 
@@ -114,6 +115,7 @@ class Conditions:
                 return self._partner(filter_)
             case VersusAverage(ref, op, within):
                 self._versus_average(ref, op)
+                self._peers(ref, within)
                 lock_after(within, ("same", "own"), self.evidence)
             case TopGroup(group, of):
                 for cue in self.reading.tagged("high", "low"):
@@ -282,3 +284,21 @@ class Conditions:
                 said |= {"gt" if "more" in split.tags else "lt"} if split else set()
         if said != {op}:
             self._problem(f"should be {_SAYS[op]} the average")
+
+    def _peers(self, ref: Ref, within: Ref | None) -> None:
+        """ "the average fee of orders with the same status": named with the average, or not at all."""
+        means = self.reading.tagged("avg")
+        if within is None:
+            others = [m for mean in means for m in self.reading.right(mean, 8) if m.columns and self._is_own(m)]
+            if any((ref.table, ref.column) not in m.columns for m in others):
+                self._problem("an average of peers is added")
+            return
+        sentences = {self.reading.sentence(mean.start) for mean in means}
+        named = [m for m in self.reading.mentions if (within.table, within.column) in m.columns or m.roles]
+        if not any(self.reading.sentence(m.start) in sentences for m in named):
+            self._problem(f"missing the average within {within.column}")
+
+    def _is_own(self, mention: Mention) -> bool:
+        """ "of their type", "in the same city"."""
+        words = self.reading.span(max(0, mention.start - 3), mention.start)
+        return words[-1:] == ["same"] or any(words[-2:] == [to, own] for to in ("of", "for", "in") for own in _OWN)
