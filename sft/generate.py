@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from sft.model import CausalLM
 
-TOKENS_AT_ONCE = 65_536  # of prompts and answers in one batch, of at most
+TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch, of at most
 ROWS_AT_ONCE = 128
 
 
