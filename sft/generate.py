@@ -13,8 +13,8 @@ from transformers import DynamicCache
 
 from sft.model import CausalLM
 
-TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch, of at most
-ROWS_AT_ONCE = 128
+TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch,
+ROWS_AT_ONCE = 128  # and so many of them at most
 
 
 class Request(NamedTuple):

@@ -36,9 +36,10 @@ class Progress(Data):
 
 def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
     name = f"step-{progress.step:08d}-{progress.stage}"
-    if not (folder / name).exists():
+    if _latest(folder) != folder / name:
         draft = folder / f"{name}.new"
-        shutil.rmtree(draft, ignore_errors=True)
+        for leftover in (draft, folder / name):
+            shutil.rmtree(leftover, ignore_errors=True)
         draft.mkdir(parents=True)
         save_model(model, str(draft / "model.safetensors"))
         moments = optimizer.state_dict() if optimizer else None

@@ -48,7 +48,8 @@ NO_THINK_TAGS = some_text([text for text in CONTROL_TEXTS if "think>" not in tex
 
 
 def json_values(texts: Texts) -> st.SearchStrategy[Any]:
-    leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | texts
+    numbers = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+    leaves = st.none() | st.booleans() | numbers | texts
     return st.recursive(
         leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=5
     )
