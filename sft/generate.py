@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from sft.model import CausalLM
 
-TOKENS_AT_ONCE = 32_768  # of prompts and answers in one batch,
+TOKENS_AT_ONCE = 20_480  # of prompts and answers in one batch,
 ROWS_AT_ONCE = 128  # and so many of them at most
 
 
