@@ -198,8 +198,11 @@ class Ledger:
         self._db.close()
 
 
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC")
+
+
 def _is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+    return getattr(error, "sqlite_errorname", "") in _FULL
 
 
 def ledger_error(error: sqlite3.Error, path: Path) -> GristmillError:
