@@ -11,8 +11,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,6 +24,7 @@ from gristmill.errors import Reject
 from gristmill.ledger import Call, Ledger
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
+from gristmill.resources import Resources
 from schemas import Answer, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Runtime:
     transport: Transport
     meter: Meter
     artifacts: Path
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(slots=True)
@@ -130,6 +132,10 @@ class Context:
     def artifacts(self) -> Path:
         """The folder of what `prepare` made."""
         return self._runtime.artifacts
+
+    async def resource(self, make: Callable[..., AbstractContextManager[T]], *arguments: Hashable) -> T:
+        """What entering `make(*arguments)` gives: started once per run on first use, closed when the run ends."""
+        return await self._runtime.resources.get(make, *arguments)
 
     def model(self, role: str) -> str:
         """The name of the model behind a role."""

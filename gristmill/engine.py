@@ -85,6 +85,7 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             self.ledger.flush()  # replies that were paid for while the run was stopping
+            await self.runtime.resources.close()
             await self.transport.close()
         if self._stop:
             raise self._stop
