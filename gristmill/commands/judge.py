@@ -73,7 +73,7 @@ def _judge(arguments: Namespace) -> int:
     from gristmill.config import read_yaml, validate
     from gristmill.errors import ConfigError
     from gristmill.llm import Roles
-    from gristmill.plan import Plan, fingerprint, make_judges
+    from gristmill.plan import Plan, code_digest, fingerprint, make_judges
     from gristmill.runs import RunFolder
     from schemas.run_config import RunConfig
 
@@ -86,9 +86,10 @@ def _judge(arguments: Namespace) -> int:
     generator = Recorded(NoParams(), seed=config.seed, seeds=str(arguments.source))
     roles = Roles(config.models)
     judges = make_judges(config.judges, roles)
-    mark = fingerprint(config, generator, judges, record_files(arguments.source))
+    code = code_digest(generator, judges)
+    mark = fingerprint(config, record_files(arguments.source), code)
     folder = RunFolder(arguments.run)
-    summary = run_plan(Plan(config, generator, judges, roles, mark), folder, quiet=arguments.quiet)
+    summary = run_plan(Plan(config, generator, judges, roles, mark, code), folder, quiet=arguments.quiet)
     print(result_table(summary, folder.path))
     return 0
 
