@@ -6,8 +6,9 @@ nobody. What a task gives is written to the ledger; records are exported from th
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -28,6 +29,7 @@ from gristmill.seeds import BadSeed
 from schemas import Seed, content_hash
 
 MOST_DEFERRED = 10_000
+RESTING_POLL = 0.05  # seconds
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Tally:
     failed: int = 0
     records: int = 0
     running: int = 0
+    before: Counter[str] = field(default_factory=Counter)  # tasks and records that earlier sessions gave
     total: int | None = None  # tasks or records that are wanted, where the config says so
     started: float = field(default_factory=time.monotonic)
 
@@ -69,7 +72,8 @@ class Engine:
         self.tally = Tally(total=config.samples or config.tasks or config.max_tasks)
         self._log = log
         self._limit = config.tasks or config.max_tasks
-        self._places = asyncio.Semaphore(2 * plan.roles.in_flight())
+        self._most = 2 * plan.roles.in_flight()
+        self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._stop: GristmillError | None = None
         self._deferred: dict[str, deque[Job]] = {}
@@ -83,15 +87,13 @@ class Engine:
             self.ledger["wanted"] = orjson.dumps(self.quota.wanted).decode()
             feed = self._jobs()
             while not self._stop:
-                await self._places.acquire()
-                job = None if self._stop else self._next(feed)
+                job = self._next(feed) if self._has_room() else None
                 if job is not None:
                     self._launch(job)
-                    continue
-                self._places.release()
-                if not self._running:
+                elif self._running:
+                    await self._wait()
+                else:
                     break
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in self._running:
                 task.cancel()
@@ -101,6 +103,17 @@ class Engine:
             await self.transport.close()
         if self._stop:
             raise self._stop
+
+    def _has_room(self) -> bool:
+        """Twice as many tasks as calls; one more for each call that a busy server told to come again later."""
+        return len(self._running) < self._most + min(self.transport.resting, self._most)
+
+    async def _wait(self) -> None:
+        """Until a task lands; not for long while calls rest, as nobody tells when their number changes."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESTING_POLL):
+                await self._changed.wait()
 
     def _seeds(self) -> Iterator[Seed | BadSeed]:
         return islice(self.plan.generator.tasks(), self._limit)
@@ -125,6 +138,7 @@ class Engine:
         if known is None or known[0] == "failed":
             return False
         self.tally.count(*known)
+        self.tally.before.update(tasks=1, records=known[1])
         self.quota.ended(job.bucket, known[1])
         return True
 
@@ -156,7 +170,7 @@ class Engine:
 
     def _landed(self, task: asyncio.Task[None], bucket: str) -> None:
         self._running.discard(task)
-        self._places.release()
+        self._changed.set()
         self.tally.running -= 1
         self.quota.landed(bucket)
         error = None if task.cancelled() else task.exception()

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gristmill.api import Generator, NoParams
-from gristmill.commands import Command
+from gristmill.commands import Command, add_config
 from gristmill.context import Context
 from gristmill.seeds import BadSeed
 from schemas import Record, Seed
@@ -62,8 +62,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="RUN|FILE", help="a run's folder, or a .jsonl or .parquet of records"
     )
-    parser.add_argument("config", type=Path, help="a YAML file with `judges` and `models`")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    add_config(parser, "a YAML file with `judges` and `models`")
     parser.add_argument("--run", type=Path, metavar="DIR", required=True, help="where the verdicts go")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
