@@ -69,11 +69,12 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _judge(arguments: Namespace) -> int:
+    from gristmill.bench import make_judges
     from gristmill.commands.generate import result_table, run_plan
     from gristmill.config import read_yaml, validate
     from gristmill.errors import ConfigError
     from gristmill.llm import Roles
-    from gristmill.plan import Plan, fingerprint, make_judges
+    from gristmill.plan import Plan, fingerprint
     from gristmill.runs import RunFolder
     from schemas.run_config import RunConfig
 
@@ -85,7 +86,7 @@ def _judge(arguments: Namespace) -> int:
         raise ConfigError(f"{arguments.config}: the key judges is missing.")
     generator = Recorded(NoParams(), seed=config.seed, seeds=str(arguments.source))
     roles = Roles(config.models)
-    judges = make_judges(config.judges, roles)
+    judges = make_judges(config, roles, generating=False)
     mark = fingerprint(config, generator, judges, record_files(arguments.source))
     folder = RunFolder(arguments.run)
     summary = run_plan(Plan(config, generator, judges, roles, mark), folder, quiet=arguments.quiet)
