@@ -5,7 +5,8 @@
     vote.agreement    0.67
 
 `exact` compares after normalisation, `numeric` by value and unit, `semantic` also asks a model whether two answers
-mean the same. It asks for both orders; only where both say yes do the two become one group (union-find).
+mean the same. It asks in both orders, and only where both say yes do the two become one group (union-find): n different
+answers cost n(n-1) short calls, all at once.
 
 Source: self-consistency, Wang et al. 2022 (arXiv 2203.11171); Nemotron 3 Super report (arXiv 2604.12374), long context:
 exact match, else an LLM.
@@ -15,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from gristmill import Answer, Context
@@ -100,26 +102,25 @@ async def majority_vote(
     for position, answer in enumerate(answers):
         groups.join(first_of.setdefault(normalised(answer), position), position)
     if how != "exact":
-        roots = groups.roots()
-        for number, one in enumerate(roots):
-            for other in roots[number + 1 :]:
-                if same_number(answers[one], answers[other], tolerance):
-                    groups.join(one, other)
+        for one, other in combinations(groups.roots(), 2):
+            if same_number(answers[one], answers[other], tolerance):
+                groups.join(one, other)
     if how == "semantic":
         await _join_by_meaning(ctx, answers, groups, role, question)
     return groups.vote()
 
 
 async def _join_by_meaning(ctx: Context, answers: Sequence[str], groups: Groups, role: str, question: str) -> None:
-    """Compares each group with all that came before it, at once; two numbers are compared by value alone."""
-    roots = groups.roots()
-    for number, new in enumerate(roots[1:], start=1):
-        earlier = [root for root in sorted({groups.find(root) for root in roots[:number]}) if root != groups.find(new)]
-        worth_asking = [old for old in earlier if not (parse_quantity(answers[old]) and parse_quantity(answers[new]))]
-        same = await ctx.gather(means_the_same(ctx, role, answers[old], answers[new], question) for old in worth_asking)
-        for old, equal in zip(worth_asking, same, strict=True):
-            if equal:
-                groups.join(old, new)
+    """Compares every two that differ so far, at once; two numbers differ by value, whatever a model says."""
+    pairs = [
+        (one, other)
+        for one, other in combinations(groups.roots(), 2)
+        if not (parse_quantity(answers[one]) and parse_quantity(answers[other]))
+    ]
+    same = await ctx.gather(means_the_same(ctx, role, answers[one], answers[other], question) for one, other in pairs)
+    for (one, other), equal in zip(pairs, same, strict=True):
+        if equal:
+            groups.join(one, other)
 
 
 class Sameness(Answer):
