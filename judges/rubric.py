@@ -113,6 +113,7 @@ class Rubric(ModelJudge[Params]):
         bars = {d.name: d.at_least for d in rubric.dimensions if d.at_least is not None}
         self._bars: dict[str, float] = {**bars, **params.at_least}
         self._shape = object_shape("Grades", {name: _grade_schema(rubric.scale) for name in names})
+        self._dimensions = [_described(dimension) for dimension in rubric.dimensions]
         digest = content_hash([PROMPTS["rubric"].digest, rubric.model_dump(mode="json")])[:16]
         self._prompt = replace(PROMPTS["rubric"], name=f"rubric {rubric.name}@{rubric.version}", digest=digest)
 
@@ -139,14 +140,15 @@ class Rubric(ModelJudge[Params]):
         return [str(one) for one in found] if isinstance(found, list) else [value]
 
     async def _grade(self, record: Record, shown: dict[str, str], references: list[str], ctx: Context) -> JsonObject:
-        dimensions, references = list(self.rubric.dimensions), list(references)
+        dimensions, references = list(self._dimensions), list(references)
         if self.params.votes > 1:
             ctx.rng.shuffle(dimensions)
             ctx.rng.shuffle(references)
         text = ctx.render(
             self._prompt,
             {
-                "rubric": self.rubric,
+                "about": self.rubric.about,
+                "scale": _scale(self.rubric),
                 "dimensions": dimensions,
                 "shown": shown,
                 "references": references,
@@ -210,6 +212,11 @@ def _is_path(name: str) -> bool:
 
 def _scale(rubric: RubricFile) -> str:
     return f"{rubric.scale.min} to {rubric.scale.max}"
+
+
+def _described(dimension: Dimension) -> str:
+    anchors = [f"  {score} = {meaning}" for score, meaning in sorted(dimension.anchors.items(), reverse=True)]
+    return "\n".join([f"{dimension.name}: {dimension.question}", *anchors])
 
 
 def _grade_schema(scale: Scale) -> JsonObject:

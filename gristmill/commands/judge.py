@@ -47,7 +47,7 @@ class Recorded(Generator[Judged, NoParams]):
                     yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
 
     async def run(self, seed: Judged, ctx: Context) -> Record:
-        return seed.record.model_copy(deep=True)
+        return seed.record.model_copy()  # judges replace verdicts and metadata; they change nothing inside
 
 
 def record_files(path: Path) -> list[Path]:
