@@ -6,7 +6,8 @@
      "tools": "[{\"name\": \"f\", \"parameters\": {\"type\": \"object\"}}]"}
 
 becomes a system message, a call with the id `call_0` and arguments as JSON text, a tool message that answers `call_0`,
-and a list of tools with type and function. Missing ids are given in order. What can't be kept (an image, a role that
+and a list of tools with type and function. Missing ids are given in order; nulls in objects, which parquet puts where
+other rows have a key, are left out. What can't be kept (an image, a role that
 nobody knows) is a ValueError that says where it is: nothing is left out silently.
 
 Source: OpenAI API reference, chat completions (https://platform.openai.com/docs/api-reference/chat); `function_call`
@@ -123,7 +124,7 @@ def _call(call: Any, where: str, ids: _Ids) -> dict[str, Any]:
         raise ValueError(f"{where}.tool_calls: no call with a function's name")
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        arguments = orjson.dumps({} if arguments is None else arguments).decode()
+        arguments = orjson.dumps({} if arguments is None else _present(arguments)).decode()
     identity = ids.call(call.get("id"), function["name"])
     return {"id": identity, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
@@ -132,6 +133,13 @@ def _tool(tool: Any, position: int) -> dict[str, Any]:
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise ValueError(f"tools.{position}: no function with a name")
-    function = {key: value for key, value in function.items() if key != "type" and value is not None}
-    parameters = function.get("parameters", function.pop("input_schema", None))
+    function = {key: _present(value) for key, value in function.items() if key != "type" and value is not None}
+    parameters = _parsed(function.pop("parameters", None) or function.pop("input_schema", None))
     return {"type": "function", "function": {**function, **({"parameters": parameters} if parameters else {})}}
+
+
+def _present(value: Any) -> Any:
+    """Without the nulls in objects: they are what parquet makes of keys that other rows have."""
+    if isinstance(value, dict):
+        return {key: _present(inner) for key, inner in value.items() if inner is not None}
+    return [_present(inner) for inner in value] if isinstance(value, list) else value
