@@ -47,9 +47,9 @@ class Verdict(Data):
 class Provenance(Data):
     """Where a record comes from: the model of each role, prompt hashes, ledger keys of its calls, tokens, cost."""
 
-    models: dict[str, str] = {}
-    prompts: dict[str, str] = {}
-    calls: list[str] = []
+    models: dict[str, str] = Field(default_factory=dict)
+    prompts: dict[str, str] = Field(default_factory=dict)
+    calls: list[str] = Field(default_factory=list)
     tokens: Usage = Field(default_factory=Usage)
     usd: float = 0.0
     seed: int = 0
@@ -63,13 +63,13 @@ class Record(Data):
     """
 
     messages: list[Message]
-    tools: list[Tool] = []
+    tools: list[Tool] = Field(default_factory=list)
     category: str = ""
     reasoning: ReasoningMode = "off"
     license: str = ""
-    metadata: JsonObject = {}
-    used_in: list[str] = []
-    verdicts: list[Verdict] = []
+    metadata: JsonObject = Field(default_factory=dict)
+    used_in: list[str] = Field(default_factory=list)
+    verdicts: list[Verdict] = Field(default_factory=list)
     provenance: Provenance = Field(default_factory=Provenance)
     generator: str = ""
     version: str = ""

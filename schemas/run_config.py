@@ -49,6 +49,8 @@ class ModelConfig(Config):
     repairs: Annotated[int, Field(ge=0)] = 3
     max_in_flight: Positive = 64
     timeout: Seconds = 3600.0
+    idle_timeout: Seconds = 120.0
+    stream: bool | Literal["auto"] = "auto"
     price: Price = Price()
     output_license: str = ""
 
@@ -147,8 +149,16 @@ class Budget(Config):
     tokens: Positive | None = None
 
 
+class QuotaConfig(Config):
+    """`by` names fields of the generator's seeds, dotted where nested: their values are mixed among the records as they
+    are among the tasks."""
+
+    by: list[str] = []
+
+
 class RunConfig(Config):
-    """`samples` wants that many records; `tasks` takes that many tasks; with neither, all tasks run."""
+    """`samples` wants that many records; `tasks` takes that many tasks; with neither, all tasks run. `ledger` is a file
+    of replies that several runs share."""
 
     generator: str
     samples: Positive | None = None
@@ -159,7 +169,9 @@ class RunConfig(Config):
     seeds: str | None = None
     params: dict[str, Any] = {}
     judges: list[JudgeConfig] = []
+    quota: QuotaConfig = QuotaConfig()
     budget: Budget = Budget()
+    ledger: str | None = None
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
     patience: Seconds = 600.0
     license: str = ""
@@ -169,6 +181,8 @@ class RunConfig(Config):
         if self.tasks is not None and (self.samples is not None or self.max_tasks is not None):
             raise ValueError("either `samples` (with `max_tasks`, if wanted) or `tasks`, not both")
         _distinct([judge.name for judge in self.judges])
+        if self.quota.by and self.samples is None:
+            raise ValueError("`quota` divides `samples`: say how many records are wanted")
         return self
 
 
