@@ -35,6 +35,7 @@ from gristmill.errors import ConfigError
 from gristmill.llm import object_shape
 from judges.asking import PROMPTS, ModelJudge, ModelParams, collect
 from judges.fields import FieldPath, lookup, read_out
+from judges.logprobs import answer_with_logprobs, expected_scores
 from schemas import JsonObject, content_hash, user
 
 RUBRICS = Path(__file__).parent / "rubrics"
@@ -84,7 +85,8 @@ class Params(ModelParams):
     """`rubric` is a name under judges/rubrics or the path of a YAML file; `criteria` is a rubric in one sentence.
 
     `min_score` is the lowest mean that passes, `at_least` maps dimensions to bars of their own; both go before the
-    rubric's. `reference` names a field that holds a right answer, or several.
+    rubric's. `reference` names a field that holds a right answer, or several. With `logprobs` a score is the expected
+    one, if the endpoint tells the probabilities of its tokens; else the sampled one.
     """
 
     rubric: str = "default"
@@ -92,6 +94,7 @@ class Params(ModelParams):
     min_score: float | None = None
     at_least: dict[str, float] = {}
     reference: FieldPath | None = None
+    logprobs: bool = False
 
 
 class Rubric(ModelJudge[Params]):
@@ -155,7 +158,10 @@ class Rubric(ModelJudge[Params]):
                 "conversation": read_out(record.messages),
             },
         )
-        return await ctx.answer(self.params.role, [user(text)], self._shape)
+        if not self.params.logprobs:
+            return await ctx.answer(self.params.role, [user(text)], self._shape)
+        reply, tokens = await answer_with_logprobs(ctx, self.params.role, [user(text)], self._shape)
+        return _with_expected(reply, expected_scores(tokens, self.rubric.scale.min, self.rubric.scale.max))
 
     def _verdict(self, given: Sequence[JsonObject], model: str) -> Verdict:
         grades = _averaged(given)
@@ -228,6 +234,17 @@ def _grade_schema(scale: Scale) -> JsonObject:
         },
         "required": ["reason", "score"],
         "additionalProperties": False,
+    }
+
+
+def _with_expected(reply: JsonObject, expected: Sequence[float | None]) -> JsonObject:
+    """The grades with their expected scores, where there is one for each."""
+    grades: dict[str, Any] = dict(reply)
+    if len(expected) != len(grades):
+        return reply
+    return {
+        name: grade if score is None else {**grade, "score": score}
+        for (name, grade), score in zip(grades.items(), expected, strict=True)
     }
 
 

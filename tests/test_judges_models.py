@@ -1,5 +1,6 @@
 """Every judge that asks a model: passed, failed, undecided, a malformed reply, a refusal; and what each does beyond."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import orjson
 import pytest
 
 from gristmill import Record
+from gristmill.llm import Reply
 from gristmill.testing import Judged, ScriptedModel, judge_scripted
-from schemas import JsonObject, assistant, user
+from schemas import JsonObject, Usage, assistant, user
 
 BARE = Record(messages=[user("")], metadata={})
 """A record in which every one of these judges misses something."""
@@ -236,6 +238,38 @@ def test_half_of_the_votes_lost_is_undecided(tmp_path: Path) -> None:
     found = judge_scripted([{"name": "rubric", "votes": 2}], records, tmp_path, model)
     outcomes = {one.fault for one in found}
     assert outcomes == {"", "rubric/undecided"}, "both votes are needed of two"
+
+
+def with_logprobs(text: str, alternatives: list[dict[str, float]]) -> Reply:
+    """A reply of one token per character; the k-th score's token has the k-th alternatives."""
+    left = iter(alternatives)
+    tokens = []
+    for position, character in enumerate(text):
+        others = next(left) if text[:position].endswith('"score":') and character.isdigit() else {character: 1.0}
+        top = [{"token": token, "logprob": math.log(share)} for token, share in others.items()]
+        tokens.append({"token": character, "logprob": top[0]["logprob"], "top_logprobs": top})
+    return Reply(assistant(text), "stop", Usage(), "m", logprobs=tokens)
+
+
+def test_expected_scores_take_the_place_of_sampled_ones(tmp_path: Path) -> None:
+    text = orjson.dumps({**rubric_reply(4), "clarity": {"reason": 'says "score":1 and é', "score": 5}}).decode()
+    shares = [{"4": 0.6, "3": 0.3, "5": 0.1}, {"4": 0.5, "9": 0.4, "x": 0.1}, {"4": 1.0}, {"5": 0.8, "4": 0.2}]
+    model = ScriptedModel(lambda role, request: with_logprobs(text, shares))
+    (found,) = judge_scripted([{"name": "rubric", "logprobs": True, "min_score": 3}], [record()], tmp_path, model)
+    scores = {name: found.verdicts[f"rubric.{name}"].score for name in rubric_reply(4)}
+    assert scores == {
+        "correctness": pytest.approx(3.8), "completeness": 4.0, "grounding": 4.0, "clarity": pytest.approx(4.8),
+    }  # fmt: skip
+    assert model.calls[0][1]["logprobs"] is True and model.calls[0][1]["top_logprobs"] == 20
+
+
+@pytest.mark.parametrize("reply", [orjson.dumps(rubric_reply(4)).decode(), "no"])
+def test_without_logprobs_the_sampled_score_counts(tmp_path: Path, reply: str) -> None:
+    def script(role: str, request: JsonObject) -> Any:
+        return reply if "logprobs" in request else rubric_reply(5)
+
+    (found,) = judge_scripted([{"name": "rubric", "logprobs": True}], [record()], tmp_path, ScriptedModel(script))
+    assert found.verdicts["rubric"].score == (4 if reply != "no" else 5) and found.status == "accepted"
 
 
 # --- votes and comparisons ---
