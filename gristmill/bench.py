@@ -67,7 +67,10 @@ def _named(entry: JudgeConfig, config: RunConfig, where: str) -> NamedJudge:
 
 def _panel(entry: JudgeConfig, config: RunConfig, where: str) -> Panel:
     shared = {**entry.params, "judge": entry.judge or entry.name}
-    members = entry.members or [JudgeConfig(**{**shared, "name": role, "role": role}) for role in entry.roles]
+    members = entry.members or [
+        validate({**shared, "name": re.sub(r"[^\w-]", "-", role), "role": role}, JudgeConfig, where)
+        for role in entry.roles
+    ]
     if len(set(entry.roles)) < len(entry.roles):
         raise ConfigError(f"{where}.roles: a role is named twice; its model would vote twice.")
     named = [_named(member, config, f"{where}.{member.name}") for member in members]
@@ -103,13 +106,13 @@ def _second(entry: JudgeConfig, policy: str, config: RunConfig, where: str) -> N
         if entry.members or entry.roles:
             raise ConfigError(f"{where}: a panel has no single role; name a judge.")
         same = {**entry.params, "name": entry.name, "judge": entry.judge or entry.name, "role": second}
-        return _named(JudgeConfig(**same), config, where)
+        return _named(validate(same, JudgeConfig, where), config, where)
     names = registry.names("judges")
     if second not in names:
         guess = get_close_matches(second, [*config.models, *names], n=1)
         hint = f" Did you mean {guess[0]}?" if guess else ""
         raise ConfigError(f"{where}: {second!r} is neither a role of the models nor a judge.{hint}")
-    return _named(JudgeConfig(name=second), config, where)
+    return _named(validate({"name": second}, JudgeConfig, where), config, where)
 
 
 def _on_embedded(named: NamedJudge, roles: Roles) -> bool:

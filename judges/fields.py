@@ -19,7 +19,11 @@ from schemas import Message, canonical_json
 _SHORT = {"question", "answer", "trace", "conversation", "tools"}
 _COLUMNS = {name for name in Record.model_fields if name not in ("messages", "tools", "verdicts", "provenance")}
 
-_FINAL = re.compile(r"^\W*(?:the )?(?:final )?answer\W*(?: is)?\s*[:=]\W*(?P<answer>\S.*?)\W*$", re.I | re.M)
+_MARKS = r"[\s*_#>`]*"
+_FINAL = re.compile(
+    rf"^{_MARKS}(?:the )?(?:final )?answer{_MARKS}(?:is{_MARKS})?[:=]{_MARKS}(?P<answer>\S.*?){_MARKS}$",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def _known(path: str) -> str:

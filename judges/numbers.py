@@ -33,6 +33,9 @@ _UNITS = {  # unit: (its kind, how many of the kind's first unit)
     "%": ("%", 1), "percent": ("%", 1), "pct": ("%", 1), "bp": ("%", 0.01), "bps": ("%", 0.01),
 }  # fmt: skip
 
+_BITS = {"kb", "Kb", "Mb", "Gb"}
+_AFTER_MONEY = {"M": 1e6, "B": 1e9, "T": 1e12}  # "$5M"; elsewhere these may be anything
+
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}")
 _QUANTITY = re.compile(
     r"""(?P<open>\()?\s*(?P<sign>[-+])?\s*(?P<before>US\$|[$€£¥]|USD|EUR|GBP|JPY)?\s*(?P<sign2>[-+])?
@@ -70,7 +73,10 @@ def parse_quantity(text: str) -> Quantity | None:
     value *= _SCALES.get((match["scale"] or "").lower(), 1.0)
     if "-" in (match["sign"], match["sign2"]) or match["open"]:  # accountants put losses in parentheses
         value = -value
-    return _in_base_unit(value, match["before"] or match["unit"] or "")
+    unit = match["unit"] or ""
+    if match["before"] and unit in _AFTER_MONEY:
+        value, unit = value * _AFTER_MONEY[unit], ""
+    return _in_base_unit(value, match["before"] or unit)
 
 
 def _cleaned(text: str) -> str:
@@ -83,11 +89,13 @@ def _cleaned(text: str) -> str:
 
 def _in_base_unit(value: float, written: str) -> Quantity:
     lower = written.lower()
+    if written in _BITS:
+        return Quantity(value, written, value)
     if lower in _CURRENCIES:
         return Quantity(value, _CURRENCIES[lower], value)
     unit = _UNITS.get(lower) or _UNITS.get(lower.removesuffix("s"))
     if unit is None:
-        return Quantity(value, lower, value)
+        return Quantity(value, written if len(written) <= 3 else lower, value)  # mW is not MW
     return Quantity(value * unit[1], unit[0], value)
 
 

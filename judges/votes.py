@@ -27,6 +27,8 @@ from schemas import JsonObject
 How = Literal["exact", "numeric", "semantic"]
 
 _ARTICLES = re.compile(r"^(?:the|an?)\s+")
+_EXCLAMATION = re.compile(r"(?<=[^\W\d])!+$")
+_UNIT = re.compile(r"(?<=\d) ?[^\W\d_]{1,3}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,16 @@ class Groups:
 
 
 def normalised(text: str) -> str:
-    """The text without what makes no difference: case, width and spacing of characters, articles, end punctuation."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("**", "").replace("`", "")
-    plain = " ".join(folded.split()).strip("\"'“”‘’").rstrip(".,;:!? ")
-    return _ARTICLES.sub("", plain)
+    """The text without what makes no difference: case, width and spacing of characters, articles, end punctuation.
+
+    After a number, case and marks may make one: 5 mW is not 5 MW, and 5! is not 5.
+    """
+    plain = unicodedata.normalize("NFKC", text).replace("**", "").replace("`", "")
+    plain = " ".join(plain.split()).strip("\"'“”‘’").rstrip(".,;:? ")
+    plain = _EXCLAMATION.sub("", plain)
+    units = _UNIT.findall(plain)
+    folded = "".join(part.casefold() + unit for part, unit in zip(_UNIT.split(plain), [*units, ""], strict=True))
+    return _ARTICLES.sub("", folded)
 
 
 def same_number(one: str, other: str, tolerance: float) -> bool:

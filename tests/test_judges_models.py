@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from gristmill import Record
+from gristmill.commands.generate import run_plan
+from gristmill.commands.judge import judge_plan
 from gristmill.llm import Reply
+from gristmill.runs import RunFolder
 from gristmill.testing import Judged, ScriptedModel, judge_scripted
 from schemas import JsonObject, Usage, assistant, user
 
@@ -431,3 +435,29 @@ def test_malformed_constraints_are_named(judge: Callable[..., Judged]) -> None:
     found = judge("instruction_following", record(constraints=[{"kind": "length", "of": "words"}]), always("?"))
     assert "metadata.constraints.0.length: Value error, one of at_least and at_most is needed" in found.detail
     assert orjson.dumps(found.metadata)  # the record is as it was
+
+
+@pytest.mark.embedded
+def test_a_real_endpoint_tells_its_probabilities(tmp_path: Path) -> None:
+    """llama.cpp's server: the expected score lies between the marks, and the sampled one on one of them."""
+    plan = judge_plan(
+        {
+            "judges": [
+                {"name": "expected", "judge": "rubric", "criteria": "The answer is correct.", "logprobs": True},
+                {"name": "sampled", "judge": "rubric", "criteria": "The answer is correct."},
+            ],
+            "models": {"judge": {"endpoint": "embedded", "max_tokens": 120}},
+        },
+        source(tmp_path),
+        "judges",
+    )
+    run_plan(plan, RunFolder(tmp_path / "run"), quiet=True)
+    (row,) = pq.read_table(tmp_path / "run/records").to_pylist()
+    scores = {verdict["name"]: verdict["score"] for verdict in row["verdicts"]}
+    assert 1 < scores["expected"] < 5 and scores["expected"] % 1 and scores["sampled"] in (1, 2, 3, 4, 5)
+
+
+def source(folder: Path) -> Path:
+    path = folder / "one.jsonl"
+    path.write_bytes(orjson.dumps({"messages": [message.to_openai() for message in record().messages]}))
+    return path

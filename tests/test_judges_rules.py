@@ -59,7 +59,11 @@ def judged(name: str, one: Record, folder: Path, **params: Any) -> Judged:
         ("1.5 km", 1500, "m"),
         ("90 minutes", 5400, "s"),
         ("2 KiB", 2048, "byte"),
-        ("12 apples", 12, "apples"),
+        ("12 Apples", 12, "apples"),
+        ("$5M", 5e6, "USD"),
+        ("5 MW", 5, "MW"),
+        ("5 mW", 5, "mW"),
+        ("5 Mb", 5, "Mb"),
     ],
 )
 def test_numbers_as_people_write_them(text: str, value: float, unit: str) -> None:
@@ -100,7 +104,10 @@ def test_every_integer_is_read_back(number: int, grouped: bool) -> None:
     ("text", "answer"),
     [
         ("Long reasoning.\n\nFinal Answer: 42", "42"),
-        ("**Answer:** Paris.", "Paris"),
+        ("**Answer:** Paris.", "Paris."),
+        ("**Final Answer: -5**", "-5"),
+        ("Answer: $12 %", "$12 %"),
+        ("so the answer is = (3)", "so the answer is = (3)"),
         ("The final answer is: blue", "blue"),
         ("First \\boxed{1}, then \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
         ("just this", "just this"),
@@ -112,6 +119,8 @@ def test_final_answers(text: str, answer: str) -> None:
 
 def test_normalisation_and_groups() -> None:
     assert normalised(" The  **Eiffel Tower**. ") == normalised("eiffel tower") == "eiffel tower"
+    assert normalised("Paris!") == "paris" and normalised("5!") == "5!" and normalised("Option B") == "option b"
+    assert normalised("5 MW") != normalised("5 mW") and normalised("Route 66") == "route 66"
     groups = Groups(5)
     groups.join(3, 4)
     groups.join(1, 4)

@@ -20,7 +20,15 @@ from schemas import Record, Seed
 if TYPE_CHECKING:
     from gristmill.plan import Plan
 
-_OF_GENERATION = ("generator", "seeds", "params", "samples", "max_tasks", "tasks", "quota")  # keys that say nothing of judging
+_OF_GENERATION = (
+    "generator",
+    "seeds",
+    "params",
+    "samples",
+    "max_tasks",
+    "tasks",
+    "quota",
+)  # keys that say nothing of judging
 
 
 class Judged(Seed):
