@@ -78,7 +78,7 @@ class Runner:
         rows: Rows = {"records": [self._complete(task, record) for record in kept], "rejects": []}
         for record, fault in judged:
             if fault is not None:
-                payload = record.model_dump(mode="json", include={"messages", "metadata", "verdicts"})
+                payload = record.model_dump(mode="json", include={"uuid", "messages", "metadata", "verdicts"})
                 rows["rejects"] += _lost(task.id, part, *fault, payload)["rejects"]
         return "accepted" if kept else "rejected", rows
 

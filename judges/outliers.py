@@ -4,8 +4,8 @@
 
 Texts are measured in characters, numbers in the metadata as they are. A record is dropped where one of its measures is
 below the `low` or above the `high` percentile of its group. Groups of fewer than `min_group` are left alone, and so is
-a measure that a record doesn't have. Percentiles are exact to one percent (judges.quantiles), so nothing is dropped for
-lying on a bound.
+a measure that a record doesn't have. Percentiles are exact to one percent (gristmill.quantiles), so nothing is dropped
+for lying on a bound.
 
 Source: Nemotron 3 Super report (arXiv 2604.12374), financial QA: percentile-based outlier removal.
 """
@@ -16,8 +16,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from gristmill import Config, Record, RunJudge, Verdict
+from gristmill.quantiles import QuantileSketch
 from judges.fields import FieldPath, lookup
-from judges.quantiles import QuantileSketch
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
 Group = tuple[str, ...]

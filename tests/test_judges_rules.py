@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill import Record, RunJudge, Verdict
+from gristmill.quantiles import QuantileSketch
 from gristmill.testing import Judged, judge_scripted
 from judges.constraints import CONSTRAINTS, Other, check, count_sentences, count_words
 from judges.difficulty import Difficulty
@@ -23,7 +24,6 @@ from judges.fields import final_answer, lookup
 from judges.numbers import parse_quantity, same_quantity
 from judges.outliers import Outliers
 from judges.outliers import Params as OutliersParams
-from judges.quantiles import QuantileSketch
 from judges.refusal import phrases
 from judges.votes import Groups, normalised
 from schemas import Function, FunctionSpec, Tool, ToolCall, assistant, tool, user

@@ -35,6 +35,18 @@ class QuantileSketch:
                 return _middle(bucket)
         return _middle(max(self._counts))
 
+    def histogram(self, bins: int) -> list[dict[str, float]]:
+        """The values in bins of equal width, from the lowest to the highest: [{"from", "to", "count"}]."""
+        low, high = self.quantile(0), self.quantile(1)
+        width = (high - low) / bins or 1.0
+        counts = [0] * bins
+        for bucket, count in self._counts.items():
+            counts[min(bins - 1, int((_middle(bucket) - low) / width))] += count
+        return [
+            {"from": round(low + n * width, 3), "to": round(low + (n + 1) * width, 3), "count": count}
+            for n, count in enumerate(counts)
+        ]
+
 
 _OFFSET = 100_000  # buckets of positive values begin here, those of negative ones end at minus this
 
