@@ -30,7 +30,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No
 _BULLET = re.compile(r"^\s*[-*+•]\s+\S")
 _NUMBERED = re.compile(r"^\s*\d+[.)]\s+\S")
 _HEADING = re.compile(r"^#{1,6}\s+\S")
-_RULE = re.compile(r"^\s*\|?\s*:?-{3,}:?\s*(\|\s*:?-{3,}:?\s*)*\|?\s*$")
+_RULE = re.compile(r"\|?(\s*:?-{3,}:?\s*\|)*\s*:?-{3,}:?\s*\|?")
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _MARKDOWN = re.compile(r"^#{1,6}\s|^\s*[-*+]\s|\*\*\S|```|^\s*\|.*\|\s*$|\[[^\]]+\]\([^)]+\)", re.MULTILINE)
 
@@ -166,7 +166,7 @@ def _is_json(text: str) -> bool:
     fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n```", text, re.DOTALL)
     try:
         json.loads(fenced[1] if fenced else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -180,7 +180,7 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
     "bullets": _any_line(_BULLET),
     "numbered_list": _any_line(_NUMBERED),
     "headings": _any_line(_HEADING),
-    "table": lambda text: any(_RULE.match(line) and "|" in line for line in text.splitlines()),
+    "table": lambda text: any("|" in line and _RULE.fullmatch(line.strip()) for line in text.splitlines()),
     "code_block": lambda text: len(_FENCE.findall(text)) >= 2,
     "plain": lambda text: not _MARKDOWN.search(text),
 }

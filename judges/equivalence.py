@@ -15,7 +15,7 @@ from pydantic import Field
 
 from gristmill import Config, Context, Judge, Record, Verdict
 from judges.fields import FieldPath, answer, before_answer, final_answer, lookup, read_out
-from judges.maths import same_expression
+from judges.maths import math_verify, same_expression
 from judges.numbers import parse_quantity, same_quantity
 from judges.votes import means_the_same, normalised
 
@@ -39,6 +39,11 @@ class Found(NamedTuple):
 
 class Equivalence(Judge[Params]):
     name = "equivalence"
+
+    def __init__(self, params: Params) -> None:
+        super().__init__(params)
+        if params.how == "maths":
+            math_verify()  # where the extra is missing, this says so before the run begins
 
     def roles(self) -> list[str]:
         return [self.params.role] if self.params.how == "semantic" else []

@@ -19,7 +19,7 @@ from schemas import Message, canonical_json
 _SHORT = {"question", "answer", "trace", "conversation", "tools"}
 _COLUMNS = {name for name in Record.model_fields if name not in ("messages", "tools", "verdicts", "provenance")}
 
-_MARKS = r"[\s*_#>`]*"
+_MARKS = r"[ \t*_#>`]*"
 _FINAL = re.compile(
     rf"^{_MARKS}(?:the )?(?:final )?answer{_MARKS}(?:is{_MARKS})?[:=]{_MARKS}(?P<answer>\S.*?){_MARKS}$",
     re.IGNORECASE | re.MULTILINE,

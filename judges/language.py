@@ -35,8 +35,9 @@ class Language(Judge[Params]):
 
     def __init__(self, params: Params) -> None:
         super().__init__(params)
+        languages = known_languages()  # where the extra is missing, this says so before the run begins
         if isinstance(params.expected, list):
-            unknown = sorted(set(params.expected) - known_languages())
+            unknown = sorted(set(params.expected) - languages)
             if unknown:
                 raise ConfigError(f"judges.language.expected: no such language: {', '.join(unknown)} (en, de, zh ...).")
 

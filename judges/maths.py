@@ -6,6 +6,9 @@ Source: https://github.com/huggingface/Math-Verify; its time limit is an alarm s
 thread, which is the engine's.
 """
 
+from functools import cache
+from typing import Any
+
 from gristmill.errors import ConfigError
 
 SECONDS = 3
@@ -13,12 +16,19 @@ SECONDS = 3
 
 def same_expression(reference: str, text: str) -> bool:
     """Whether two expressions are equal; ConfigError where the extra is not installed."""
+    parse, verify = math_verify()
+    gold, found = (parse(_as_maths(side), parsing_timeout=SECONDS) for side in (reference, text))
+    return bool(gold and found and verify(gold, found, timeout_seconds=SECONDS))
+
+
+@cache
+def math_verify() -> tuple[Any, Any]:
+    """Its parser and its comparison; ConfigError where the extra is not installed."""
     try:
         from math_verify import parse, verify
     except ImportError:
         raise ConfigError("equivalence of expressions needs the extra: pip install 'gristmill[judges]'.") from None
-    gold, found = (parse(_as_maths(side), parsing_timeout=SECONDS) for side in (reference, text))
-    return bool(gold and found and verify(gold, found, timeout_seconds=SECONDS))
+    return parse, verify
 
 
 def _as_maths(text: str) -> str:

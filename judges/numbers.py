@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from math import isclose
 
+LONGEST = 80
+"""Characters: what is longer is no number but a text about one."""
+
 _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "mio": 1e6, "billion": 1e9, "bn": 1e9,
     "trillion": 1e12, "tn": 1e12,
@@ -61,6 +64,8 @@ class Quantity:
 
 def parse_quantity(text: str) -> Quantity | None:
     """The number that the whole text is, or None where it is anything else."""
+    if len(text) > LONGEST:
+        return None
     cleaned = _cleaned(text).rstrip(".")
     match = _QUANTITY.fullmatch(cleaned)
     if match is None or bool(match["open"]) != bool(match["close"]):

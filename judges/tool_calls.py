@@ -93,7 +93,7 @@ class ToolSet:
             return [CallFault("unknown_tool", f"{name} is not among the tools ({offered[:200]})")]
         try:
             arguments = _parsed(text or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return [CallFault("bad_json", f"{name}: {error}")]
         if not isinstance(arguments, dict):
             return [CallFault("bad_json", f"{name}: the arguments are no object")]
@@ -200,7 +200,7 @@ def _inner(part: Any, closed: bool, *, inside: bool = False) -> Any:
 
 
 def _translate_type(plain: dict[str, Any], nullable: bool) -> None:
-    written = plain.pop("type", [])
+    written = plain.pop("type", None) or []
     names = [str(name).lower() for name in (written if isinstance(written, list) else [written])]
     kinds = [kind for name in names if (kind := _TYPES.get(name, name)) in _STANDARD]  # "any", classes: no limit
     if kinds:

@@ -156,6 +156,13 @@ def test_a_refusal_or_a_malformed_reply_is_undecided(judge: Callable[..., Judged
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
+def test_a_refusal_in_its_own_field_is_undecided(judge: Callable[..., Judged], name: str) -> None:
+    refusing = Reply(assistant(""), "stop", Usage(), "m", refusal="I can't judge this.")
+    found = judge(name, CASES[name].record, always(refusing), **CASES[name].entry)
+    assert found.fault == f"{name}/undecided" and found.detail.startswith("refused: ")
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_every_schema_asks_for_the_reason_first_and_no_trace_is_shown(tmp_path: Path, name: str) -> None:
     """Keys are sent sorted, so the first in the alphabet is decoded first."""
     case = CASES[name]

@@ -89,6 +89,8 @@ def test_valid_calls_pass(more: dict[str, Any]) -> None:
         ('{"guests": 2, "guests": 3, "city": "Ghent"}', "bad_json"),
         ('{"guests": NaN, "city": "Ghent"}', "bad_json"),
         ("[1]", "bad_json"),
+        ("[" * 100_000, "bad_json"),
+        ({**GOOD, "guests": 10**40}, "out_of_range"),
     ],
 )
 def test_each_fault_has_its_name(arguments: Any, kind: str) -> None:
@@ -101,6 +103,34 @@ def test_unknown_tools_and_bad_tools() -> None:
     assert [fault.kind for fault in ToolSet([broken]).definitions()] == ["bad_tool"]
     assert [fault.kind for fault in ToolSet([BOOK, BOOK]).definitions()] == ["bad_tool"]
     assert list(ToolSet([BOOK]).definitions()) == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"properties": {"a": None}},
+        {"anyOf": {}},
+        {"properties": {"a": {"$ref": "http://x.invalid/schema"}}},
+        {"properties": {"a": {"$ref": "#/$defs/absent"}}},
+        {"properties": {"a": {"pattern": "(a+)+$("}}},
+    ],
+)
+def test_schemas_in_the_wild_never_break_the_judge(parameters: dict[str, Any]) -> None:
+    tools = ToolSet([Tool(function=FunctionSpec(name="x", parameters=parameters))])
+    assert [fault.kind for fault in tools.definitions()] == ["bad_tool"] and tools.check(call({}, "x")) == []
+
+
+def test_other_ways_to_write_a_schema() -> None:
+    parameters = {
+        "type": None,
+        "properties": {"a": {"type": "any"}, "b": {"type": "Tuple", "items": [{"type": "int"}, {"type": "str"}]},
+                       "c": {"type": "string", "nullable": True, "required": True}, "d": {"$ref": "#"}},
+    }  # fmt: skip
+    tools = ToolSet([Tool(function=FunctionSpec(name="x", parameters=parameters))])
+    assert not list(tools.definitions())
+    assert not tools.check(call({"a": [1], "b": [1, "x"], "c": None, "d": {"a": 2}}, "x"))
+    assert [fault.kind for fault in tools.check(call({"b": ["x", 1]}, "x"))] == ["wrong_type", "wrong_type"]
+    assert [fault.kind for fault in tools.check(call({"d": {"e": 1}}, "x"))] == ["unknown_argument"]
 
 
 def test_unknown_arguments_may_be_allowed() -> None:
