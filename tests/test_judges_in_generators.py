@@ -61,7 +61,7 @@ class World:
             number = int(text.split()[-1])
             self.draws += 1
             self.given[number].append(self.draws)
-            return f"answer {self.draws}" if number % 2 else ("Paris" if self.draws % 5 else "Lyon")
+            return f"answer {self.draws}" if number % 2 else ("Lyon" if len(self.given[number]) == 2 else "Paris")
         if "mean the same" in text:
             return {"reason": "r", "same": False}
         if "First answer:" in text:
