@@ -48,6 +48,8 @@ class GenSelect(ModelJudge[Params]):
         if not own or not isinstance(others, list) or not all(isinstance(other, str) for other in others):
             return Verdict(name=self.name, passed=None, reason=f"no list of texts in {params.candidates}")
         candidates = [own, *(str(other) for other in others if other != own)]
+        if len(candidates) == 1:
+            return Verdict(name=self.name, passed=None, reason=f"{params.candidates} holds no other answer")
         question = read_out(before_answer(record))
         chosen = await select(
             ctx, question, candidates,
@@ -94,7 +96,7 @@ async def select(
 async def _tournament(
     ctx: Context, question: str, texts: list[str], order: list[int], role: str, criteria: str, window: int
 ) -> Selection:
-    """Windows of nearly equal size (so no candidate gets through unopposed), then the winners among themselves."""
+    """Windows of nearly equal size, then their winners among themselves."""
     if len(order) <= window:
         return await _best_of(ctx, question, texts, order, role, criteria)
     count = ceil(len(order) / window)
@@ -106,6 +108,8 @@ async def _tournament(
 async def _best_of(
     ctx: Context, question: str, texts: list[str], order: list[int], role: str, criteria: str
 ) -> Selection:
+    if len(order) == 1:
+        return Selection(order[0], "")
     shown = [texts[index] for index in order]
     reply: Any = await ask_shape(
         ctx, role, "genselect", _choice(len(shown)), criteria=criteria, question=question, candidates=shown

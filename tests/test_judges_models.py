@@ -315,6 +315,16 @@ def test_genselect_in_windows(tmp_path: Path) -> None:
     assert found.status == "accepted" and sorted(rounds) == [2, 2, 2, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize(("size", "window", "calls"), [(2, 2, 1), (3, 2, 2), (5, 2, 4), (8, 8, 1), (9, 8, 3)])
+def test_genselect_asks_no_more_than_it_must(tmp_path: Path, size: int, window: int, calls: int) -> None:
+    model = ScriptedModel(lambda role, request: {"reason": "the first", "winner": 1})
+    entry = {"name": "genselect", "window": window, "candidates": "metadata.others"}
+    judge_scripted([entry], [record("own", others=[f"other {n}" for n in range(size - 1)])], tmp_path, model)
+    assert len(model.calls) == calls
+    (found,) = judge_scripted([entry], [record("own", others=["own"])], tmp_path, model)
+    assert found.fault == "genselect/undecided" and len(model.calls) == calls
+
+
 def test_genselect_shuffles_and_votes(tmp_path: Path) -> None:
     """A model that always takes the first is at chance, and votes can't make it better than that."""
     model = ScriptedModel(lambda role, request: {"reason": "the first", "winner": 1})

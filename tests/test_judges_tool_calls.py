@@ -121,7 +121,7 @@ def test_schemas_in_the_wild_never_break_the_judge(parameters: dict[str, Any]) -
 
 
 def test_other_ways_to_write_a_schema() -> None:
-    parameters = {
+    parameters: dict[str, Any] = {
         "type": None,
         "properties": {"a": {"type": "any"}, "b": {"type": "Tuple", "items": [{"type": "int"}, {"type": "str"}]},
                        "c": {"type": "string", "nullable": True, "required": True}, "d": {"$ref": "#"}},
