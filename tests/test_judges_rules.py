@@ -300,6 +300,7 @@ def test_an_answer_that_repeats_the_question_fails(tmp_path: Path) -> None:
         ("The table card is a distractor.", "distractor"),
         ("So it must be Lake Constance, I think.", "hidden"),
         ("Add 3 and 4, then divide by 2.", None),
+        ("The Rhine Fallsview hotel is near.", None),
         ("The database schema has two tables; the user wants one row.", None),
         (None, None),
     ],
