@@ -14,8 +14,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-import orjson
-
+from gristmill.api import RunJudge
 from gristmill.budget import Meter
 from gristmill.context import Runtime, Task
 from gristmill.errors import GristmillError
@@ -26,6 +25,7 @@ from gristmill.plan import Plan
 from gristmill.quota import make_quota
 from gristmill.runner import Job, Runner
 from gristmill.seeds import BadSeed
+from gristmill.selection import Wanted, select
 from schemas import Seed, content_hash
 
 MOST_DEFERRED = 10_000
@@ -84,16 +84,11 @@ class Engine:
             await self.runner.prepare()
             config = self.plan.config
             self.quota = make_quota(config.samples, config.quota.by, self._seeds)
-            self.ledger["wanted"] = orjson.dumps(self.quota.wanted).decode()
+            self._note_wanted()
             feed = self._jobs()
-            while not self._stop:
-                job = self._next(feed) if self._has_room() else None
-                if job is not None:
-                    self._launch(job)
-                elif self._running:
-                    await self._wait()
-                else:
-                    break
+            await self._work(feed)
+            while not self._stop and self._wants_more_candidates():
+                await self._work(feed)
         finally:
             for task in self._running:
                 task.cancel()
@@ -103,6 +98,36 @@ class Engine:
             await self.transport.close()
         if self._stop:
             raise self._stop
+
+    async def _work(self, feed: Iterator[Job]) -> None:
+        """Until no task is needed or left, and none is running."""
+        while not self._stop:
+            job = self._next(feed) if self._has_room() else None
+            if job is not None:
+                self._launch(job)
+            elif self._running:
+                await self._wait()
+            else:
+                break
+
+    def _wants_more_candidates(self) -> bool:
+        """Whether judges of the whole run removed so many that more tasks have to run."""
+        judges = [named for named in self.plan.judges if isinstance(named.judge, RunJudge)]
+        if not judges or self.quota.wanted is None:
+            return False
+        survivors: Counter[str] = Counter()
+        for task in select(lambda: self.ledger.outcomes(self.plan.fingerprint), judges, self._note_wanted()):
+            survivors[task.bucket] += len(task.records)
+        raised = self.quota.raise_targets(survivors)
+        self._note_wanted()
+        return raised
+
+    def _note_wanted(self) -> Wanted:
+        """Kept in the ledger, so that a run can be exported without its plan."""
+        quota = self.quota
+        wanted = Wanted() if quota.wanted is None else Wanted(quota.samples, quota.wanted)
+        self.ledger["wanted"] = wanted.to_json()
+        return wanted
 
     def _has_room(self) -> bool:
         """Twice as many tasks as calls; one more for each call that a busy server told to come again later."""

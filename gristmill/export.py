@@ -18,9 +18,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.ledger import Ledger, Outcome
+from gristmill.bench import make_run_judges
+from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
+from gristmill.selection import Selected, Wanted, select
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
@@ -88,12 +90,20 @@ class Sums:
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
 
-    def add_record(self, row: dict[str, Any]) -> None:
+    def add(self, task: Selected) -> None:
+        if task.counted:
+            self.tasks[task.status] += 1
+        self.buckets[task.bucket] += len(task.records)
+        for row in task.records:
+            self._add_record(row)
+        self._add_rejects(task.rejects)
+
+    def _add_record(self, row: dict[str, Any]) -> None:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
         self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
 
-    def add_rejects(self, rows: list[dict[str, Any]]) -> None:
+    def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             if row["status"] == "partial":
                 self.partial_rejects += 1
@@ -106,10 +116,10 @@ class Sums:
 
 def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint: str) -> dict[str, Any]:
     """Writes everything but the ledger anew; the summary."""
-    wanted = orjson.loads(ledger["wanted"] or "null")
-    sums = _export_outcomes(folder, ledger.outcomes(fingerprint), wanted)
+    wanted = Wanted.from_json(ledger["wanted"])
+    sums = _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted))
     _export_calls(folder, ledger)
-    summary = _summary(ledger, sums, wanted)
+    summary = _summary(ledger, sums, wanted.records)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
     write_run_report(folder, config, summary)
@@ -117,28 +127,15 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     return summary
 
 
-def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], wanted: dict[str, int] | None) -> Sums:
-    """`wanted` records per bucket; None where all are."""
+def _export_tasks(folder: RunFolder, tasks: Iterator[Selected]) -> Sums:
     sums = Sums()
     records, rejects = RowWriter(folder.records, RECORDS), RowWriter(folder.rejects, REJECTS)
     surplus = RowWriter(folder.surplus, RECORDS)
-
-    def is_full(bucket: str) -> bool:
-        return wanted is not None and sums.buckets[bucket] >= wanted.get(bucket, 0)
-
-    for outcome in outcomes:
-        if not is_full(outcome.bucket):
-            sums.tasks[outcome.status] += 1
-            sums.add_rejects(outcome.rows["rejects"])
-            for row in outcome.rows["rejects"]:
-                rejects.add(row)
-        for row in outcome.rows["records"]:
-            if is_full(outcome.bucket):
-                surplus.add(row)
-            else:
-                records.add(row)
-                sums.buckets[outcome.bucket] += 1
-                sums.add_record(row)
+    for task in tasks:
+        sums.add(task)
+        for writer, rows in ((records, task.records), (rejects, task.rejects), (surplus, task.surplus)):
+            for row in rows:
+                writer.add(row)
     for writer in (records, rejects, surplus):
         writer.publish()
     if surplus.rows == 0:

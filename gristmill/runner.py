@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import orjson
-
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
 from gristmill.judging import Fault, judge_records, where
 from gristmill.ledger import Outcome
 from gristmill.plan import Plan
 from gristmill.seeds import BadSeed
+from gristmill.selection import lost, reject_row
 from schemas import Record, Seed
 from schemas.arrow import record_to_row
 
@@ -48,12 +47,11 @@ class Runner:
             records = await self._generate(task, job.seed)
             status, rows = self._rows(task, await judge_records(self.runtime, task, self.plan.judges, records))
         except Reject as reject:
-            status = "rejected"
             payload = {"seed": _dump(job.seed), **reject.payload}
-            rows = _lost(task.id, status, reject.stage, reject.reason, reject.detail, payload)
+            status, rows = "rejected", _loss(task, "rejected", reject.stage, reject.reason, reject.detail, payload)
         except TaskFailed as failure:
-            status = "failed"
-            rows = _lost(task.id, status, failure.boundary, "error", str(failure), {"seed": _dump(job.seed)})
+            payload = {"seed": _dump(job.seed)}
+            status, rows = "failed", _loss(task, "failed", failure.boundary, "error", str(failure), payload)
         return Outcome(task.id, job.position, status, job.bucket, rows)
 
     async def _generate(self, task: Task, seed: Seed) -> list[Record]:
@@ -75,11 +73,8 @@ class Runner:
         """The status and rows of a task: each record passed all gates or becomes a reject row."""
         kept = [record for record, fault in judged if fault is None]
         part = "partial" if kept else "rejected"
-        rows: Rows = {"records": [self._complete(task, record) for record in kept], "rejects": []}
-        for record, fault in judged:
-            if fault is not None:
-                payload = record.model_dump(mode="json", include={"uuid", "messages", "metadata", "verdicts"})
-                rows["rejects"] += _lost(task.id, part, *fault, payload)["rejects"]
+        rejects = [lost(task.id, part, fault, record) for record, fault in judged if fault is not None]
+        rows = {"records": [self._complete(task, record) for record in kept], "rejects": rejects}
         return "accepted" if kept else "rejected", rows
 
     def _complete(self, task: Task, record: Record) -> dict[str, Any]:
@@ -92,10 +87,8 @@ class Runner:
         return record_to_row(record)
 
 
-def _lost(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
-    row = {"task_id": task_id, "status": status, "stage": stage, "reason": reason, "detail": detail,
-           "payload": orjson.dumps(payload, default=str, option=orjson.OPT_SORT_KEYS).decode()}  # fmt: skip
-    return {"records": [], "rejects": [row]}
+def _loss(task: Task, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
+    return {"records": [], "rejects": [reject_row(task.id, status, stage, reason, detail, payload)]}
 
 
 def _dump(seed: Seed | BadSeed) -> Any:
