@@ -44,11 +44,13 @@ def make_judges(config: RunConfig, roles: Roles, *, generating: bool = True) -> 
 
 
 def make_run_judges(config: RunConfig) -> list[NamedJudge]:
-    """Those of whole runs alone. They ask no model, so a finished run can be read without its keys."""
-    named = [
-        (entry, registry.load("judges", entry.judge or entry.name)) for entry in config.judges if not entry.members
+    """The judges of whole runs alone, for an export: no model is needed, and so no key."""
+    return [
+        _named(entry, config, f"judges.{entry.name}")
+        for entry in config.judges
+        if not (entry.members or entry.roles)
+        and issubclass(registry.load("judges", entry.judge or entry.name), RunJudge)
     ]
-    return [_named(entry, config, f"judges.{entry.name}") for entry, kind in named if issubclass(kind, RunJudge)]
 
 
 def _named(entry: JudgeConfig, config: RunConfig, where: str) -> NamedJudge:
