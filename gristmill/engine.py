@@ -17,7 +17,7 @@ from pathlib import Path
 from gristmill.api import RunJudge
 from gristmill.budget import Meter
 from gristmill.context import Runtime, Task
-from gristmill.errors import GristmillError
+from gristmill.errors import GristmillError, TooFewRecords
 from gristmill.ledger import Ledger
 from gristmill.llm import Transport
 from gristmill.log import TaskLog
@@ -98,6 +98,11 @@ class Engine:
             await self.transport.close()
         if self._stop:
             raise self._stop
+        if self.quota.is_hopeless():
+            raise TooFewRecords(
+                f"{self.quota.barren:,} tasks in a row gave no record, so no more were started: see rejects/ and "
+                "report.html for the reasons. Change the config, then repeat the command."
+            )
 
     async def _work(self, feed: Iterator[Job]) -> None:
         """Until no task is needed or left, and none is running."""

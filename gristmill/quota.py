@@ -51,10 +51,13 @@ class Quota:
         given = (self.records[bucket] + 1) / (self._ended[bucket] + 1)
         return self.records[bucket] + self._running[bucket] * given < self.wanted.get(bucket, 0)
 
+    def is_hopeless(self) -> bool:
+        """`HOPELESS` tasks in a row gave no record: an endless generator would spend all its budget on nothing."""
+        return self.wanted is not None and self.barren >= HOPELESS
+
     def any_needs(self) -> bool:
-        """Whether a task is worth launching at all. Not where `HOPELESS` tasks in a row gave no record: an endless
-        generator would spend its budget on nothing."""
-        if self.wanted is not None and self.barren >= HOPELESS:
+        """Whether any task is worth launching."""
+        if self.is_hopeless():
             return False
         return self.wanted is None or any(self.needs(bucket) for bucket in self.wanted)
 
