@@ -19,13 +19,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+import orjson
+
 from gristmill.budget import Meter
 from gristmill.errors import Reject
-from gristmill.ledger import Call, Ledger
+from gristmill.ledger import Call, Effect, Ledger
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
-from schemas import Answer, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
+from gristmill.sandbox import TaskSandbox
+from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -136,6 +139,27 @@ class Context:
     async def resource(self, make: Callable[..., AbstractContextManager[T]], *arguments: Hashable) -> T:
         """What entering `make(*arguments)` gives: started once per run on first use, closed when the run ends."""
         return await self._runtime.resources.get(make, *arguments)
+
+    @property
+    def sandbox(self) -> TaskSandbox:
+        """Where a task runs code; see gristmill/sandbox/task.py."""
+        return TaskSandbox(self)
+
+    async def effect(self, kind: str, request: Json, perform: Callable[[], Awaitable[Json]]) -> Json:
+        """What `perform` gives for `request`. Its key is made like that of a call, and so a replay performs nothing."""
+        runtime, task, scope = self._runtime, self._task, _scope.get()
+        key = scope.call_key(canonical_json([kind, request]))
+        kept = runtime.ledger.effect(task.id, key)
+        if kept is not None:
+            known: Json = orjson.loads(kept)
+            return known
+        started = time.monotonic()
+        result = await perform()
+        seconds = time.monotonic() - started
+        await runtime.ledger.record_effect(
+            Effect(task.id, key, scope.path, scope.stage, kind, canonical_json(result), seconds, time.time())
+        )
+        return result
 
     def model(self, role: str) -> str:
         """The name of the model behind a role."""

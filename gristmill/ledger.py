@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS calls (
     reply BLOB NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, reasoning INTEGER NOT NULL,
     cached INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, finished_at REAL NOT NULL,
     PRIMARY KEY (task_id, key));
+CREATE TABLE IF NOT EXISTS effects (
+    task_id TEXT NOT NULL, key BLOB NOT NULL, scope TEXT NOT NULL, stage TEXT NOT NULL, kind TEXT NOT NULL,
+    result BLOB NOT NULL, seconds REAL NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (task_id, key));
 CREATE TABLE IF NOT EXISTS outcomes (
     task_id TEXT PRIMARY KEY, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
     records INTEGER NOT NULL, rows BLOB NOT NULL);
@@ -35,6 +38,7 @@ CREATE INDEX IF NOT EXISTS outcomes_in_order ON outcomes (fingerprint, position)
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_EFFECT = "INSERT OR REPLACE INTO effects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -52,6 +56,19 @@ class Call(NamedTuple):
     reasoning: int
     cached: int
     usd: float
+    seconds: float
+    finished_at: float
+
+
+class Effect(NamedTuple):
+    """One finished effect that is no model call, such as code that was run. `result` is JSON bytes."""
+
+    task_id: str
+    key: bytes
+    scope: str
+    stage: str
+    kind: str
+    result: bytes
     seconds: float
     finished_at: float
 
@@ -75,7 +92,8 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_TABLES)
-            self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
+            anything = "SELECT 1 FROM calls UNION ALL SELECT 1 FROM effects LIMIT 1"
+            self._replaying = self._db.execute(anything).fetchone() is not None
         except sqlite3.DatabaseError as error:
             if _is_full(error):
                 raise
@@ -114,6 +132,18 @@ class Ledger:
         """(USD, tokens) of all sessions together."""
         usd, tokens = self._db.execute("SELECT sum(usd), sum(input + output) FROM calls").fetchone()
         return usd or 0.0, tokens or 0
+
+    # ---- effects
+
+    def effect(self, task_id: str, key: bytes) -> bytes | None:
+        """The committed result of an effect of an earlier session, or None."""
+        if not self._replaying:
+            return None
+        row = self._db.execute("SELECT result FROM effects WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
+        return zlib.decompress(row[0]) if row else None
+
+    async def record_effect(self, effect: Effect) -> None:
+        await self._commit(_ADD_EFFECT, effect._replace(result=zlib.compress(effect.result, 1)))
 
     # ---- outcomes
 
