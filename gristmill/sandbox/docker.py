@@ -13,12 +13,12 @@ Source: https://docs.docker.com/reference/api/engine/ (ContainerCreate, Containe
 """
 
 import os
+import re
 import secrets
 import socket
 import struct
 import time
 from pathlib import Path
-from typing import Any
 
 from docker import APIClient, DockerClient
 from docker.errors import DockerException, NotFound
@@ -41,7 +41,9 @@ def connect(timeout: float = 60.0) -> DockerClient:
         client.ping()
     except FAILURES as error:
         where = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
-        raise GristmillError(f"no Docker daemon answers at {where}: {brief(error)}.") from None
+        raise GristmillError(
+            f"no Docker daemon answers at {where} ({brief(error)}); start one, or name one by DOCKER_HOST."
+        ) from None
     return client
 
 
@@ -173,8 +175,7 @@ def _owner(pid: int | None = None) -> str:
 
 
 def brief(error: Exception) -> str:
-    """The innermost reason; the client wraps one in the other."""
-    explanation: Any = getattr(error, "explanation", None)
-    text = str(explanation or error)
-    inner = text.rpartition("Error(")[2] if "Error(" in text else text
-    return " ".join(inner.replace("'", "").strip("() .").split())[:200]
+    """The innermost reason; the client wraps one in the other, and in brackets."""
+    text = " ".join(str(getattr(error, "explanation", None) or error).split())
+    inner = re.findall(r"Error\((?:\d+, )?['\"](.+?)['\"]\)", text)
+    return str(inner[-1] if inner else text)[:200].rstrip(".")
