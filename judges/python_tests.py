@@ -31,7 +31,7 @@ class Params(Config):
     limits: SandboxLimits = SandboxLimits()
 
 
-class TestedCode(Data):
+class CodeUnderTest(Data):
     """`metadata.code` of a record."""
 
     tests: str | list[str]
@@ -54,7 +54,7 @@ class PythonTests(Judge[Params]):
         if "code" not in record.metadata:
             return self._verdict(None, "no_code: the record has no metadata.code")
         try:
-            code = TestedCode.model_validate(record.metadata["code"])
+            code = CodeUnderTest.model_validate(record.metadata["code"])
         except ValidationError as error:
             first = error.errors()[0]
             return self._verdict(False, f"malformed: metadata.code.{'.'.join(map(str, first['loc']))}: {first['msg']}")

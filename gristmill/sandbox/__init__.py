@@ -6,6 +6,6 @@ Two engines make the same kind of cell, the stronger one of containers (docker.p
 
 from gristmill.sandbox.model import Run, SandboxLimits, Snippet
 from gristmill.sandbox.task import TaskSandbox
-from gristmill.sandbox.testing import Tested
+from gristmill.sandbox.testing import SolutionReport
 
-__all__ = ["Run", "SandboxLimits", "Snippet", "TaskSandbox", "Tested"]
+__all__ = ["Run", "SandboxLimits", "Snippet", "SolutionReport", "TaskSandbox"]

@@ -91,7 +91,7 @@ class DockerCell(Cell):
             user=f"{uid}:{uid}",
             hostname="sandbox",
             stdin_open=True,
-            labels={OWNER: _owner()},
+            labels={OWNER: owner_label()},
             host_config=host_config,
         )
         return created["Id"]
@@ -160,13 +160,13 @@ def sweep(client: DockerClient) -> int:
     for found in client.api.containers(all=True, filters={"label": OWNER}):
         owner = found["Labels"][OWNER]
         where, pid, _ = owner.rsplit("/", 2)
-        if where == host and _owner(int(pid)) != owner:
+        if where == host and owner_label(int(pid)) != owner:
             remove(client.api, found["Id"])
             swept += 1
     return swept
 
 
-def _owner(pid: int | None = None) -> str:
+def owner_label(pid: int | None = None) -> str:
     """Names a living process, also against a later one with its number; another text where there is none."""
     pid = pid or os.getpid()
     stat = Path(f"/proc/{pid}/stat")

@@ -88,7 +88,7 @@ def run_cases(case: type) -> None:
         suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
         result = suite.run(unittest.TestResult())
         for _, told in result.failures + result.errors:
-            raise AssertionError(told.strip().splitlines()[-1])
+            raise AssertionError(told.strip().splitlines()[-1].removeprefix("AssertionError: "))
 
 
 def attempt(act: Callable[[], None]) -> str:

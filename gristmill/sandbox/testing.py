@@ -13,7 +13,7 @@ PASSED = "passed"
 NOT_RUN = "not run"
 
 
-class Tested(Data):
+class SolutionReport(Data):
     """Whether a solution passes all its tests; `passed` None where the sandbox failed, not the code.
 
     `reason`: passed, failed (a test), broken (the solution can't be loaded), timeout, memory, output, exited (the
@@ -43,7 +43,7 @@ def snippet_of_tests(solution: str, tests: Sequence[str], limits: SandboxLimits)
     )
 
 
-def read_reports(run: Run, solution: str, tests: Sequence[str]) -> Tested:
+def read_reports(run: Run, solution: str, tests: Sequence[str]) -> SolutionReport:
     """What a run of `snippet_of_tests` found."""
     mark = _mark(solution, tests)
     lines = run.stdout.split("\n")
@@ -52,15 +52,15 @@ def read_reports(run: Run, solution: str, tests: Sequence[str]) -> Tested:
     own_output = "\n".join(line for line in lines if not line.startswith(mark))
     run = run.model_copy(update={"stdout": own_output.strip("\n")})
     if loaded and loaded[0]:
-        return Tested(passed=False, reason="broken", detail=loaded[0], outcomes=[NOT_RUN] * len(tests), run=run)
+        return SolutionReport(passed=False, reason="broken", detail=loaded[0], outcomes=[NOT_RUN] * len(tests), run=run)
     if loaded and len(outcomes) == len(tests) and run.status == "ok":
         failed = [outcome for outcome in outcomes if outcome != PASSED]
         reason, detail = ("failed", failed[0]) if failed else (PASSED, "")
-        return Tested(passed=not failed, reason=reason, detail=detail, outcomes=outcomes, run=run)
+        return SolutionReport(passed=not failed, reason=reason, detail=detail, outcomes=outcomes, run=run)
     reason = "exited" if run.status in ("ok", "error") else run.status
     outcomes += [reason, *[NOT_RUN] * len(tests)]
     passed = None if run.status == "killed" else False
-    return Tested(passed=passed, reason=reason, detail=_how(run), outcomes=outcomes[: len(tests)], run=run)
+    return SolutionReport(passed=passed, reason=reason, detail=_how(run), outcomes=outcomes[: len(tests)], run=run)
 
 
 def _report(line: str, mark: str) -> str | None:
