@@ -79,17 +79,21 @@ class Pool:
         return last
 
     def _start(self) -> Cell:
-        cell = self._make_cell()
-        self._alive.add(cell)
-        try:
-            cell.start()
-        except CellDied as died:
+        reason = ""
+        for _ in range(ATTEMPTS):
+            cell = self._make_cell()
+            self._alive.add(cell)
+            try:
+                cell.start()
+            except CellDied as died:
+                reason = str(died)
+            else:
+                if not self._closed:
+                    return cell
             self._discard(cell)
-            raise TaskFailed("sandbox", f"no cell can be started: {died}") from died
-        if self._closed:  # `close` may have come too early to end this one
-            self._discard(cell)
-            raise TaskFailed("sandbox", "the run is stopping")
-        return cell
+            if self._closed:  # `close` may have come too early to end this one
+                raise TaskFailed("sandbox", "the run is stopping")
+        raise TaskFailed("sandbox", f"no cell can be started: {reason}")
 
     def _discard(self, cell: Cell) -> None:
         self._alive.discard(cell)
