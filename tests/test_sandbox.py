@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import signal
 import struct
 import subprocess
@@ -23,7 +24,7 @@ import yaml
 from pydantic import ValidationError
 
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
-from gristmill.sandbox import Run, SandboxLimits, Snippet, SolutionReport
+from gristmill.sandbox import Run, SandboxLimits, Snippet, SolutionReport, cells
 from gristmill.sandbox.bubblewrap import BubblewrapCell
 from gristmill.sandbox.cells import Cell, CellDied
 from gristmill.sandbox.engines import CHOICE, survey
@@ -356,6 +357,18 @@ def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         survey()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_filter_that_does_not_suit_the_machine_is_found_out_at_the_start(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every snippet would end in the same error, and every record would be rejected for it."""
+    other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    monkeypatch.setattr(cells, "filter_program", lambda: filter_program(other))
+    monkeypatch.setenv(CHOICE, engine)
+    with pytest.raises(GristmillError, match="a first snippet ended with error, exit code -31"):
+        open_pool().__enter__()
+
+
 @pytest.mark.bubblewrap
 def test_a_bubblewrap_that_fails_gives_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2\nexit 1\n")
@@ -375,6 +388,7 @@ def test_the_filter_knows_its_architecture() -> None:
         numbers = [number for columns in CALLS.values() if (number := columns[column]) is not None]
         assert len(numbers) == len(set(numbers)) > 150
         assert len(instructions) < 4096 and instructions[-1] == (0x06, 0, 0, 0x00050000 | 38)
+    assert filter_program("arm64") == filter_program("aarch64")
     with pytest.raises(GristmillError, match="no system-call filter for riscv64"):
         filter_program("riscv64")
 
@@ -469,6 +483,7 @@ def test_records_are_judged_once_and_replayed_without_an_engine(cli: CLI, tmp_pa
 # ---- HumanEval
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 async def test_humaneval_passes_and_its_mutants_mostly_fail(pool: Pool, shared_data: Path) -> None:
     with gzip.open(shared_data / "code_benchmarks" / "HumanEval.jsonl.gz") as lines:

@@ -34,10 +34,17 @@ class Cell(ABC):
     engine: str
 
     def start(self) -> None:
-        """Returns when the cell takes snippets; CellDied, with what is known of the cause, where it can't."""
+        """Returns when the cell has run a first snippet; CellDied, with what is known of the cause, where it can't.
+
+        A kernel, a C library or a processor that the filter doesn't suit would else fail every snippet alike.
+        """
         self._open()
-        if self._receive(START_SECONDS) != {"ready": True}:
-            raise CellDied("it did not say that it is ready")
+        self._receive(START_SECONDS)
+        first = self.run(Snippet(code="print('ready')"))
+        if (first.status, first.stdout) != ("ok", "ready\n"):
+            raise CellDied(
+                f"a first snippet ended with {first.status}, exit code {first.exit_code}: {first.complaint()}"
+            )
 
     @abstractmethod
     def _open(self) -> None: ...

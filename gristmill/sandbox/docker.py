@@ -19,6 +19,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 from docker import APIClient, DockerClient
 from docker.errors import DockerException, NotFound
@@ -85,7 +86,7 @@ class DockerCell(Cell):
             log_config=LogConfig(type="none"),
             auto_remove=True,
         )
-        created: dict[str, str] = self._api.create_container(
+        created: dict[str, Any] = self._api.create_container(
             self._image,
             runner_command(str(INTERPRETER), uid),
             user=f"{uid}:{uid}",
@@ -94,7 +95,10 @@ class DockerCell(Cell):
             labels={OWNER: owner_label()},
             host_config=host_config,
         )
-        return created["Id"]
+        if lost := [warning for warning in created["Warnings"] or () if "discarded" in warning]:
+            remove(self._api, created["Id"])
+            raise CellDied(f"the daemon can't keep a limit: {lost[0]}")
+        return str(created["Id"])
 
     def _write(self, data: bytes) -> None:
         assert self._socket is not None

@@ -91,12 +91,14 @@ class _Machine(NamedTuple):
     audit: int
 
 
+_ALIASES = {"AMD64": "x86_64", "arm64": "aarch64"}  # of other systems, whose daemon runs Linux nevertheless
 _MACHINES = {"x86_64": _Machine(0, 0xC000003E), "aarch64": _Machine(1, 0xC00000B7)}
 
 
 def filter_program(machine: str | None = None) -> bytes:
     """The program for this machine's architecture; GristmillError where the tables don't have it."""
     machine = machine or platform.machine()
+    machine = _ALIASES.get(machine, machine)
     if machine not in _MACHINES:
         raise GristmillError(
             f"the sandbox has no system-call filter for {machine}, so no code runs here; x86_64 or aarch64 is needed."
