@@ -23,7 +23,7 @@ import orjson
 
 from gristmill.budget import Meter
 from gristmill.errors import Reject
-from gristmill.ledger import Call, Effect, Ledger
+from gristmill.ledger import Call, Ledger
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
@@ -52,11 +52,25 @@ class Task:
     """One task and what it has used so far."""
 
     id: str
-    usage: Usage = field(default_factory=Usage)
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cached: int = 0
     usd: float = 0.0
     models: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+
+    def used(self, role: str, model: str, reply: Reply) -> None:
+        """Counts a reply, whoever paid for it and when."""
+        usage = reply.usage
+        self.input += usage.input
+        self.output += usage.output
+        self.reasoning += usage.reasoning
+        self.cached += usage.cached
+        self.usd += reply.usd
+        self.models[role] = model
+        self.calls.append(reply.key)
 
     def provenance(self, seed: int) -> Provenance:
         """Sorted, so that it doesn't depend on the order in which calls were answered."""
@@ -64,7 +78,7 @@ class Task:
             models=dict(sorted(self.models.items())),
             prompts=dict(sorted(self.prompts.items())),
             calls=sorted(self.calls),
-            tokens=self.usage,
+            tokens=Usage(input=self.input, output=self.output, reasoning=self.reasoning, cached=self.cached),
             usd=round(self.usd, 9),
             seed=seed,
         )
@@ -145,22 +159,6 @@ class Context:
         """Where a task runs code; see gristmill/sandbox/task.py."""
         return TaskSandbox(self)
 
-    async def effect(self, kind: str, request: Json, perform: Callable[[], Awaitable[Json]]) -> Json:
-        """What `perform` gives for `request`. Its key is made like that of a call, and so a replay performs nothing."""
-        runtime, task, scope = self._runtime, self._task, _scope.get()
-        key = scope.call_key(canonical_json([kind, request]))
-        kept = runtime.ledger.effect(task.id, key)
-        if kept is not None:
-            known: Json = orjson.loads(kept)
-            return known
-        started = time.monotonic()
-        result = await perform()
-        seconds = time.monotonic() - started
-        await runtime.ledger.record_effect(
-            Effect(task.id, key, scope.path, scope.stage, kind, canonical_json(result), seconds, time.time())
-        )
-        return result
-
     def model(self, role: str) -> str:
         """The name of the model behind a role."""
         return self._runtime.roles[role].model
@@ -197,10 +195,10 @@ class Context:
             request = chosen.chat_request(messages, [], shape, {})
             reply = await self._answered(role, chosen, "/chat/completions", request)
             try:
-                return shape.parse(reply.text)
+                return shape.parse(reply.structured_text)
             except ValueError as error:
                 problem = str(error)
-        raise Reject("llm", "unparseable", problem, reply=reply.text)
+        raise Reject("llm", "unparseable", problem, reply=reply.structured_text)
 
     async def chat(self, role: str, messages: list[Message], *, tools: Iterable[Tool] = (), **sampling: Any) -> Reply:
         """A free answer to messages, with its native trace. `sampling` overrides the role's values for this call."""
@@ -248,6 +246,26 @@ class Context:
             reply = await self._call(role, chosen, path, {**request, "max_tokens": longer.max_tokens})
         return reply.require_answer()
 
+    async def effect(self, kind: str, request: Json, perform: Callable[[], Awaitable[Json]]) -> Json:
+        """What `perform` gives for `request`: anything but a model call that touches the world (a query to a public
+        service, a run in the sandbox). Performed once; a replay gets the recorded value."""
+        runtime, task, scope = self._runtime, self._task, _scope.get()
+        key = scope.call_key(canonical_json([kind, request]))
+        task.calls.append(key.hex())
+        kept = runtime.ledger.reply(task.id, key)
+        if kept is not None:
+            runtime.meter.calls_reused += 1
+            replayed: Json = orjson.loads(kept)
+            return replayed
+        started = time.monotonic()
+        value = await perform()
+        seconds = time.monotonic() - started
+        await runtime.ledger.record_call(
+            Call(task.id, key, scope.path, scope.stage, kind, "", "", 0, 0, 0, 0, 0.0, seconds, time.time(), True,
+                 orjson.dumps(value))
+        )  # fmt: skip
+        return value
+
     async def _call(self, role: str, chosen: Role, path: str, request: JsonObject) -> Reply:
         runtime, task, scope = self._runtime, self._task, _scope.get()
         canonical = canonical_json(request)
@@ -255,25 +273,25 @@ class Context:
         kept = runtime.ledger.reply(task.id, key)
         if kept is not None:
             reply = Reply.from_json(kept)
-            runtime.meter.reused(role)
+            runtime.meter.calls_reused += 1
+            usd = chosen.cost(reply.usage)
         else:
-            async with runtime.meter.paying(chosen, len(canonical), request) as paid:
-                started = time.monotonic()
+            reserved = await runtime.meter.reserve(chosen, len(canonical), request)
+            started = time.monotonic()
+            try:
                 reply = await runtime.transport.send(chosen, path, request)
-                paid(reply.usage)
+                runtime.meter.pay(chosen, scope.stage, reply.usage)
+            finally:
+                runtime.meter.release(reserved)
+            seconds = time.monotonic() - started
+            usage, usd = reply.usage, chosen.cost(reply.usage)
             await runtime.ledger.record_call(
-                Call(
-                    task.id, key, scope.path, scope.stage, role, reply.to_json(),
-                    reply.usage.input, reply.usage.output, reply.usage.reasoning, reply.usage.cached,
-                    chosen.cost(reply.usage), time.monotonic() - started, time.time(),
-                )
+                Call(task.id, key, scope.path, scope.stage, role, reply.model, reply.finish_reason, usage.input,
+                     usage.output, usage.reasoning, usage.cached, usd, seconds, time.time(), True, reply.to_json())
             )  # fmt: skip
-        reply.usd, reply.key = chosen.cost(reply.usage), key.hex()
-        scope.spend(reply.usd)
-        task.usage += reply.usage
-        task.usd += reply.usd
-        task.models[role] = chosen.model
-        task.calls.append(reply.key)
+        reply.usd, reply.key = usd, key.hex()
+        scope.spend(usd)
+        task.used(role, chosen.model, reply)
         return reply
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Ledger
-from gristmill.plan import Plan, code_digest
+from gristmill.plan import Plan
 from schemas.run_config import RunConfig
 
 
@@ -26,6 +27,7 @@ class RunFolder:
         self.surplus = path / "surplus"
         self.artifacts = path / "artifacts"
         self.calls = path / "calls.parquet"
+        self.log = path / "log.jsonl"
         self.summary = path / "summary.json"
         self.card = path / "README.md"
         self.report = path / "report.html"
@@ -50,7 +52,7 @@ class RunFolder:
         kept = {
             "config": plan.config.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": plan.fingerprint,
-            "code": code_digest(plan.generator, plan.judges),
+            "code": plan.code,
             "prompts": prompts,
         }
         write_atomically(self.config, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
@@ -95,9 +97,12 @@ def refresh(path: Path) -> RunFolder:
     if not folder.is_run():
         raise ConfigError(f"{path} is no run: it has no ledger.sqlite and config.yaml.")
     from gristmill.export import export_run
+    from gristmill.salvage import mend_ledger
 
     try:
         with folder.lock():
+            if sentence := mend_ledger(folder.ledger):
+                print(f"gristmill: {sentence}", file=sys.stderr)
             ledger = Ledger(folder.ledger)
             try:
                 if ledger["exported"] != ledger.version() or not folder.summary.is_file():
