@@ -23,7 +23,7 @@ from gristmill.errors import GristmillError
 from gristmill.sandbox import SandboxLimits, Snippet
 from gristmill.sandbox.engines import CHOICE, STRONGER, WEAKER
 from gristmill.sandbox.pool import Pool, open_pool
-from gristmill.sandbox.testing import read_reports, snippet_of_tests
+from gristmill.sandbox.solutions import read_reports, snippet_of_tests
 from judges.mutants import mutants
 from judges.python_tests import CodeUnderTest
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from gristmill import Config, Context, Judge, Record, Verdict
 from gristmill.sandbox import SandboxLimits
-from gristmill.sandbox.testing import PASSED
+from gristmill.sandbox.solutions import PASSED
 from schemas import Data
 
 _BLOCK = re.compile(r"^```(?:python|py|python3)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)

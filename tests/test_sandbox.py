@@ -30,7 +30,7 @@ from gristmill.sandbox.cells import Cell, CellDied
 from gristmill.sandbox.engines import CHOICE, survey
 from gristmill.sandbox.pool import Pool, open_pool
 from gristmill.sandbox.seccomp import CALLS, filter_program
-from gristmill.sandbox.testing import read_reports, snippet_of_tests
+from gristmill.sandbox.solutions import read_reports, snippet_of_tests
 from judges.mutants import mutants
 from judges.python_tests import CodeUnderTest
 from tests.conftest import CLI

@@ -243,11 +243,15 @@ for _ in range(10):
         time.sleep(60)
 time.sleep(60)"""
 
+MANY_SHARED_HOGS = MANY_HOGS.replace("import os", "import mmap, os").replace(
+    "block = bytearray(60 * 2**20)", "block = mmap.mmap(-1, 60 * 2**20); block.write(bytes(60 * 2**20))"
+)
+
 
 @pytest.mark.parametrize(
     "code",
-    ["x = ' ' * 10**11", "x = []\nwhile True: x.append(bytearray(2**20))", MANY_HOGS],
-    ids=["one", "slow", "many"],
+    ["x = ' ' * 10**11", "x = []\nwhile True: x.append(bytearray(2**20))", MANY_HOGS, MANY_SHARED_HOGS],
+    ids=["one", "slow", "many", "shared"],
 )
 async def test_a_memory_bomb(pool: Pool, code: str) -> None:
     run = await attack(pool, code, memory_mb=200, seconds=20)

@@ -5,7 +5,7 @@ Two engines make the same kind of cell, the stronger one of containers (docker.p
 """
 
 from gristmill.sandbox.model import Run, SandboxLimits, Snippet
+from gristmill.sandbox.solutions import SolutionReport
 from gristmill.sandbox.task import TaskSandbox
-from gristmill.sandbox.testing import SolutionReport
 
 __all__ = ["Run", "SandboxLimits", "Snippet", "SolutionReport", "TaskSandbox"]

@@ -18,16 +18,26 @@ import secrets
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from docker import APIClient, DockerClient
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
 from gristmill.errors import GristmillError
-from gristmill.sandbox.cells import MEMORY_MB, PROCESSES, SCRATCH_MB, UIDS, Cell, CellDied, runner_command
+from gristmill.sandbox.cells import (
+    MEMORY_MB,
+    PROCESSES,
+    SCRATCH_MB,
+    START_SECONDS,
+    UIDS,
+    Cell,
+    CellDied,
+    runner_command,
+)
 from gristmill.sandbox.local_python import INTERPRETER
 
 OWNER = "gristmill.sandbox"
@@ -95,7 +105,7 @@ class DockerCell(Cell):
             labels={OWNER: owner_label()},
             host_config=host_config,
         )
-        if lost := [warning for warning in created["Warnings"] or () if "discarded" in warning]:
+        if lost := [warning for warning in created.get("Warnings") or () if "discarded" in warning]:
             remove(self._api, created["Id"])
             raise CellDied(f"the daemon can't keep a limit: {lost[0]}")
         return str(created["Id"])
@@ -103,6 +113,7 @@ class DockerCell(Cell):
     def _write(self, data: bytes) -> None:
         assert self._socket is not None
         try:
+            self._socket.settimeout(START_SECONDS)
             self._socket.sendall(data)
         except OSError as error:
             raise CellDied(str(error)) from error
@@ -139,10 +150,12 @@ class DockerCell(Cell):
         return data
 
     def kill(self) -> None:
+        """If the daemon doesn't answer now, it removes the container later, for its input is closed."""
         if self._socket is not None:
             self._socket.close()
         if self._container:
-            remove(self._api, self._container)
+            with suppress(*FAILURES):
+                remove(self._api, self._container)
             self._api.close()
 
 
@@ -152,21 +165,24 @@ def remove(api: APIClient, container: str) -> None:
         api.remove_container(container, force=True)
     except NotFound:
         return
-    except FAILURES as error:
+    except APIError as error:
         if "already in progress" not in str(error):
-            raise GristmillError(f"the container {container[:12]} can't be removed: {brief(error)}.") from None
+            raise
 
 
 def sweep(client: DockerClient) -> int:
     """Removes the containers whose owner on this host is gone; how many."""
     host = socket.gethostname()
     swept = 0
-    for found in client.api.containers(all=True, filters={"label": OWNER}):
-        owner = found["Labels"][OWNER]
-        where, pid, _ = owner.rsplit("/", 2)
-        if where == host and owner_label(int(pid)) != owner:
-            remove(client.api, found["Id"])
-            swept += 1
+    try:
+        for found in client.api.containers(all=True, filters={"label": OWNER}):
+            owner = found["Labels"][OWNER]
+            where, pid, _ = owner.rsplit("/", 2)
+            if where == host and owner_label(int(pid)) != owner:
+                remove(client.api, found["Id"])
+                swept += 1
+    except FAILURES as error:
+        raise GristmillError(f"containers of an earlier run can't be removed: {brief(error)}.") from None
     return swept
 
 

@@ -35,7 +35,6 @@ OPEN_FILES = 256
 FILE_SIZE = 64 * 2**20
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 4, 22, 38, 2
 OOM_COUNTERS = "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"  # cgroup 2 and 1
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -203,17 +202,13 @@ def watch(pid: int, kept: dict[int, bytes], deadline: float, memory: int, most: 
 
 
 def memory_in_use() -> int:
-    """Bytes that snippets alone hold in memory; a page that a fork shares with its parent counts for both."""
-    pages = 0
+    """Bytes that snippets hold in memory; what a fork shares with its parent counts for both. Files don't count."""
+    kilobytes = 0
     for name in os.listdir("/proc"):
         if name.isdecimal() and name != "1":
-            try:
-                with open(f"/proc/{name}/statm") as file:
-                    _, resident, shared, *_ = map(int, file.read().split())
-            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-                continue
-            pages += resident - shared
-    return pages * PAGE
+            with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{name}/status") as file:  # or ended
+                kilobytes += sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon:", "RssShmem:")))
+    return kilobytes * 1024
 
 
 def oom_kills() -> int:

@@ -38,11 +38,10 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "copy_file_range": (326, 285), "splice": (275, 76), "tee": (276, 77), "pipe": (22, None), "pipe2": (293, 59),
     "ioctl": (16, 29), "mknod": (133, None), "mknodat": (259, 33), "getxattr": (191, 8), "lgetxattr": (192, 9),
     "fgetxattr": (193, 10), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
-    "close_range": (436, 436), "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
-    "inotify_rm_watch": (255, 28),
+    "close_range": (436, 436),
     # memory
     "brk": (12, 214), "mmap": (9, 222), "munmap": (11, 215), "mprotect": (10, 226), "mremap": (25, 216),
-    "madvise": (28, 233), "msync": (26, 227), "mincore": (27, 232), "membarrier": (324, 283),
+    "madvise": (28, 233), "msync": (26, 227), "membarrier": (324, 283),
     "get_mempolicy": (239, 236),
     # processes and threads
     "fork": (57, None), "vfork": (58, None), "clone": (56, 220), "execve": (59, 221), "execveat": (322, 281),

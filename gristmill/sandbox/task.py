@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.sandbox.model import Run, SandboxLimits, Snippet
 from gristmill.sandbox.pool import open_pool
-from gristmill.sandbox.testing import SolutionReport, read_reports, snippet_of_tests
+from gristmill.sandbox.solutions import SolutionReport, read_reports, snippet_of_tests
 from schemas import Json
 
 if TYPE_CHECKING:
