@@ -11,9 +11,12 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ import yaml
 from pydantic import ValidationError
 
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
-from gristmill.sandbox import Run, SandboxLimits, Snippet, SolutionReport, cells
+from gristmill.sandbox import Run, SandboxLimits, Snippet, SolutionReport, cells, local_python
 from gristmill.sandbox.bubblewrap import BubblewrapCell
 from gristmill.sandbox.cells import Cell, CellDied
 from gristmill.sandbox.engines import CHOICE, survey
@@ -380,6 +383,49 @@ def test_a_bubblewrap_that_fails_gives_its_reason(monkeypatch: pytest.MonkeyPatc
     cell.kill()
 
 
+@pytest.fixture
+def readable_python() -> Iterator[Path]:
+    """A copy of the running Python that everyone may read."""
+    image = pytest.importorskip("gristmill.sandbox.image", reason="the extra sandbox is not installed")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, tempfile.TemporaryFile() as archive:
+        image.write_archive(archive)
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as opened:
+            opened.extractall(folder, filter="tar")
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.skipif(os.getuid() != 0, reason="without root, all tests of bubblewrap are this one")
+def test_bubblewrap_without_root(readable_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a user namespace: the way of everyone who isn't root."""
+    at = {path: readable_python / path.relative_to("/") for path in local_python.libraries()}
+    monkeypatch.setattr(local_python, "libraries", lambda: at)
+    monkeypatch.setattr(local_python, "stdlib", lambda: readable_python / local_python.STDLIB.relative_to("/"))
+    monkeypatch.setattr(
+        local_python, "interpreter", lambda: readable_python / local_python.INTERPRETER.relative_to("/")
+    )
+    nobody = partial(subprocess.Popen, user=65534, group=65534, extra_groups=[])
+    monkeypatch.setattr(subprocess, "Popen", nobody)
+    monkeypatch.setattr(os, "getuid", lambda: 65534)
+    cell = BubblewrapCell()
+    try:
+        cell.start()
+        status = cell.run(Snippet(code="print(open('/proc/self/status').read())")).stdout
+        for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+            assert line in status
+        written = "for name in ('/x', '/dev/x', '/usr/x', '/tmp/x', '/proc/1/oom_score_adj'):\n" \
+                  "    try: print(open(name, 'w').name)\n    except OSError: pass"  # fmt: skip
+        assert cell.run(Snippet(code=written)).stdout == "/tmp/x\n"
+        bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+        assert cell.run(Snippet(code=bomb, limits=SandboxLimits(seconds=1))).status == "timeout"
+        left = "import os\nprint(os.listdir(), sum(name.isdecimal() for name in os.listdir('/proc')))"
+        assert cell.run(Snippet(code=left)).stdout == "['main.py'] 2\n"
+    finally:
+        cell.kill()
+
+
 def test_the_filter_knows_its_architecture() -> None:
     assert filter_program("x86_64") != filter_program("aarch64")
     for machine, column in (("x86_64", 0), ("aarch64", 1)):
@@ -406,8 +452,6 @@ def test_the_image_of_the_running_python(cli: CLI) -> None:
 
 
 def test_the_archive_is_reproducible_and_holds_nothing_installed() -> None:
-    import tarfile
-
     image = pytest.importorskip("gristmill.sandbox.image", reason="the extra sandbox is not installed")
     archives = [io.BytesIO(), io.BytesIO()]
     for archive in archives:
