@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from gristmill.errors import GristmillError
+from gristmill.sandbox import engines
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +30,20 @@ def _absent_shared() -> str | None:
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
 
 
-_ABSENT: dict[str, Callable[[], str | None]] = {"embedded": _absent_embedded, "shared": _absent_shared}
+def _absent_engine(check: Callable[[], str]) -> str | None:
+    try:
+        check()
+    except GristmillError as error:
+        return str(error)
+    return None
+
+
+_ABSENT: dict[str, Callable[[], str | None]] = {
+    "bubblewrap": partial(_absent_engine, engines.check_bubblewrap),
+    "docker": partial(_absent_engine, engines.check_docker),
+    "embedded": _absent_embedded,
+    "shared": _absent_shared,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
