@@ -2,6 +2,6 @@
 
 from gristmill.testing.contract import check_generator
 from gristmill.testing.scripted import ScriptedModel, example_of, run_scripted
-from gristmill.testing.server import Faults, FaultServer
+from gristmill.testing.server import Dialect, Faults, FaultServer
 
-__all__ = ["FaultServer", "Faults", "ScriptedModel", "check_generator", "example_of", "run_scripted"]
+__all__ = ["Dialect", "FaultServer", "Faults", "ScriptedModel", "check_generator", "example_of", "run_scripted"]
