@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from gristmill.errors import ConfigError, EndpointError, Reject, TaskFailed
-from gristmill.llm.forms import Forms
+from gristmill.llm.forms import Forms, Sent
 from gristmill.llm.limits import Circuit, Limit
 from gristmill.llm.stream import StreamBroken, read_stream
 from schemas import JsonObject, canonical_json
@@ -73,7 +73,8 @@ class Endpoint:
 
     async def attempt(self, path: str, request: JsonObject, stream: bool) -> dict[str, Any] | Fault:
         """The parsed JSON of a successful response, or what went wrong with this attempt."""
-        body = canonical_json(self.forms.as_sent(request, stream))
+        sent = self.forms.as_sent(request, stream)
+        body = canonical_json(sent.body)
         timeout = self._stream_timeout if stream else self._timeout
         result: dict[str, Any] | Fault
         try:
@@ -81,7 +82,7 @@ class Endpoint:
                 self.url + path, data=body, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != 200:
-                    return self._refusal(response, await response.read(), request)
+                    return self._refusal(response, await response.read(), request, sent)
                 if response.content_type == "text/event-stream":
                     result = await read_stream(response.content, len(body))
                 else:
@@ -99,10 +100,12 @@ class Endpoint:
         except StreamBroken as error:
             return Fault(str(error), "broken")
         if "response_format" in request and not isinstance(result, Fault):
-            self.forms.saw(request, result)
+            self.forms.saw(request, sent, result)
         return result
 
-    def _refusal(self, response: aiohttp.ClientResponse, content: bytes, request: JsonObject) -> Fault:
+    def _refusal(
+        self, response: aiohttp.ClientResponse, content: bytes, request: JsonObject, sent: Sent
+    ) -> Fault:
         status, said, code = response.status, *_error(content)
         said = self._without_key(said)
         if code == "insufficient_quota":
@@ -122,7 +125,7 @@ class Endpoint:
             raise Reject("llm", "context_length", said)
         if "content_filter" in code or "content management policy" in said:
             raise Reject("llm", "content_filter", said)
-        if self.forms.refused(request, said):
+        if self.forms.refused(request, sent, said):
             return Fault(f"status {status}: {said}", "form")
         raise TaskFailed("llm", f"{self.url} answers {status}: {said}")
 
