@@ -12,7 +12,7 @@ from gristmill.plan import make_plan
 from gristmill.runs import RunFolder
 from schemas.run_config import RunConfig
 
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"name": "question", "role": "writer", "prompt": "Write one question about: {{ text }}"},
     {"name": "verdict", "role": "judge", "prompt": "Score the question {{ question }} for the text {{ text }}",
      "schema": {"score": {"type": "integer", "minimum": 1, "maximum": 5}}},
