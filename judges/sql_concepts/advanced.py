@@ -399,8 +399,15 @@ def relational_division(tree: exp.Expr) -> bool:
 
 
 def _counts_all(node: exp.Expr) -> bool:
-    queries = [side for side in sides(node) if isinstance(side, exp.Query) and side.find(exp.Count)]
-    return bool(queries) and any(aggregates(side, exp.Count) for side in sides(node) if side not in queries)
+    """COUNT(...) = the size of the set, which a subquery counts or a list of the same query shows."""
+    counts, sizes = sides(node) if aggregates(node.this, exp.Count) else sides(node)[::-1]
+    if not aggregates(counts, exp.Count):
+        return False
+    if isinstance(sizes, exp.Query):
+        return sizes.find(exp.Count) is not None
+    select = node.find_ancestor(exp.Select)
+    lists = own(clause(select, "where"), exp.In) if select else []
+    return any(str(len(members.expressions)) == sizes.name for members in lists)
 
 
 @concept("advanced")
