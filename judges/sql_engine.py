@@ -32,7 +32,8 @@ class Limits(Config):
     `frozen_clock` is the moment that every clock of a query shows; without it a query that asks for the time is
     refused. `sensitivity` false leaves out the check that other rows give another result. `postgres` and `mysql` are
     "local" (a throwaway server of this machine's programs), "docker:IMAGE", or the name of an environment variable
-    that holds a URL such as postgresql://role:password@host/database; the role must not be a superuser.
+    that holds a URL such as postgresql://role:password@host/database; the role must not be a superuser. `workers`
+    are the connections to each server.
     """
 
     seconds: Annotated[float, Field(gt=0)] = 1.0
@@ -41,6 +42,7 @@ class Limits(Config):
     sensitivity: bool = True
     postgres: str = "local"
     mysql: str = "local"
+    workers: Annotated[int, Field(gt=0)] = 2
 
 
 class Database(ABC):

@@ -24,7 +24,6 @@ from pydantic import ValidationError
 
 from gristmill import Context, Judge, Record, Verdict
 from judges.sql_checks import Outcome, check_change, check_query
-from judges.sql_concepts import CONCEPTS, shows
 from judges.sql_engine import Database, Limits
 from judges.sql_server import server_for
 from judges.sql_text import Parsed, read_query
@@ -68,16 +67,26 @@ def _in_sqlite(world: SQLWorld, query: str, limits: Limits, concept: str) -> Out
 
 def _read(world: SQLWorld, query: str, limits: Limits, concept: str) -> Parsed:
     parsed = read_query(query, world.dialect, writes=world.writes, clock=limits.frozen_clock)
-    if concept and not shows(concept, parsed.tree, world.dialect):
-        raise Refuted("concept_missing", f"the query shows no {concept}")
+    if concept:
+        from judges.sql_concepts import shows
+
+        if not shows(concept, parsed.tree, world.dialect):
+            raise Refuted("concept_missing", f"the query shows no {concept}")
     return parsed
 
 
 def _checked(database: Database, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
     if world.writes:
         return check_change(database, world, parsed)
-    may_be_empty = bool(concept) and CONCEPTS[concept].may_be_empty
-    return check_query(database, world, parsed, limits, may_be_empty=may_be_empty)
+    return check_query(database, world, parsed, limits, may_be_empty=_may_be_empty(concept))
+
+
+def _may_be_empty(concept: str) -> bool:
+    if not concept:
+        return False
+    from judges.sql_concepts import CONCEPTS
+
+    return CONCEPTS[concept].may_be_empty
 
 
 def _proof(world: SQLWorld, query: str, outcome: Outcome) -> SQLProof:
