@@ -13,6 +13,7 @@ from judges.sql_concepts.trees import (
     aggregates,
     clause,
     columns,
+    filtered,
     has_date_part,
     is_constant,
     is_date,
@@ -104,7 +105,7 @@ def null_default(tree: exp.Expr) -> bool:
 @concept("basic")
 def filter_equal(tree: exp.Expr) -> bool:
     """a filter for one exact value"""
-    found = (node for select in selects(tree) for node in affirmed(select, exp.EQ))
+    found = (node for select in filtered(tree) for node in affirmed(select, exp.EQ))
     return any(isinstance(against_constant(node), exp.Literal | exp.Neg | exp.Cast | exp.Date) for node in found)
 
 
@@ -112,14 +113,14 @@ def filter_equal(tree: exp.Expr) -> bool:
 def filter_not_equal(tree: exp.Expr) -> bool:
     """a filter that leaves one value out, by <>"""
     return any(
-        against_constant(node) is not None for select in selects(tree) for node in affirmed(select, exp.NEQ)
+        against_constant(node) is not None for select in filtered(tree) for node in affirmed(select, exp.NEQ)
     )  # fmt: skip
 
 
 @concept("basic")
 def filter_flag(tree: exp.Expr) -> bool:
     """a filter by a column of truth values"""
-    return any(_is_flag(part) for select in selects(tree) for part in _alternatives(clause(select, "where")))
+    return any(_is_flag(part) for select in filtered(tree) for part in _alternatives(clause(select, "where")))
 
 
 def _alternatives(where: exp.Expr | None) -> list[exp.Expr]:
@@ -150,7 +151,7 @@ def _is_flag(condition: exp.Expr) -> bool:
 @concept("basic")
 def filter_compare(tree: exp.Expr) -> bool:
     """a filter by a numeric threshold"""
-    found = (against_constant(node) for select in selects(tree) for node in affirmed(select, *INEQUALITIES))
+    found = (against_constant(node) for select in filtered(tree) for node in affirmed(select, *INEQUALITIES))
     return any(constant is not None and _is_number(constant) for constant in found)
 
 
@@ -162,34 +163,34 @@ def _is_number(constant: exp.Expr) -> bool:
 @concept("basic")
 def filter_between(tree: exp.Expr) -> bool:
     """a range given by BETWEEN"""
-    return any(True for select in selects(tree) for _ in affirmed(select, exp.Between))
+    return any(True for select in filtered(tree) for _ in affirmed(select, exp.Between))
 
 
 @concept("basic")
 def filter_in(tree: exp.Expr) -> bool:
     """a list of values with IN or NOT IN"""
-    found = (node for select in selects(tree) for node in own(clause(select, "where"), exp.In))
+    found = (node for select in filtered(tree) for node in own(clause(select, "where"), exp.In))
     return any(len(node.expressions) > 1 and all(is_constant(e) for e in node.expressions) for node in found)
 
 
 @concept("basic")
 def filter_like(tree: exp.Expr) -> bool:
     """a text pattern with LIKE or NOT LIKE and wildcards"""
-    found = (node for select in selects(tree) for node in own(clause(select, "where"), exp.Like, exp.ILike))
+    found = (node for select in filtered(tree) for node in own(clause(select, "where"), exp.Like, exp.ILike))
     return any(isinstance(node.expression, exp.Literal) and set(node.expression.name) & set("%_") for node in found)
 
 
 @concept("basic")
 def filter_null(tree: exp.Expr) -> bool:
     """a test for missing values with IS NULL or IS NOT NULL"""
-    tests = (node for select in selects(tree) for node in own(clause(select, "where"), exp.Is))
+    tests = (node for select in filtered(tree) for node in own(clause(select, "where"), exp.Is))
     return any(isinstance(node.expression, exp.Null) for node in tests)
 
 
 @concept("basic")
 def filter_date(tree: exp.Expr) -> bool:
     """a filter by a date or a period"""
-    return any(_compares_date(node) for select in selects(tree) for node in own(clause(select, "where"), *_COMPARING))
+    return any(_compares_date(node) for select in filtered(tree) for node in own(clause(select, "where"), *_COMPARING))
 
 
 _COMPARING = (*COMPARISONS, exp.Between, exp.In)
@@ -210,19 +211,19 @@ def _compares_date(node: exp.Expr) -> bool:
 @concept("basic")
 def filter_and(tree: exp.Expr) -> bool:
     """several conditions that must hold together"""
-    return any(len(wheres(select)) > 1 for select in selects(tree))
+    return any(len(wheres(select)) > 1 for select in filtered(tree))
 
 
 @concept("basic")
 def filter_or(tree: exp.Expr) -> bool:
     """alternatives with OR"""
-    return any(True for select in selects(tree) for _ in own(clause(select, "where"), exp.Or))
+    return any(True for select in filtered(tree) for _ in own(clause(select, "where"), exp.Or))
 
 
 @concept("basic")
 def filter_not(tree: exp.Expr) -> bool:
     """a turned-round condition: NOT IN, NOT LIKE, NOT BETWEEN or NOT over brackets"""
-    negations = (node for select in selects(tree) for node in own(clause(select, "where"), *_NEGATIONS))
+    negations = (node for select in filtered(tree) for node in own(clause(select, "where"), *_NEGATIONS))
     return any(node.args.get("negate") or _turns_round(node) for node in negations)
 
 

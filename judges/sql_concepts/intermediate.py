@@ -15,6 +15,7 @@ from judges.sql_concepts.trees import (
     columns,
     common_tables,
     conditional,
+    filtered,
     flattened,
     function_name,
     group_keys,
@@ -250,7 +251,7 @@ def scalar_subquery(tree: exp.Expr) -> bool:
 @concept("intermediate")
 def above_average(tree: exp.Expr) -> bool:
     """rows above or below the average of all, which a subquery finds"""
-    comparisons = (node for select in selects(tree) for node in own(clause(select, "where"), *INEQUALITIES))
+    comparisons = (node for select in filtered(tree) for node in own(clause(select, "where"), *INEQUALITIES))
     inner = (side for node in comparisons for side in sides(node))
     return any(query.find(exp.Avg) and not is_correlated(query) for side in inner for query in own(side, exp.Query))
 

@@ -35,6 +35,11 @@ def selects(tree: exp.Expr) -> Iterator[exp.Select]:
     return tree.find_all(exp.Select)
 
 
+def filtered(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """What may have a WHERE: selects, updates and deletions."""
+    return tree.find_all(exp.Select, exp.Update, exp.Delete)
+
+
 def own(root: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
     """The nodes of these kinds below (and including) `root`, without what lies in subqueries."""
     if root is None:
@@ -131,12 +136,12 @@ def flattened(condition: exp.Expr | None) -> list[exp.Expr]:
     return [plain]
 
 
-def wheres(select: exp.Select) -> list[exp.Expr]:
+def wheres(select: exp.Expr) -> list[exp.Expr]:
     where = clause(select, "where")
     return flattened(where.this) if where else []
 
 
-def affirmed(select: exp.Select, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
+def affirmed(select: exp.Expr, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
     """Own nodes of WHERE of these kinds that no NOT turns round."""
     for node in own(clause(select, "where"), *kinds):
         if not any(isinstance(above, exp.Not) for above in _up_to(node, exp.Where)):
