@@ -102,6 +102,22 @@ class Catalog:
     def execute(self, sql: str) -> list[Row]:
         return self._connection.execute(sql).fetchall()
 
+    def reads(self, sql: str) -> frozenset[tuple[str, str]]:
+        """The (table, column) pairs that a query reads; a table that is only counted comes with the column ""."""
+        read: set[tuple[str, str]] = set()
+
+        def note(action: int, table: str | None, column: str | None, *_: str | None) -> int:
+            if action == sqlite3.SQLITE_READ:
+                read.add((table or "", column or ""))
+            return sqlite3.SQLITE_OK
+
+        self._connection.set_authorizer(note)
+        try:
+            self._connection.execute(f"EXPLAIN {sql}")
+        finally:
+            self._connection.set_authorizer(None)
+        return frozenset((table, column) for table, column in read if table in self.database.by_name)
+
     @cached_property
     def _connection(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", check_same_thread=False)

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from generators.text_to_sql.grammar import sql
 from generators.text_to_sql.grammar.catalog import Catalog
+from generators.text_to_sql.grammar.idioms import Idiom
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Between,
@@ -43,7 +44,6 @@ from generators.text_to_sql.grammar.plan import (
 from generators.text_to_sql.schema import Table
 
 _PREFIX = {"sum": "total", "avg": "average", "min": "lowest", "max": "highest", "count_distinct": "distinct"}
-_STRFTIME = {"year": "%Y", "month": "%Y-%m"}
 
 
 def alias_of(item: Item, plan: Plan, catalog: Catalog) -> str:
@@ -83,8 +83,8 @@ def alias_of(item: Item, plan: Plan, catalog: Catalog) -> str:
 class Select:
     """Builds one SELECT over the subject and the joins that its items, filters and keys need."""
 
-    def __init__(self, plan: Plan, catalog: Catalog) -> None:
-        self.plan, self.catalog = plan, catalog
+    def __init__(self, plan: Plan, catalog: Catalog, idiom: Idiom) -> None:
+        self.plan, self.catalog, self.idiom = plan, catalog, idiom
         self.subject = catalog.table(plan.subject)
         self.aliases = self._aliases(_paths(plan))
         self.lone = len(self.aliases) == 1 and not any(
@@ -109,7 +109,7 @@ class Select:
     @property
     def order(self) -> list[exp.Ordered]:
         """The plan's order, in nodes of its own at each use."""
-        return [sql.ordered(self.item(order.by), order.descending) for order in self.plan.order]
+        return [self.idiom.ordered(self.item(order.by), order.descending) for order in self.plan.order]
 
     def ref(self, ref: Ref) -> exp.Column:
         return sql.column(ref.column, None if self.lone else self.aliases[ref.path][1])
@@ -117,15 +117,14 @@ class Select:
     def day(self, ref: Ref) -> exp.Expr:
         """The column; of one with a time of day only the day, as literals are days."""
         column = self.ref(ref)
-        return exp.func("DATE", column) if self.catalog.column(ref).has_time else column
+        return self.idiom.day(column) if self.catalog.column(ref).has_time else column
 
     def item(self, item: Item) -> exp.Expr:
         match item:
             case Ref():
                 return self.ref(item)
             case DatePart(ref, part):
-                text = exp.Anonymous(this="STRFTIME", expressions=[sql.literal(_STRFTIME[part]), self.ref(ref)])
-                return exp.cast(text, "INTEGER") if part == "year" else text
+                return self.idiom.year(self.ref(ref)) if part == "year" else self.idiom.month(self.ref(ref))
             case Bucket(ref, edges, labels):
                 case_ = exp.Case(default=sql.literal(labels[-1]))
                 for edge, label in zip(edges, labels, strict=False):
@@ -140,9 +139,7 @@ class Select:
                 return exp.func("COUNT", sql.column(key, table))
             case Share(of, decimals):
                 part_ = self.item(of)
-                total = sql.window(exp.func("SUM", part_.copy()), [], [])
-                hundredfold = exp.Mul(this=exp.Literal.number("100.0"), expression=part_)
-                return sql.rounded(exp.Div(this=hundredfold, expression=total, typed=True), decimals)
+                return sql.percent(part_, sql.window(exp.func("SUM", part_.copy()), [], []), decimals)
             case Running(of, within):
                 return sql.window(exp.func("SUM", self.item(of)), self._partition(within), self.order, running=True)
             case Change(of, within):
@@ -151,8 +148,8 @@ class Select:
             case Moving(of, rows):
                 return sql.window(exp.func("AVG", self.item(of)), [], self.order, rows=rows - 1)
             case Rank(ref, descending, dense, within):
-                function_ = exp.Anonymous(this="DENSE_RANK" if dense else "RANK")
-                return sql.window(function_, self._partition(within), [sql.ordered(self.ref(ref), descending)])
+                function_ = sql.call("DENSE_RANK" if dense else "RANK")
+                return sql.window(function_, self._partition(within), [self.idiom.ordered(self.ref(ref), descending)])
             case Deviation(ref, within):
                 mean = sql.window(exp.func("AVG", self.ref(ref)), self._partition(within), [])
                 return exp.Sub(this=self.ref(ref), expression=mean)
@@ -165,6 +162,8 @@ class Select:
 
     def condition(self, filter_: Filter) -> exp.Expr:
         match filter_:
+            case Comparison(ref, op, value) if self.catalog.column(ref).kind == "flag":
+                return self.idiom.holds(self.ref(ref), (op == "eq") == bool(value))
             case Comparison(ref, op, value):
                 return sql.OPERATORS[op](this=self.day(ref), expression=sql.literal(value))
             case Between(ref, low, high):
@@ -180,9 +179,10 @@ class Select:
                 part: Item = DatePart(ref, "year" if isinstance(period, int) else "month")
                 return exp.EQ(this=self.item(part), expression=sql.literal(period))
             case Recent(ref, days):
-                newest = exp.select(exp.func("MAX", sql.column(ref.column))).from_(sql.table(ref.table)).subquery()
-                start = exp.Anonymous(this="DATE", expressions=[newest, sql.literal(f"-{days} days")])
-                return exp.GTE(this=self.day(ref), expression=start)
+                column = sql.column(ref.column)
+                column_ = self.idiom.day(column) if self.catalog.column(ref).has_time else column
+                newest = exp.select(exp.func("MAX", column_)).from_(sql.table(ref.table)).subquery()
+                return exp.GTE(this=self.day(ref), expression=self.idiom.days_before(newest, days))
             case Partner():
                 return self._partner(filter_)
             case VersusAverage():
@@ -263,7 +263,7 @@ class Select:
         return [
             expression
             if isinstance(order.by, Ref) or order.by not in plan.select
-            else sql.ordered(sql.column(alias_of(order.by, plan, self.catalog)), order.descending)
+            else self.idiom.ordered(sql.column(alias_of(order.by, plan, self.catalog)), order.descending)
             for order, expression in zip(plan.order, self.order, strict=True)
         ]
 
@@ -283,7 +283,7 @@ class Select:
                 best = best.from_(sql.table("group_values"))
                 top = exp.select(sql.column(filter_.group.column)).from_(sql.table("group_values"))
                 top = top.where(exp.EQ(this=sql.column(value), expression=best.subquery()))
-                select = select.with_("group_values", Select(totals, self.catalog).build(), copy=False)
+                select = select.with_("group_values", Select(totals, self.catalog, self.idiom).build(), copy=False)
                 select = select.with_("top_group", top, copy=False)
         return select
 
