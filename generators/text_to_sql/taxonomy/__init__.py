@@ -14,18 +14,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gristmill.config import load_config
+from gristmill.config import read_yaml, validate
 from judges.sql_concepts import CONCEPTS, TIERS, Tier
 from schemas import Config
 
 FOLDER = Path(__file__).parent
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Industries(Config):
-    """Industry, topic, and what the topic's tables are about."""
-
-    topics: dict[str, dict[str, str]]
 
 
 class Task(Config):
@@ -84,23 +78,25 @@ class Knowledge(Config):
 
 
 class Taxonomy(Config):
+    """Industries hold their topics, and a topic the things that its tables are about."""
+
     industries: dict[str, dict[str, str]]
     tasks: dict[str, Task]
     data_quality: DataQuality
     knowledge: Knowledge
 
-    def flaw(self, name: str) -> Flaw | None:
-        return next((flaws[name] for flaws in self.data_quality.kinds.values() if name in flaws), None)
+    def flaw(self, challenge: str, name: str) -> Flaw | None:
+        return self.data_quality.kinds.get(challenge, {}).get(name)
 
-    def fact(self, name: str) -> str:
-        return next((facts[name] for facts in self.knowledge.kinds.values() if name in facts), name)
-
-
-class _Challenges(Config):
-    data_quality: DataQuality
-    knowledge: Knowledge
+    def fact(self, dependency: str, name: str) -> str:
+        """What the writer is told; the name itself where it is the user's own."""
+        return self.knowledge.kinds.get(dependency, {}).get(name, name)
 
 
 @cache
 def taxonomy() -> Taxonomy:
-    """As shipped; ConfigError where a file doesn't fit."""
+    """As shipped."""
+    industries, tasks, challenges = (
+        read_yaml(FOLDER / f"{name}.yaml", []) for name in ("industries", "tasks", "challenges")
+    )
+    return validate({"industries": industries, "tasks": tasks, **challenges}, Taxonomy, str(FOLDER))
