@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-Dialect = Literal["sqlite", "postgres", "mysql"]
+from judges.sql_world import Dialect
+
+__all__ = ["Column", "Database", "Dialect", "ForeignKey", "Kind", "Table", "Value", "distinct"]
+
 Value = int | float | str | None
 
 Kind = Literal["id", "key", "measure", "category", "name", "date", "flag", "text"]

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 from random import Random
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast, get_args
 
 from generators.text_to_sql.grammar.catalog import Catalog, Row, Unsuited
+from generators.text_to_sql.grammar.collation import match_alike
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Between,
@@ -29,6 +30,13 @@ from generators.text_to_sql.schema import Table
 
 T = TypeVar("T")
 Path = tuple[str, ...]
+Place = Literal["starts", "ends", "contains"]
+_PLACES: tuple[Place, ...] = get_args(Place)
+_HOLDS: dict[Place, Callable[[str, str], bool]] = {
+    "starts": str.startswith,
+    "ends": str.endswith,
+    "contains": str.__contains__,
+}
 
 
 @dataclass
@@ -201,17 +209,23 @@ class Draw:
         if negated:
             others = [str(v) for v in self.catalog.column(ref).values if v != value]
             value = self.pick(others, "another value")
-        text = str(value)
+        how, piece = self._piece(str(value))
+        values = [str(v) for v in self.catalog.column(ref).values]
+        if not match_alike(values, piece, _HOLDS[how]):
+            raise Unsuited("a pattern that finds the same with and without case and accents")
+        return Pattern(ref, how, piece, negated)
+
+    def _piece(self, text: str) -> tuple[Place, str]:
+        """A part of the text: of a word of letters, or the word itself."""
         words = [word for word in text.split() if word.isalpha() and len(word) > 1]
         word = self.pick(words, "a value of letters")
-        how = self.rng.choice(("starts", "ends", "contains"))
+        how = self.rng.choice(_PLACES)
         if how == "starts" and text.startswith(word):
-            return Pattern(ref, "starts", word if self.chance(0.3) else word[: self.rng.randint(1, 3)], negated)
+            return how, word if self.chance(0.3) else word[: self.rng.randint(1, 3)]
         if how == "ends" and text.endswith(word):
-            return Pattern(ref, "ends", word if self.chance(0.3) else word[-self.rng.randint(1, 3) :], negated)
+            return how, word if self.chance(0.3) else word[-self.rng.randint(1, 3) :]
         start = self.rng.randrange(max(1, len(word) - 3))
-        piece = word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
-        return Pattern(ref, "contains", piece, negated)
+        return "contains", word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
 
     def missing(self, negated: bool) -> Missing:
         refs = self.catalog.refs((), self.subject, "measure", "category", "date", "text", "name")

@@ -34,8 +34,13 @@ class Idiom:
         """The date of a date with a time of day."""
         return call("DATE", moment)
 
-    def days_before(self, date: exp.Expr, days: int) -> exp.Expr:
+    def days_before(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
+        """A day; `timed`: the date comes with a time of day."""
         return call("DATE", date, literal(f"-{days} days"))
+
+    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
+        """A day; before the date where `days` is negative."""
+        return call("DATE", date, literal(f"{days:+} days"))
 
     def days_between(self, earlier: exp.Expr, later: exp.Expr) -> exp.Expr:
         """A number; neither has a time of day."""
@@ -47,14 +52,11 @@ class Idiom:
     def holds(self, flag: exp.Expr, value: bool) -> exp.Expr:
         return exp.EQ(this=flag, expression=literal(int(value)))
 
-    def joined(self, *parts: exp.Expr) -> exp.Expr:
+    def combined(self, *parts: exp.Expr) -> exp.Expr:
         first, *rest = parts
         for part in rest:
             first = exp.DPipe(this=first, expression=part, safe=True)
         return first
-
-    def length(self, text: exp.Expr) -> exp.Expr:
-        return call("LENGTH", text)
 
     def beginning(self, text: exp.Expr, count: int) -> exp.Expr:
         return call("SUBSTR", text, literal(1), literal(count))
@@ -68,11 +70,32 @@ class Idiom:
     def nulls_last(self, expression: exp.Expr, descending: bool) -> list[exp.Ordered]:
         return [exp.Ordered(this=expression, desc=descending or None, nulls_first=False)]
 
-    def count_if(self, condition: exp.Expr) -> exp.Expr:
-        return exp.Filter(this=exp.func("COUNT", exp.Star()), expression=exp.Where(this=condition))
+    # --- aggregates ---
 
-    def aggregate_if(self, function: str, value: exp.Expr, condition: exp.Expr) -> exp.Expr:
-        return exp.Filter(this=exp.func(function, value), expression=exp.Where(this=condition))
+    def aggregate_if(self, function: str, value: exp.Expr | None, condition: exp.Expr) -> exp.Expr:
+        """Over the rows that meet the condition; of no value, a count of them."""
+        return exp.Filter(this=exp.func(function, value or exp.Star()), expression=exp.Where(this=condition))
+
+    def median(self, value: exp.Expr) -> exp.Expr:
+        """Only where the dialect has it as an aggregate; elsewhere the rows are numbered first."""
+        raise NotImplementedError
+
+    def text_list(self, text: exp.Expr) -> exp.Expr:
+        """Of rows that come in the order of the list: before version 3.44 the aggregate has no order of its own."""
+        return call("GROUP_CONCAT", text, literal(", "))
+
+    # --- months ---
+
+    def month_number(self, date: exp.Expr) -> exp.Expr:
+        """Neighbouring months have neighbouring numbers."""
+        month = exp.cast(call("STRFTIME", literal("%m"), date), "INTEGER")
+        return exp.Add(this=exp.Mul(this=self.year(date), expression=literal(12)), expression=month)
+
+    def month_start(self, date: exp.Expr) -> exp.Expr:
+        return call("DATE", date, literal("start of month"))
+
+    def next_month(self, start: exp.Expr) -> exp.Expr:
+        return call("DATE", start, literal("+1 month"))
 
 
 class Postgres(Idiom):
@@ -88,8 +111,12 @@ class Postgres(Idiom):
     def day(self, moment: exp.Expr) -> exp.Expr:
         return exp.cast(moment, "DATE")
 
-    def days_before(self, date: exp.Expr, days: int) -> exp.Expr:
-        return exp.Sub(this=date, expression=literal(days))
+    def days_before(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
+        return exp.Sub(this=self.day(date) if timed else date, expression=_interval(f"{days} days"))
+
+    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
+        kind = exp.Add if days > 0 else exp.Sub
+        return self.day(kind(this=date, expression=_interval(f"{abs(days)} days")))
 
     def days_between(self, earlier: exp.Expr, later: exp.Expr) -> exp.Expr:
         return exp.Sub(this=later, expression=earlier)
@@ -101,6 +128,22 @@ class Postgres(Idiom):
         return call("LEFT", text, literal(count))
 
 
+    def median(self, value: exp.Expr) -> exp.Expr:
+        middle = exp.PercentileCont(this=literal(0.5))
+        return exp.WithinGroup(this=middle, expression=exp.Order(expressions=[self.ordered(value, False)]))
+
+    def text_list(self, text: exp.Expr) -> exp.Expr:
+        listed = exp.Order(this=literal(", "), expressions=[self.ordered(text.copy(), False)])
+        return call("STRING_AGG", text, listed)
+
+    def month_number(self, date: exp.Expr) -> exp.Expr:
+        month = exp.Extract(this=exp.Var(this="MONTH"), expression=date)
+        return exp.Add(this=exp.Mul(this=self.year(date.copy()), expression=literal(12)), expression=month)
+
+    def month_start(self, date: exp.Expr) -> exp.Expr:
+        return call("DATE_TRUNC", literal("month"), date)
+
+
 class MySQL(Idiom):
     dialect: Dialect = "mysql"
 
@@ -110,8 +153,11 @@ class MySQL(Idiom):
     def month(self, date: exp.Expr) -> exp.Expr:
         return call("DATE_FORMAT", date, literal("%Y-%m"))
 
-    def days_before(self, date: exp.Expr, days: int) -> exp.Expr:
-        return exp.Sub(this=date, expression=exp.Interval(this=exp.Literal.number(days), unit=exp.Var(this="DAY")))
+    def days_before(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
+        return exp.Sub(this=self.day(date) if timed else date, expression=_span(days, "DAY"))
+
+    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
+        return call("DATE_ADD" if days > 0 else "DATE_SUB", self.day(date), _span(abs(days), "DAY"))
 
     def days_between(self, earlier: exp.Expr, later: exp.Expr) -> exp.Expr:
         return call("DATEDIFF", later, earlier)
@@ -119,12 +165,8 @@ class MySQL(Idiom):
     def holds(self, flag: exp.Expr, value: bool) -> exp.Expr:
         return exp.EQ(this=flag, expression=exp.true() if value else exp.false())
 
-    def joined(self, *parts: exp.Expr) -> exp.Expr:
+    def combined(self, *parts: exp.Expr) -> exp.Expr:
         return call("CONCAT", *parts)
-
-    def length(self, text: exp.Expr) -> exp.Expr:
-        """In characters, as LENGTH counts bytes here."""
-        return call("CHAR_LENGTH", text)
 
     def beginning(self, text: exp.Expr, count: int) -> exp.Expr:
         return call("LEFT", text, literal(count))
@@ -134,11 +176,35 @@ class MySQL(Idiom):
         missing = exp.Is(this=expression, expression=exp.null())
         return [self.ordered(missing, False), self.ordered(expression.copy(), descending)]
 
-    def count_if(self, condition: exp.Expr) -> exp.Expr:
-        return exp.func("SUM", exp.Case(default=literal(0)).when(condition, literal(1)))
-
-    def aggregate_if(self, function: str, value: exp.Expr, condition: exp.Expr) -> exp.Expr:
+    def aggregate_if(self, function: str, value: exp.Expr | None, condition: exp.Expr) -> exp.Expr:
+        if value is None:
+            return exp.func("SUM", exp.Case(default=literal(0)).when(condition, literal(1)))
         return exp.func(function, exp.Case().when(condition, value))
+
+    def text_list(self, text: exp.Expr) -> exp.Expr:
+        listed = exp.Order(this=text, expressions=[self.ordered(text.copy(), False)])
+        return exp.GroupConcat(this=listed, separator=literal(", "))
+
+    def month_number(self, date: exp.Expr) -> exp.Expr:
+        return exp.Add(
+            this=exp.Mul(this=self.year(date), expression=literal(12)), expression=call("MONTH", date.copy())
+        )
+
+    def month_start(self, date: exp.Expr) -> exp.Expr:
+        return exp.cast(call("DATE_FORMAT", date, literal("%Y-%m-01")), "DATE")
+
+    def next_month(self, start: exp.Expr) -> exp.Expr:
+        return exp.Add(this=start, expression=_span(1, "MONTH"))
+
+
+def _span(count: int, unit: str) -> exp.Interval:
+    """INTERVAL 30 DAY"""
+    return exp.Interval(this=literal(count), unit=exp.Var(this=unit))
+
+
+def _interval(text: str) -> exp.Interval:
+    """INTERVAL '30 days'"""
+    return exp.Interval(this=literal(text))
 
 
 IDIOMS: dict[Dialect, Idiom] = {"sqlite": Idiom(), "postgres": Postgres(), "mysql": MySQL()}

@@ -6,12 +6,9 @@ Identifiers are written as they are in the tree; `to_sql` quotes those that the 
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import Literal
 
 from sqlglot import exp
-from sqlglot.generator import Generator
-from sqlglot.generators.mysql import MySQLGenerator
-from sqlglot.generators.postgres import PostgresGenerator
-from sqlglot.generators.sqlite import SQLiteGenerator
 
 from generators.text_to_sql.schema import Dialect
 
@@ -68,45 +65,17 @@ def is_plain(name: str, dialect: Dialect) -> bool:
     return bool(re.fullmatch(shape, name, re.ASCII)) and name.lower() not in _RESERVED[dialect]
 
 
-def _not_sql(generator: Generator, expression: exp.Not) -> str:
-    """`x NOT IN (...)` and `x NOT LIKE y`, where sqlglot would put the NOT before x."""
-    inner = expression.this
-    if isinstance(inner, exp.In | exp.Like):
-        left = generator.sql(inner, "this")
-        return f"{left} NOT {generator.sql(inner)[len(left) + 1 :]}"
-    return str(Generator.not_sql(generator, expression))
-
-
-class _SQLite(SQLiteGenerator):
-    def not_sql(self, expression: exp.Not) -> str:
-        return _not_sql(self, expression)
-
-    def identifier_sql(self, expression: exp.Identifier) -> str:
-        return quoted(expression.name, "sqlite")
-
-
-class _Postgres(PostgresGenerator):
-    def not_sql(self, expression: exp.Not) -> str:
-        return _not_sql(self, expression)
-
-    def identifier_sql(self, expression: exp.Identifier) -> str:
-        return quoted(expression.name, "postgres")
-
-
-class _MySQL(MySQLGenerator):
-    def not_sql(self, expression: exp.Not) -> str:
-        return _not_sql(self, expression)
-
-    def identifier_sql(self, expression: exp.Identifier) -> str:
-        return quoted(expression.name, "mysql")
-
-
-_GENERATORS: dict[Dialect, type[Generator]] = {"sqlite": _SQLite, "postgres": _Postgres, "mysql": _MySQL}
-
-
 def to_sql(ast: exp.Expr, dialect: Dialect = "sqlite") -> str:
     """The dialect's text, pretty and stable."""
-    return str(_GENERATORS[dialect](dialect=dialect, pretty=True, max_text_width=60).generate(ast))
+    tree = ast.copy()
+    for identifier_ in tree.find_all(exp.Identifier):
+        identifier_.set("quoted", not is_plain(identifier_.name, dialect))
+    for negation in list(tree.find_all(exp.Not)):
+        inner = negation.this
+        if isinstance(inner, exp.In | exp.Like):  # `x NOT IN (...)`, where sqlglot would put the NOT before x
+            inner.set("this", exp.Var(this=f"{inner.this.sql(dialect)} NOT"))
+            negation.replace(inner)
+    return tree.sql(dialect, pretty=True, max_text_width=60, copy=False)
 
 
 @cache
@@ -152,18 +121,18 @@ def percent(part: exp.Expr, whole: exp.Expr, decimals: int) -> exp.Expr:
     return rounded(divided(exp.Mul(this=exp.Literal.number("100.0"), expression=part), whole), decimals)
 
 
+Frame = int | Literal["running", "whole"] | None
+
+
 def window(
-    function: exp.Expr,
-    partition: Iterable[exp.Expr],
-    order: list[exp.Ordered],
-    rows: int | None = None,
-    running: bool = False,
+    function: exp.Expr, partition: Iterable[exp.Expr], order: list[exp.Ordered], frame: Frame = None
 ) -> exp.Window:
-    """`rows` counts the preceding rows of the frame; `running` starts it at the first row."""
+    """`frame`: so many preceding rows and the current one, all up to it, all there are, or none stated."""
     spec = None
-    if running or rows is not None:
-        start: str | exp.Expr = "UNBOUNDED" if running else literal(rows)
-        spec = exp.WindowSpec(kind="ROWS", start=start, start_side="PRECEDING", end="CURRENT ROW")
+    if frame is not None:
+        start: str | exp.Expr = literal(frame) if isinstance(frame, int) else "UNBOUNDED"
+        end = {"end": "UNBOUNDED", "end_side": "FOLLOWING"} if frame == "whole" else {"end": "CURRENT ROW"}
+        spec = exp.WindowSpec(kind="ROWS", start=start, start_side="PRECEDING", **end)
     return exp.Window(
         this=function, partition_by=list(partition), order=exp.Order(expressions=order) if order else None, spec=spec
     )

@@ -102,6 +102,8 @@ def join_group_rows(catalog: Catalog, rng: Random) -> Plan:
     path, parent = joined(draw, 1)
     items: tuple[Item, ...] = (Aggregate("count"),) if draw.chance(0.4) else aggregates(draw, 1)
     labels = draw.labels(parent, path)
+    if labels[0].column in parent.primary_key:
+        raise Unsuited("a name for the parent rows besides their key")
     plan = Plan("join_group_rows", draw.subject.name, (*labels, *items), group=entity(parent, path, labels))
     return perhaps_ordered(plan, draw, 0.4)
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import cast
 
 from generators.text_to_sql.grammar.catalog import Catalog, Unsuited
+from generators.text_to_sql.grammar.collation import sort_alike
 from generators.text_to_sql.grammar.compile import compile_plan, to_sql
 from generators.text_to_sql.grammar.draw import Draw, Path, round_number
 from generators.text_to_sql.grammar.plan import (
@@ -136,13 +137,21 @@ def settled(plan: Plan, draw: Draw, required: bool = False) -> Plan:
     ties = tie_breakers(plan, draw)
     for order in (plan.order, (*plan.order, *ties)):
         keys = tuple(by.by for by in order)
-        probe = replace(plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None)
+        probe = replace(plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0)
         rows = [row[: len(keys)] for row in run(probe, draw.catalog)]
-        if len(set(rows)) == len(rows) and not any(None in row for row in rows):
+        if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, order=order)
     if required:
         raise Unsuited("a total order")
-    return replace(plan, order=(), limit=None)
+    return replace(plan, order=(), limit=None, offset=0)
+
+
+def _sort_alike(rows: list[tuple[object, ...]]) -> bool:
+    """No NULL, and text that no collation would put into another order."""
+    if any(None in row for row in rows):
+        return False
+    columns = [[value for value in column if isinstance(value, str)] for column in zip(*rows, strict=True)]
+    return all(map(sort_alike, columns))
 
 
 def tie_breakers(plan: Plan, draw: Draw) -> tuple[Order, ...]:
@@ -159,7 +168,7 @@ def broken_ties(plan: Plan, draw: Draw) -> Plan:
         order = (*plan.top.order, *extra)
         keys = tuple(by.by for by in order)
         rows = run(Plan("", plan.subject, tuple(dict.fromkeys((within, *keys)))), draw.catalog)
-        if len(set(rows)) == len(rows):
+        if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, top=replace(plan.top, order=order))
     raise Unsuited("a total order within the groups")
 
@@ -176,7 +185,12 @@ def over_time(name: str, draw: Draw, of: Aggregate, window: Callable[[Ref | Aggr
     if of.ref and draw.chance(0.4):
         plan = Plan(name, draw.subject.name, tuple(dict.fromkeys((date, *draw.labels(), of.ref, window(of.ref)))))
         return settled(replace(plan, order=(Order(date),)), draw, required=True)
+    return by_period(name, draw, date, of, window(of))
+
+
+def by_period(name: str, draw: Draw, date: Ref, of: Aggregate, window: Item) -> Plan:
+    """An aggregate for each month or year, and a window over them."""
     part = DatePart(date, "year" if len({str(v)[:4] for v in draw.catalog.column(date).values}) > 3 else "month")
     if len({str(v)[: 4 if part.part == "year" else 7] for v in draw.catalog.column(date).values}) < 3:
         raise Unsuited("three months or years")
-    return Plan(name, draw.subject.name, (part, of, window(of)), group=(part,), order=(Order(part),))
+    return Plan(name, draw.subject.name, (part, of, window), group=(part,), order=(Order(part),))
