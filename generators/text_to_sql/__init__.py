@@ -1,6 +1,6 @@
 """Text-to-SQL: a question about a database, and a query that the engine has proved to answer something.
 
-Record:  user       "Write one PostgreSQL statement ... CREATE TABLE loan (...) ... Which three branches lent most in 2023?"
+Record:  user       "Write one PostgreSQL statement ... CREATE TABLE loan (...) ... Which three branches lent most?"
          assistant  "```sql\nSELECT branch.name, SUM(loan.principal) AS total_principal ...\n```"
          metadata   mode, question, phrasing, cell, sql (the proof: context, result, distractors, engine)
 

@@ -1,12 +1,12 @@
-"""What a teacher invented, read back from its statements: tables, keys and rows, to be checked before anyone pays more.
+"""What a teacher invented, read back from its statements, to be checked before anyone pays more.
 
-    tables = read_tables(["CREATE TABLE bed (bed_id INTEGER PRIMARY KEY, ...)", "INSERT INTO bed VALUES (1, ...)"], "mysql")
+    tables = read_tables(["CREATE TABLE bed (bed_id INT PRIMARY KEY, ...)", "INSERT INTO bed VALUES (1, ...)"], "mysql")
     tables["bed"].columns                ["bed_id", "ward_id", "label"]
     tables["bed"].references             {"ward"}
     tables["bed"].rows                   [(1, 1, "A-01"), ...]
 
-Source of the sizes: Nemotron 3 Super report (arXiv 2604.12374), §3.1.1, and its public recipe: three to five tables that
-matter, one or two that don't, three to five columns of each that don't, five to ten rows.
+Source of the sizes: Nemotron 3 Super report (arXiv 2604.12374), §3.1.1, and its public recipe: three to five tables
+that matter, one or two that don't, three to five columns of each that don't, five to ten rows.
 """
 
 import re
@@ -75,7 +75,10 @@ Tables = dict[str, InventedTable]
 
 
 def read_tables(statements: Sequence[str], dialect: Dialect) -> Tables:
-    """The tables that CREATE and INSERT statements make. Reject `world`: unparsed, unexpected_statement or row_shape."""
+    """The tables that the statements make.
+
+    Reject `world`: unparsed, unexpected_statement, unknown_table or row_shape.
+    """
     tables: Tables = {}
     for statement in statements:
         tree = _parsed(statement, dialect)
@@ -150,7 +153,10 @@ def _value(node: exp.Expr) -> Value:
 def check_sizes(
     tables: Tables, distractor_tables: Sequence[str], distractor_columns: Sequence[str], sizes: Sizes
 ) -> None:
-    """Reject `world`: unknown_distractor, core_tables, distractor_tables, distractor_columns, rows, no_key or unlinked."""
+    """Reject `world` where there is too much or too little, or where a table stands alone.
+
+    Reasons: unknown_distractor, core_tables, distractor_tables, distractor_columns, rows, no_key, unlinked.
+    """
     apart = {name.lower() for name in distractor_tables}
     unread = Counter(name.lower().rpartition(".")[0] for name in set(distractor_columns))
     known = {*tables, *(f"{table.name}.{column}" for table in tables.values() for column in table.columns)}
