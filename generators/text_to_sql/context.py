@@ -1,7 +1,8 @@
 """The context of a question: the tables that its query reads and one or two that look as if they mattered.
 
     tables, world = choose_context(database, "SELECT city, COUNT(*) FROM branch GROUP BY city", rng, limits)
-    world.distractors       tables ["customer"], columns ["branch.branch_id", "branch.name", ...]
+    world.distractor_tables        ["customer"]
+    world.distractor_columns       ["branch.branch_id", "branch.name", ...]
     show(tables, "outline", rng)
                             branch(branch_id INTEGER primary key, name TEXT, city TEXT)
                             customer(customer_id INTEGER primary key, branch_id INTEGER -> branch.branch_id, ...)
@@ -14,8 +15,9 @@ from typing import Literal, get_args
 
 from generators.text_to_sql.load import ddl, insert, inserts, literal, name_in_sql, parents_first
 from generators.text_to_sql.schema import Column, Database, Table, Value
-from judges.sql_execution import Distractors, SQLWorld
-from judges.sqlite_engine import Limits, SQLite
+from judges.sql_engine import Limits
+from judges.sql_world import SQLWorld, joined
+from judges.sqlite_engine import SQLite
 
 Layout = Literal["ddl", "ddl_inserts", "ddl_comments", "outline", "outline_rows"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -26,7 +28,7 @@ Rows = list[tuple[Value, ...]]
 
 def choose_context(database: Database, query: str, rng: Random, limits: Limits) -> tuple[tuple[Table, ...], SQLWorld]:
     """The tables that the query reads and one or two that keys link to them; Refuted where the query can't run."""
-    with SQLite(ddl(database.tables), inserts(database.tables), limits) as engine:
+    with SQLite(joined([*ddl(database.tables), *inserts(database.tables)]), limits) as engine:
         read = engine.reads(query)
     used = {table for table, _ in read}
     linked = sorted(_neighbours(database, used)) or sorted(database.by_name.keys() - used)
@@ -40,8 +42,8 @@ def choose_context(database: Database, query: str, rng: Random, limits: Limits) 
         for column in table.columns
         if (table.name, column.name) not in read
     ]
-    distractors = Distractors(tables=extra, columns=unread)
-    return tables, SQLWorld(ddl=ddl(tables), inserts=inserts(tables), distractors=distractors)
+    context = joined([*ddl(tables), *inserts(tables)])
+    return tables, SQLWorld(context=context, distractor_tables=extra, distractor_columns=unread)
 
 
 def _neighbours(database: Database, used: set[str]) -> set[str]:
