@@ -1,6 +1,6 @@
 """A database server in a container, for as long as a block lasts.
 
-    with container("postgres:17", 5432, {"POSTGRES_PASSWORD": secret}) as (host, port): ...
+with container("postgres:17", 5432, {"POSTGRES_PASSWORD": secret}) as (host, port): ...
 """
 
 import os
@@ -16,7 +16,7 @@ _PULL = 600.0  # seconds; an image may have to be fetched
 
 @contextmanager
 def container(image: str, port: int, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Where the port of a fresh container is reached on this machine. The environment's values are on no command line."""
+    """Where the port of a fresh container is reached on this machine. Its environment is on no command line."""
     program = shutil.which("docker")
     if program is None:
         raise GristmillError(f"there is no Docker to run {image} with: apt-get install docker.io, then start dockerd.")

@@ -3,9 +3,9 @@
     with mysql("local", 2) as server, server.database(context, Limits()) as database:
         columns, rows = database.run("SELECT city, COUNT(*) FROM loan GROUP BY city")
 
-Its DDL can't be rolled back, so a changed database is a second one of views over the first: a table that is left out has
-no view, a column that is left out isn't in it. What a statement may do is decided by the server: the user has rights on
-its proof databases alone (no FILE, no SUPER, no PROCESS), a query runs in a read-only transaction, and the protocol
+Its DDL can't be rolled back, so a changed database is a second one of views over the first: a table that is left out
+has no view, a column that is left out isn't in it. What a statement may do is decided by the server: the user has rights
+on its proof databases alone (no FILE, no SUPER, no PROCESS), a query runs in a read-only transaction, and the protocol
 takes one statement.
 
 Source: MySQL's manual, "START TRANSACTION", "Server System Variables"; MariaDB's for what is named otherwise there.
@@ -101,6 +101,7 @@ class Connection:
         self.database = address.database
         self._patience = 0.0
         self._my = self._opened(_PATIENCE)
+        self.version = self._version()
 
     def _opened(self, patience: float) -> "pymysql.Connection[Any]":
         self._patience = patience
@@ -114,10 +115,11 @@ class Connection:
     def alive(self) -> bool:
         return self._my.open
 
-    @property
-    def version(self) -> str:
-        said = str(self._my.get_server_info())
-        number = re.sub(r"^5\.5\.5-", "", said).split("-")[0]
+    def _version(self) -> str:
+        with self._my.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            said = str(cursor.fetchone()[0])
+        number = said.split("-")[0]
         return f"MariaDB {number} (stands in for MySQL)" if "MariaDB" in said else f"MySQL {number}"
 
     def begin(self, limits: Limits) -> None:
@@ -229,7 +231,9 @@ class MySQL(Database):
 
     @contextmanager
     def without(self, tables: Collection[str], columns: Collection[str]) -> Iterator[None]:
-        kept = {table: columns_of(table, columns, names) for table, names in self._tables.items() if table not in tables}
+        kept = {
+            table: columns_of(table, columns, names) for table, names in self._tables.items() if table not in tables
+        }
         with self._looking_at({table: self._plain(table, names) for table, names in kept.items()}):
             yield
 

@@ -3,8 +3,8 @@
     with reachable("local", 2) as addresses:
         addresses      [Address({"unix_socket": "/tmp/gristmill-x2/sock", "user": "gristmill"}, "proof_0"), ...]
 
-Debian has no MySQL, so the local server is MariaDB, which every proof says. A MySQL can be named by its URL, or run from
-an image.
+Debian has no MySQL, so the local server is MariaDB, which every proof says. A MySQL can be named by its URL, or run
+from an image.
 
 Source: MariaDB's documentation, "mariadb-install-db", "secure_file_priv", "max_session_mem_used".
 """

@@ -45,7 +45,8 @@ _REASONS = {
 }
 _DROP_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
 _CATALOG = """
-SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated = '' AND a.attidentity <> 'a'
+SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod),
+       a.attgenerated = '' AND a.attidentity <> 'a'
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')

@@ -4,7 +4,7 @@ Each check runs the query again on a database that differs in one respect, and c
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -60,20 +60,23 @@ def _check_stable(database: Database, parsed: Parsed, dialect: Dialect, width: i
     if not parsed.tree.args.get("order"):
         return False
     if parsed.tree.args.get("limit"):
-        for descending in (False, True):
-            run = _try(database, _with_ties_broken(parsed.tree, width, descending, dialect))
-            runs += [] if run is None else [run]
+        broken = (_try(database, text) for text in _with_ties_broken(parsed.tree, width, dialect))
+        runs += [run for run in broken if run is not None]
     if any(Counter(run) != Counter(expected) for run in runs):
         raise Refuted("ties", "rows are tied at the limit, so which of them come is left to chance")
     return all(run == expected for run in runs)
 
 
-def _with_ties_broken(tree: exp.Expr, width: int, descending: bool, dialect: Dialect) -> str:
-    """The query ordered further by all its columns, so that rows which were tied come in another order."""
-    changed = tree.copy()
-    for number in range(1, width + 1):
-        changed.args["order"].append("expressions", exp.Ordered(this=exp.Literal.number(number), desc=descending))
-    return changed.sql(dialect, copy=False)
+def _with_ties_broken(tree: exp.Expr, width: int, dialect: Dialect) -> Iterator[str]:
+    """The query ordered further by all its columns, up and down, so that rows which were tied change places."""
+    order = tree.args["order"]
+    written = order.expressions
+    for descending in (False, True):
+        further = [exp.Ordered(this=exp.Literal.number(place), desc=descending) for place in range(1, width + 1)]
+        order.set("expressions", [*written, *further])
+        text = tree.sql(dialect)
+        order.set("expressions", written)
+        yield text
 
 
 def _check_distractors(database: Database, world: SQLWorld, query: str, ordered: bool, expected: list[Row]) -> None:

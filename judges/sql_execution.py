@@ -163,7 +163,7 @@ def _claim(stated: Json) -> SQLProof | tuple[SQLWorld, str]:
 
 
 def _gives(outcome: Outcome, claim: SQLProof) -> bool:
-    """The recorded count, hash and sample are those of the rows: in their order, or any of them where they have none."""
+    """The recorded count, hash and sample are those of the rows, in their order where they have one."""
     if claim.ordered and not outcome.ordered:
         return False
     if result_hash(outcome.rows, claim.ordered) != claim.hash or claim.row_count != len(outcome.rows):

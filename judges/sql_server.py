@@ -1,7 +1,7 @@
 """The servers of a run: what starts once for its dialect, and the few workers that its tasks share.
 
-    server = await server_for("postgres", limits, ctx)
-    future = server.workers.submit(work)         # work: with server.database(context, limits) as database: ...
+server = await server_for("postgres", limits, ctx)
+future = server.workers.submit(work)         # work: with server.database(context, limits) as database: ...
 """
 
 import os

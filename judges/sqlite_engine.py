@@ -7,7 +7,7 @@
 
 Source: SQLite's authorizer (https://sqlite.org/c3ref/set_authorizer.html), which sees every action of a statement
 before it runs; the progress handler ends what takes too long. A changed table is a temporary view over the real one,
-which SQLite looks up first.
+which SQLite looks up first; `judges.sql_text` lets no query say `main.`.
 """
 
 import re
@@ -54,7 +54,6 @@ class SQLite(Database):
         self._context = context
         self._limits = limits
         self._refusal = ""
-        self._shadowed: set[str] = set()
 
     def __enter__(self) -> "SQLite":
         self._db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0, check_same_thread=False)
@@ -159,7 +158,6 @@ class SQLite(Database):
             yield
         finally:
             self._db.execute("ROLLBACK")
-            self._shadowed.clear()
 
     def _drop(self, table: str) -> None:
         for kind in ("TABLE", "VIEW"):
@@ -176,18 +174,14 @@ class SQLite(Database):
             self._db.execute(f"CREATE TEMP VIEW {quoted(table)} AS {select}")
         except sqlite3.Error as error:
             raise Refuted("context", f"{table} can't be changed: {error}") from None
-        self._shadowed.add(table)
 
     def _guarded(self, statement: str, allowed: frozenset[int]) -> tuple[Columns, list[Row], set[tuple[str, str]]]:
         """Runs one statement under the authorizer and the limits: columns, rows, and what was read."""
         deadline = time.monotonic() + self._limits.seconds
         read: set[tuple[str, str]] = set()
 
-        def authorize(action: int, first: str | None, second: str | None, place: str | None, inside: str | None) -> int:
-            refusal = _refusal(action, first or "", second or "", allowed)
-            if action == sqlite3.SQLITE_READ and first in self._shadowed and place == "main" and not inside:
-                refusal = f"main.{first} goes behind the tables"
-            if refusal:
+        def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+            if refusal := _refusal(action, first or "", second or "", allowed):
                 self._refusal = refusal
                 return sqlite3.SQLITE_DENY
             if action == sqlite3.SQLITE_READ:
@@ -233,5 +227,3 @@ def _refusal(action: int, first: str, second: str, allowed: frozenset[int]) -> s
 
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-

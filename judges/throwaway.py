@@ -97,7 +97,9 @@ def _account(user: str) -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise GristmillError(f"there is neither a user {user} nor a user nobody to run a server as; run as another than root.")
+    raise GristmillError(
+        f"there is neither a user {user} nor a user nobody to run a server as; run as another than root."
+    )
 
 
 # --- the keeper ------------------------------------------------------------------------------------------------------
