@@ -77,7 +77,7 @@ def test_a_record_in_each_dialect(dialect: str, tmp_path: Path) -> None:
     model = teacher_model(RIGHT)
     run_scripted(config(tmp_path, cell={"dialect": dialect}), tmp_path / "run", model)
     (record,) = records(tmp_path / "run")
-    metadata, (asked, answered) = record["metadata"], record["messages"]
+    metadata, asked = record["metadata"], record["messages"][0]
     name = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mysql": "MySQL"}[dialect]
     assert name in asked["content"].split("\n")[0]
     assert metadata["sql"]["dialect"] == dialect and metadata["sql"]["row_count"] == 3
@@ -257,13 +257,7 @@ SHOWN: dict[str, list[str]] = {
     "month names": ["'Dec 31, 2023'", "'1 January 2024'", "'Feb 2, 2024'", "'3 Mar 2024'", "'9'"],
     "letter case": ["'open'", "'OPEN'", "'done'", "'late'", "'9'"],
     "stray spaces": ["'north'", "' north'", "'south'", "'east'", "'9'"],
-    "flag in JSON": [
-        "'{\"urgent\":true}'",
-        '\'{"urgent": false, "a": 1}\'',
-        '\'{"ok":"yes"}\'',
-        "'{\"urgent\":1}'",
-        "'9'",
-    ],
+    "flag in JSON": [f"'{flag}'" for flag in ('{"ok":true}', '{"ok": false, "a": 1}', '{"ok":"yes"}', '{"ok":1}', "9")],
     "spellings of yes": ["'Y'", "'no'", "'true'", "'0'", "NULL"],
     "double import": ["'a'", "'a'", "'b'", "'c'", "'d'"],
     "empty beside NULL": ["''", "NULL", "'b'", "'c'", "'d'"],
@@ -301,7 +295,7 @@ def test_nonsense_from_the_solver_alone_gets_nothing_accepted(tmp_path: Path) ->
         "SELECT 1",
         "SELECT * FROM plant",
         "no idea",
-        "SELECT city, SUM(pieces) FROM plant, batch GROUP BY city",
+        "SELECT city, SUM(pieces) FROM plant, batch",
     ]
     summary = run_scripted(config(tmp_path, 8), tmp_path / "run", teacher_model(*nonsense))
     assert summary["accepted"] == 0
