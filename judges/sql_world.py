@@ -101,6 +101,18 @@ def statements(context: str, dialect: Dialect) -> tuple[str, ...]:
     return tuple(piece.strip() for piece in pieces if not _NOTHING[dialect].fullmatch(piece))
 
 
+def first_word(statement: str, dialect: Dialect) -> str:
+    """In lower case; "" where a statement begins with a bracket or says nothing."""
+    nothing = _NOTHING[dialect].match(statement)
+    word = re.compile(r"\w*").match(statement, nothing.end() if nothing else 0)
+    return word[0].lower() if word else ""
+
+
+def comments(text: str, dialect: Dialect) -> list[str]:
+    found = (match[0] for match in _ENDS[dialect].finditer(text))
+    return [piece for piece in found if piece.startswith(("--", "/*", "#"))]
+
+
 def joined(parts: Sequence[str]) -> str:
     """Statements as one context."""
     return "\n".join(part if part.rstrip().endswith(";") else f"{part};" for part in parts)
@@ -142,7 +154,8 @@ def as_json(value: Any) -> Json:
         case float():
             return value if isfinite(value) else str(value)
         case Decimal():
-            return as_json(int(value) if value == value.to_integral_value() else float(value))
+            whole = value.is_finite() and abs(value) < 2**53 and value == value.to_integral_value()
+            return int(value) if whole else as_json(float(value))
         case bytes() | bytearray() | memoryview():
             return bytes(value).hex()
         case datetime():

@@ -24,8 +24,9 @@ from gristmill.plan import make_plan
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
-from judges.sql_execution import check_record, prove
-from judges.sqlite_engine import Limits
+from judges.sql_engine import Limits
+from judges.sql_execution import check_record, prove_in_sqlite
+from judges.sql_world import statements
 from schemas import Message, Record, assistant
 from schemas.run_config import RunConfig
 
@@ -49,6 +50,11 @@ def rejects(run: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(run / "rejects").to_pylist())
 
 
+def table_of(statement: str) -> str:
+    """What a CREATE TABLE or an INSERT INTO is about, without quotes."""
+    return re.split(r"[\s(\"]+", statement)[2]
+
+
 # --- grammar ---------------------------------------------------------------------------------------------------------
 
 
@@ -63,8 +69,9 @@ def test_the_contract_by_grammar(tmp_path: Path) -> None:
         assert (metadata["mode"], metadata["phrasing"]) == ("grammar", "template") and "trace" not in metadata
         assert answered["content"] == f"```sql\n{proof['query']}\n```" and answered["reasoning_content"] is None
         assert metadata["question"] in asked["content"]
-        assert all(re.search(rf"\b{name.split(' (')[0].split()[-1]}\b", asked["content"]) for name in proof["ddl"])
-        assert proof["distractors"]["tables"] and proof["distractors"]["columns"] and proof["row_count"] > 0
+        tables = map(table_of, statements(proof["context"], "sqlite"))
+        assert all(re.search(rf"\b{table}\b", asked["content"]) for table in tables)
+        assert proof["distractor_tables"] and proof["distractor_columns"] and proof["row_count"] > 0
         assert [verdict["passed"] for verdict in record["verdicts"]] == [True]
 
 
@@ -166,7 +173,7 @@ def test_no_condition_is_idle(tmp_path: Path) -> None:
         tree = sqlglot.parse_one(proof["query"], dialect="sqlite")
         if tree.args.pop("where", None):
             filtered += 1
-            with SQLite(proof["ddl"], proof["inserts"], Limits()) as engine:
+            with SQLite(proof["context"], Limits()) as engine:
                 results = [engine.run(query)[1] for query in (proof["query"], tree.sql("sqlite"))]
             assert Counter(results[0]) != Counter(results[1])
     assert filtered > 20
@@ -213,9 +220,9 @@ def test_distractors_are_linked_and_every_layout_shows_everything() -> None:
     for turn in range(20):
         rng = Random(turn)
         tables, world = choose_context(database, query, rng, Limits())
-        assert set(world.distractors.tables) == {"policy"}, "the only neighbour of claim"
-        assert "claim.cause" not in world.distractors.columns and "claim.status" in world.distractors.columns
-        prove(world, query)
+        assert set(world.distractor_tables) == {"policy"}, "the only neighbour of claim"
+        assert "claim.cause" not in world.distractor_columns and "claim.status" in world.distractor_columns
+        prove_in_sqlite(world, query)
         for layout in LAYOUTS:
             text = show(tables, layout, rng)
             for table in tables:
@@ -337,7 +344,8 @@ def test_the_solver_sees_exactly_what_the_record_shows(tmp_path: Path) -> None:
     for shown in (*WORLD["ddl"], *WORLD["inserts"], WORLD["question"]):
         assert shown in asked["content"], "braces in values stay as they are"
     assert record["metadata"]["votes"] == {"candidates": 1, "proved": 1, "agreeing": 1}
-    assert record["metadata"]["sql"]["distractors"] == {"tables": ["visit"], "columns": ["plant.opened", "run.note"]}
+    proof = record["metadata"]["sql"]
+    assert (proof["distractor_tables"], proof["distractor_columns"]) == (["visit"], ["plant.opened", "run.note"])
     (written,) = [request for role, request in model.calls if role == "writer"]
     cell = record["metadata"]["cell"]
     for axis in ("industry", "topic", "concept", "task"):
@@ -354,13 +362,13 @@ def test_the_majority_of_results_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reason", "candidates", "answers", "world"),
     [
-        ("world/ddl", 1, [RIGHT], {"ddl": ["CREATE TABLE plant (", "x"]}),
-        ("world/rows", 1, [RIGHT], {"inserts": ["INSERT INTO run VALUES (1, 77, 1, NULL)", "SELECT 1"]}),
+        ("world/context", 1, [RIGHT], {"ddl": ["CREATE TABLE plant (", "x"]}),
+        ("world/context", 1, [RIGHT], {"inserts": ["INSERT INTO run VALUES (1, 77, 1, NULL)", "SELECT 1"]}),
         ("execution/distractor_used", 1, [RIGHT], {"distractor_columns": ["run.pieces"]}),
-        ("execution/unused_table", 1, [RIGHT], {"distractor_tables": []}),
+        ("execution/insensitive", 1, ["SELECT 5 AS n"], None),
         ("execution/malformed", 1, [RIGHT], {"distractor_columns": ["run.imagined"]}),
         ("execution/no_rows", 1, [RIGHT + " HAVING SUM(pieces) < 0"], None),
-        ("execution/sql_error", 3, ["SELECT nonsense", "SELECT nonsense", "DROP TABLE run"], None),
+        ("execution/unknown_column", 3, ["SELECT nonsense", "SELECT nonsense", "DROP TABLE run"], None),
         ("execution/no_query", 1, [assistant("The answer is 175 pieces.")], None),
         ("vote/no_agreement", 2, [RIGHT, WRONG], None),
         ("vote/no_agreement", 4, [RIGHT, WRONG, WRONG, RIGHT], None),
@@ -383,12 +391,13 @@ def test_one_lost_answer_of_three_is_no_loss(tmp_path: Path) -> None:
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 
-def test_three_examples_pass_their_own_validators() -> None:
+async def test_three_examples_pass_their_own_validators() -> None:
     lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
     examples = [Record.model_validate(orjson.loads(line)) for line in lines]
     assert [example.category for example in examples] == list(TIERS)
     for example in examples:
-        check_record(example, Limits())
+        no_server: Any = None
+        await check_record(example, no_server, Limits())
         trace = example.messages[-1].reasoning_content or ""
         assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)

@@ -32,8 +32,10 @@ from generators.text_to_sql.verbalise import verbalise
 from gristmill import Answer, Config, Context, Generator, Record, Reject
 from gristmill.llm import Reply
 from gristmill.seeds import BadSeed, read_rows
-from judges.sql_execution import Distractors, SQLProof, SQLWorld, prove, query_in, result_hash
-from judges.sqlite_engine import Limits, Refuted, SQLite
+from judges.sql_engine import Limits
+from judges.sql_execution import prove_in_sqlite, query_in
+from judges.sql_world import Refuted, SQLProof, SQLWorld, joined, result_hash
+from judges.sqlite_engine import SQLite
 from schemas import Json, JsonObject, Message, assistant, user
 
 DRAWS = 20
@@ -143,9 +145,9 @@ class TextToSQL(Generator[Cell, Params]):
                 raise Reject("grammar", "unsuited", str(unsuited)) from None
             try:
                 tables, world = choose_context(query.database, query.sql, rng, limits)
-                proof = prove(world, query.sql, limits)
+                proof = prove_in_sqlite(world, query.sql, limits)
             except Refuted as refuted:
-                if refuted.reason == "no_rows":
+                if refuted.reason in ("no_rows", "trivial_result", "insensitive"):
                     continue
                 raise Reject("execution", refuted.reason, refuted.detail, query=query.sql) from None
             if not _is_trivial(query, proof, limits):
@@ -169,10 +171,13 @@ class TextToSQL(Generator[Cell, Params]):
 
     async def _by_teacher(self, cell: Cell, ctx: Context) -> Record:
         invented = await ctx.ask("writer", "world", World, cell=cell)
-        distractors = Distractors(tables=invented.distractor_tables, columns=invented.distractor_columns)
-        world = SQLWorld(ddl=invented.ddl, inserts=invented.inserts, distractors=distractors)
+        world = SQLWorld(
+            context=joined([*invented.ddl, *invented.inserts]),
+            distractor_tables=invented.distractor_tables,
+            distractor_columns=invented.distractor_columns,
+        )
         _check_loads(world, self.params.limits)
-        asked = self._asked(invented.question, "\n\n".join([*world.ddl, *world.inserts]), ctx)
+        asked = self._asked(invented.question, "\n\n".join([*invented.ddl, *invented.inserts]), ctx)
         replies = await ctx.gather(
             (ctx.chat("solver", [asked]) for _ in range(self.params.candidates)), keep_rejects=True
         )
@@ -216,7 +221,7 @@ def elect(replies: list[Reply | Reject], world: SQLWorld, limits: Limits) -> tup
             faults.append(reply)
             continue
         try:
-            proof = prove(world, query_in(reply.text), limits)
+            proof = prove_in_sqlite(world, query_in(reply.text), limits)
             proved.setdefault(_rows_hash(world, proof.query, limits), []).append((reply, proof))
         except Refuted as refuted:
             faults.append(Reject("execution", refuted.reason, refuted.detail, answer=reply.text))
@@ -232,13 +237,13 @@ def elect(replies: list[Reply | Reject], world: SQLWorld, limits: Limits) -> tup
 
 def _rows_hash(world: SQLWorld, query: str, limits: Limits) -> str:
     """Over the rows in any order: that one answer sorts them and another doesn't is no disagreement."""
-    with SQLite(world.ddl, world.inserts, limits) as engine:
+    with SQLite(world.context, limits) as engine:
         return result_hash(engine.run(query)[1], ordered=False)
 
 
 def _check_loads(world: SQLWorld, limits: Limits) -> None:
     try:
-        with SQLite(world.ddl, world.inserts, limits):
+        with SQLite(world.context, limits):
             pass
     except Refuted as refuted:
         raise Reject("world", refuted.reason, refuted.detail) from None
