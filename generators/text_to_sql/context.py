@@ -1,8 +1,9 @@
 """The context of a question: the tables that its query reads and one or two that look as if they mattered.
 
-    context = choose_context(query, "postgres", rng)
-    context.world.distractor_tables     ["customer"]
-    context.world.distractor_columns    ["branch.branch_id", "branch.name", ...]
+    context = choose_context(query, rng)
+    context.distractor_tables           ["customer"]
+    context.distractor_columns          ["branch.branch_id", "branch.name", ...]
+    context.world("postgres")           the statements that the proof is about, with all rows
     show(context.tables, "outline", "postgres", rng)
                             branch(branch_id INTEGER primary key, name VARCHAR(50), city VARCHAR(20))
                             customer(customer_id INTEGER primary key, branch_id INTEGER -> branch.branch_id, ...)
@@ -29,11 +30,20 @@ Rows = list[tuple[Value, ...]]
 
 class QueryContext(NamedTuple):
     tables: tuple[Table, ...]
-    world: SQLWorld
+    distractor_tables: list[str]
+    distractor_columns: list[str]
+
+    def world(self, dialect: Dialect) -> SQLWorld:
+        return SQLWorld(
+            dialect=dialect,
+            context="\n".join([*ddl(self.tables, dialect), *inserts(self.tables, dialect)]),
+            distractor_tables=self.distractor_tables,
+            distractor_columns=self.distractor_columns,
+        )
 
 
-def choose_context(query: Query, dialect: Dialect, rng: Random) -> QueryContext:
-    """The tables that the query reads and one or two that keys link to them."""
+def choose_context(query: Query, rng: Random) -> QueryContext:
+    """The tables that an SQLite query reads and one or two that keys link to them."""
     database = query.database
     read = catalog_of(database).reads(query.sql)
     used = {table for table, _ in read}
@@ -48,9 +58,7 @@ def choose_context(query: Query, dialect: Dialect, rng: Random) -> QueryContext:
         for column in table.columns
         if (table.name, column.name) not in read
     ]
-    statements = "\n".join([*ddl(tables, dialect), *inserts(tables, dialect)])
-    world = SQLWorld(dialect=dialect, context=statements, distractor_tables=extra, distractor_columns=unread)
-    return QueryContext(tables, world)
+    return QueryContext(tables, extra, unread)
 
 
 def _neighbours(database: Database, used: set[str]) -> set[str]:

@@ -4,11 +4,16 @@ from typing import NamedTuple
 
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
+    BeyondCount,
     Bucket,
     Change,
     ChildCount,
+    ChildTotal,
     DatePart,
     Deviation,
+    Elapsed,
+    EndValue,
+    Growth,
     HavingMean,
     Item,
     Moving,
@@ -17,9 +22,11 @@ from generators.text_to_sql.grammar.plan import (
     Recent,
     Running,
     Share,
+    Tile,
     TopGroup,
     VersusAverage,
     ref_of,
+    refs_of,
 )
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -29,6 +36,7 @@ from generators.text_to_sql.paraphrase.lexicon import plain_words
 _CUES: dict[type, tuple[str, ...]] = {
     Running: ("running",),
     Change: ("change", "previous"),
+    Growth: ("change", "previous", "share"),
     Moving: ("moving", "avg"),
     Share: ("share",),
     Rank: ("rank",),
@@ -62,6 +70,9 @@ class Computed:
                 self._problem(f"missing the {key.part}")
         if isinstance(self.facts.plan.having, HavingMean):
             self._beyond_mean(self.facts.plan.having.op)
+        changes = any(isinstance(item, Change) for item in self.facts.selected)
+        if changes and any(m.tags & {"share"} for cue in self.reading.tagged("change") for m in self.reading.right(cue, 12)):
+            self._problem("a change in percent instead of the change")
         self._aggregates()
         self._superlatives()
 
@@ -80,9 +91,11 @@ class Computed:
                 self._moving(rows)
             case Bucket():
                 self._bucket(item)
-            case Share(decimals=int(decimals)) | Aggregate(decimals=int(decimals)):
+            case Share(decimals=int(decimals)) | Aggregate(decimals=int(decimals)) | Growth(decimals=decimals):
                 self._decimals(decimals)
-            case ChildCount():
+            case BeyondCount(op=op):
+                self._beyond_mean(op)
+            case ChildCount() | ChildTotal():
                 zero = {"0", "zero", "even"} & {token.lower for token in self.reading.tokens}
                 if not zero and not self.reading.tagged("not"):
                     self._problem("rows without any are not included")
@@ -135,7 +148,9 @@ class Computed:
     def _aggregates(self) -> None:
         wanted = self.facts.aggregates()
         functions = {_TAGS.get(aggregate.function, aggregate.function) for aggregate in wanted}
-        functions |= {"count" for item in self.facts.items() if isinstance(item, ChildCount)}
+        functions |= {"count" for item in self.facts.items() if isinstance(item, ChildCount | BeyondCount)}
+        functions |= {"sum" for item in self.facts.items() if isinstance(item, ChildTotal)}
+        functions |= {"count"} if self.facts.plan.shape in ("cohort", "islands") else set()
         counts = "count" in functions
         cues = [mention for mention in self.reading.mentions if not self._by_the_way(mention, counts)]
         heard = {tag for mention in cues for tag in mention.tags & {"avg", "sum", "count"}}
@@ -152,15 +167,21 @@ class Computed:
         for aggregate in wanted:
             if aggregate.ref and not self._beside_column(aggregate):
                 self._problem(f"{aggregate.function} is not of {aggregate.ref.column}")
+        for item in self.facts.selected:
+            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", *refs_of(item))):
+                self._problem(f"sum is not of {item.column}")
 
     def _tolerated(self) -> set[str]:
         """Averages and totals that come with other things; a count where a column is one ("number of beds")."""
         items, plan = self.facts.selected, self.facts.plan
         means = any(isinstance(i, Moving | Deviation) or (isinstance(i, Nested) and i.outer == "avg") for i in items)
         means = means or any(isinstance(filter_, VersusAverage) for filter_ in self.facts.filters)
+        means = means or any(isinstance(item, BeyondCount) for item in items)
         tolerated = {"avg"} if means or isinstance(plan.having, HavingMean) else set()
         tolerated |= {"sum"} if any(isinstance(item, Share | Running) for item in items) else set()
         columns = map(self.facts.catalog.column, self.facts.refs())
+        if any(isinstance(item, Elapsed | ChildTotal) for item in items):
+            tolerated |= {"count"}  # "the number of days from ... to ...", "counting 0 where there are none"
         return tolerated | ({"count"} if any(column.words.startswith("number of ") for column in columns) else set())
 
     def _has_own_sum(self) -> bool:
@@ -259,7 +280,8 @@ class Computed:
 
     def _ends(self) -> list[End]:
         found = self._picked_ends() + [End(self.facts.end(order), order.by) for order in self.evidence.ordering()]
-        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank)]
+        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank | Tile)]
+        found += [End("late" if i.last else "early", None) for i in self.facts.selected if isinstance(i, EndValue)]
         return found + [End("late", None) for filter_ in self.facts.filters if isinstance(filter_, Recent)]
 
     def same_end(self, heard: str, end: End) -> bool:
@@ -283,6 +305,6 @@ class Computed:
 
 def _speaks_of(key: Key, about: Item | None) -> bool:
     """The key is what the end is of; "the highest fee" is also the maximum of the fee."""
-    if about is None or isinstance(about, DatePart | Rank) or key.means(about):
+    if about is None or isinstance(about, DatePart | Rank | Tile) or key.means(about):
         return True
     return isinstance(about, Aggregate) and about.ref is not None and (about.ref.table, about.ref.column) in key.columns

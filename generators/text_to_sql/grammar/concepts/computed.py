@@ -29,6 +29,7 @@ from generators.text_to_sql.grammar.plan import (
     Shifted,
     Simple,
 )
+from generators.text_to_sql.schema import Column
 
 _SEPARATORS: tuple[Literal[" ", ", ", " - "], ...] = (" ", ", ", " - ")
 
@@ -72,20 +73,28 @@ def arithmetic(catalog: Catalog, rng: Random) -> Plan:
 
 
 def _operations(draw: Draw) -> list[Arithmetic]:
+    """A quantity and the price of one, or two measures of one kind: "claimed amount minus settlement"."""
     catalog = draw.catalog
     reached = list(catalog.reached(draw.subject, 1))
     refs = [r for path, table in reached for r in catalog.refs(path, table, "measure") if catalog.complete(r)]
     found = []
-    for one in refs:
-        for other in refs:
+    for one in (ref for ref in refs if not ref.path):
+        for other in (ref for ref in refs if ref != one):
             left, right = catalog.column(one), catalog.column(other)
-            if one == other or left.unit in (None, "year") or one.path == other.path != ():
-                continue
-            if left.unit == right.unit and left.words != right.words:
-                found.append(Arithmetic(one, "minus", other))
-            if not one.path and left.additive and right.words.split()[0] in ("unit", "nightly", "price"):
+            if left.unit and left.unit == right.unit != "year" and left.words != right.words:
+                if left.words.split()[-1] == right.words.split()[-1] or (not other.path and _comparable(left, right)):
+                    found.append(Arithmetic(one, "minus", other))
+            if left.additive and right.words.split()[0] in ("unit", "price", "daily"):
                 found.append(Arithmetic(one, "times", other))
     return found
+
+
+def _comparable(left: Column, right: Column) -> bool:
+    """Amounts of about the same size."""
+    if not (left.additive and right.additive):
+        return False
+    sizes = [sum(map(abs, cast(list[float], column.values))) / len(column.values) for column in (left, right)]
+    return min(sizes) * 5 > max(sizes)
 
 
 @concept("basic")
@@ -94,7 +103,7 @@ def round_numbers(catalog: Catalog, rng: Random) -> Plan:
     of = draw.aggregate()
     if of.function != "avg":
         raise Unsuited("an average")
-    rounded = Aggregate("avg", of.ref, rng.choice((0, 1, 2)))
+    rounded = Aggregate("avg", of.ref, rng.choice((1, 2)))
     if draw.chance(0.5):
         return Plan("round_numbers", draw.subject.name, (rounded,), filters=(draw.filter(avoid=[cast(Ref, of.ref)]),))
     key = draw.category()
@@ -125,8 +134,10 @@ def concat_text(catalog: Catalog, rng: Random) -> Plan:
         raise Unsuited("two texts")
     left, right = rng.sample(refs, 2)
     combined = Combined(left, right, rng.choice(_SEPARATORS))
-    ids = [ref for ref in catalog.refs((), draw.subject, "id") if draw.chance(0.6)]
-    filters = (draw.filter(avoid=[left, right]),) if draw.chance(0.5) or not ids else ()
+    ids = catalog.refs((), draw.subject, "id")[:1]
+    if not ids:
+        raise Unsuited("a number for the rows")
+    filters = (draw.filter(avoid=[left, right]),) if draw.chance(0.5) else ()
     return Plan("concat_text", draw.subject.name, (*ids, combined), filters=filters)
 
 

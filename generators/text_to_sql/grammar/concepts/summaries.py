@@ -75,8 +75,7 @@ def group_concat(catalog: Catalog, rng: Random) -> Plan:
     if key == text or not sort_alike([str(value) for value in catalog.column(text).values]):
         raise Unsuited("names that sort alike everywhere")
     filters = (draw.filter(avoid=[key, text]),) if draw.chance(0.35) else ()
-    plan = Plan("group_concat", draw.subject.name, (key, TextList(text)), filters=filters, group=(key,))
-    return perhaps_ordered(plan, draw, 0.25, by=key)
+    return Plan("group_concat", draw.subject.name, (key, TextList(text)), filters=filters, group=(key,))
 
 
 @concept("advanced")
