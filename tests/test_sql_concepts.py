@@ -125,3 +125,14 @@ def test_an_unknown_concept_is_an_error() -> None:
 def test_the_grammar_s_concepts_are_among_them() -> None:
     for name in GRAMMAR:
         assert CONCEPTS[name].tier == tier_of(name)
+
+
+FORMS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data/sql_concept_forms.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form['concept']}-{form['dialect']}")
+def test_other_ways_to_write_it(form: dict[str, Any]) -> None:
+    query = form.get("shown") or form["not_shown"]
+    assert shows(form["concept"], sqlglot.parse_one(query, dialect=form["dialect"]), form["dialect"]) == (
+        "shown" in form
+    )

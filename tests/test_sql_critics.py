@@ -1,4 +1,4 @@
-"""The five critics of text_to_sql: several dimensions each, an anchor for every score, and a recipe that names them all."""
+"""The five critics of text_to_sql: several dimensions, an anchor for every score, and a recipe that names them."""
 
 from itertools import combinations
 from pathlib import Path

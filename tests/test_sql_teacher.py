@@ -57,6 +57,12 @@ def ended(folder: Path, model: ScriptedModel, cell: dict[str, Any] | None = None
     return dict(summary["by_reason"]) or {"accepted": summary["accepted"]}
 
 
+def prompts(model: ScriptedModel) -> list[tuple[str, str]]:
+    """Role and first message of every call."""
+    calls: list[tuple[str, Any]] = [*model.calls]
+    return [(role, request["messages"][0]["content"]) for role, request in calls]
+
+
 # --- a good teacher --------------------------------------------------------------------------------------------------
 
 
@@ -84,8 +90,7 @@ def test_a_record_in_each_dialect(dialect: str, tmp_path: Path) -> None:
     assert metadata["cell"]["concept"] in metadata["concepts"] and "group_aggregate" in metadata["concepts"]
     assert metadata["challenge"] == metadata["knowledge"] == "none"
     assert [verdict["passed"] for verdict in record["verdicts"]] == [True]
-    for role, request in model.calls:
-        told = request["messages"][0]["content"]
+    for role, told in prompts(model):
         others = {"SQLite", "PostgreSQL", "MySQL"} - {name}
         assert role == "solver" or not any(other in told for other in others), "a prompt speaks of one dialect alone"
 
@@ -114,7 +119,7 @@ def test_the_writer_is_told_every_axis_of_the_cell(tmp_path: Path) -> None:
     }  # fmt: skip
     model = teacher_model(RIGHT)
     assert ended(tmp_path, model, cell) == {"world/clean_data": 1}
-    (first,) = [request["messages"][0]["content"] for _, request in model.calls]
+    ((_, first),) = prompts(model)
     flaw = taxonomy().data_quality.kinds["dates as text"]["two formats"].phrase
     fact = taxonomy().knowledge.kinds["calendar"]["fiscal year"]
     phrase = "rows of one table summed up by an attribute of a table joined to it"

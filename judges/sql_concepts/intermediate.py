@@ -91,7 +91,9 @@ def conditional_aggregate(tree: exp.Expr) -> bool:
 @concept("intermediate")
 def group_concat(tree: exp.Expr) -> bool:
     """the texts of a group in one string, by GROUP_CONCAT or STRING_AGG"""
-    return tree.find(exp.GroupConcat) is not None
+    return tree.find(exp.GroupConcat) is not None or any(
+        node.find(exp.ArrayAgg) for node in tree.find_all(exp.ArrayToString)
+    )
 
 
 # --- joins -----------------------------------------------------------------------------------------------------------
@@ -233,7 +235,9 @@ def not_exists(tree: exp.Expr) -> bool:
 @concept("intermediate")
 def in_subquery(tree: exp.Expr) -> bool:
     """values that a subquery finds, with IN (SELECT ...)"""
-    return any(isinstance(node.args.get("query"), exp.Query) for node in tree.find_all(exp.In))
+    if any(isinstance(node.args.get("query"), exp.Query) for node in tree.find_all(exp.In)):
+        return True
+    return any(isinstance(node.parent, exp.EQ) and node.find(exp.Query) for node in tree.find_all(exp.Any))
 
 
 @concept("intermediate")
