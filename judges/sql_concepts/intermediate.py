@@ -187,7 +187,7 @@ def _keeps_unmatched(select: exp.Select) -> bool:
     return bool(right) and not any(column.table in right for part in demanding for column in columns(part))
 
 
-@concept("intermediate")
+@concept("intermediate", may_be_empty=True)
 def anti_join(tree: exp.Expr) -> bool:
     """rows without a match: a LEFT JOIN and a test for NULL on its right side"""
     return any(
@@ -226,7 +226,7 @@ def semi_join(tree: exp.Expr) -> bool:
     return any(not negated(exists) and is_correlated(exists.this) for exists in tree.find_all(exp.Exists))
 
 
-@concept("intermediate")
+@concept("intermediate", may_be_empty=True)
 def not_exists(tree: exp.Expr) -> bool:
     """rows that have no match, by NOT EXISTS"""
     return any(negated(exists) and is_correlated(exists.this) for exists in tree.find_all(exp.Exists))
