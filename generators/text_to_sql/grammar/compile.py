@@ -198,7 +198,8 @@ def _text_list(steps: Steps) -> exp.Select:
     texts = [item for item in plan.select if isinstance(item, TextList)]
     keys = plan.group
     rows = steps.of(Plan("", plan.subject, (*keys, *(text.ref for text in texts)), filters=plan.filters))
-    ordered = rows.inner().order_by(*(sql.column(name) for name in rows.names()))
+    inner = rows.select().expressions
+    ordered = rows.inner().order_by(*(inner.item(item) for item in rows.plan.select))
     outer = exp.select(*(sql.column(rows.name(key)) for key in keys))
     lists = (exp.alias_(steps.idiom.text_list(sql.column(rows.name(text.ref))), steps.name(text)) for text in texts)
     outer = outer.select(*lists).from_(ordered.subquery("listed"))

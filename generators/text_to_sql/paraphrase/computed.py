@@ -102,7 +102,7 @@ class Computed:
 
     def _moving(self, rows: int) -> None:
         """Three months are "the current and the two previous"; of two, "the previous" says enough."""
-        numbers = {mention.value for mention in self.reading.tagged("number")}
+        numbers = {mention.value for mention in self.evidence.unused(self.reading.tagged("number"))}
         before = {
             mention.value  # "the two before it"; but a "two-month average" is of two
             for mention in self.reading.tagged("number")

@@ -182,7 +182,7 @@ class Items:
             unit = next(self.reading.right(number, 1), None)
             column = any(self._near(number, m, 8) for m in self._of(ref))
             if unit and "days" in unit.tags and column:
-                words = self._words(number.start - 4, unit.end + 4)
+                words = self._words(number.start - 2, unit.end + 4)
                 if bool(words & _FORWARD) == (days > 0) and bool(words & _BACK) == (days < 0):
                     self.evidence.use(number)
                     return True

@@ -167,16 +167,16 @@ class Shape:
         """Months without a gap, runs of months, first dates and pairs: heard where the plan has them, and only there."""
         shape = self.facts.plan.shape
         words = {token.lower for token in self.reading.tokens}
-        for tag, own in (("streak", "islands"), ("pairs", "pairs")):
-            if bool(self.reading.tagged(tag)) != (shape == own):
-                self._problem(f"{own} {'missing' if shape == own else 'added'}")
+        if bool(self.reading.tagged("streak")) != (shape == "islands"):
+            self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
         if shape == "series" and not words & {"0", "zero"}:
             self._problem("months without any row are not included")
         if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):
             self._problem("missing the first, the last or the number of months")
         if shape == "cohort" and not (words & {"first", "earliest"}):
             self._problem("missing the first date")
-        if shape == "pairs" and not (words & {"same", "share"} and self.reading.tagged("lower")):
+        alike = words & {"same", "share"} and self.reading.tagged("lower") and self.reading.tagged("pairs")
+        if shape == "pairs" and not alike:
             self._problem("missing what makes a pair")
 
     def _left_over(self) -> None:

@@ -18,7 +18,7 @@ from generators.text_to_sql.grammar.plan import (
 @concept("basic")
 def select_columns(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
-    plan = Plan("select_columns", draw.subject.name, draw.outputs(2, 3))
+    plan = Plan("select_columns", draw.subject.name, draw.outputs(2, 3, alone=True))
     return perhaps_ordered(plan, draw, 0.6)
 
 

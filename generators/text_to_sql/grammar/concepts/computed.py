@@ -7,7 +7,7 @@ from typing import Literal, cast
 from generators.text_to_sql.grammar.catalog import Catalog, Unsuited
 from generators.text_to_sql.grammar.concepts.parts import column_of, event, filtered, perhaps_ordered, settled
 from generators.text_to_sql.grammar.concepts.registry import concept
-from generators.text_to_sql.grammar.draw import Draw
+from generators.text_to_sql.grammar.draw import JOINED, Draw
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Arithmetic,
@@ -38,8 +38,9 @@ def shown_with(name: str, draw: Draw, item: Item, filters: int = 1) -> Plan:
     """The label of the rows and the computed column, perhaps for some of the rows only, perhaps ordered."""
     refs = [ref for ref in draw.labels() if ref != getattr(item, "ref", None)]
     chosen = (draw.filter(),) if filters and draw.chance(0.45) else ()
-    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), item), filters=chosen)
-    by = draw.pick([ref for ref in plan.select if isinstance(ref, Ref)], "a column to order by")
+    beside = draw.beside() if draw.chance(JOINED) else ()
+    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *beside, item), filters=chosen)
+    by = draw.pick([ref for ref in plan.select if isinstance(ref, Ref) and not ref.path], "a column to order by")
     return perhaps_ordered(plan, draw, 0.25, by=by)
 
 

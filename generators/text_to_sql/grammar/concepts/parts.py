@@ -183,7 +183,9 @@ def over_time(name: str, draw: Draw, of: Aggregate, window: Callable[[Ref | Aggr
     """A window over the months or years, or over the single rows in the order of a date."""
     date = event(draw)
     if of.ref and draw.chance(0.4):
-        plan = Plan(name, draw.subject.name, tuple(dict.fromkeys((date, *draw.labels(), of.ref, window(of.ref)))))
+        filters = _narrowed(draw, of.ref)
+        select = tuple(dict.fromkeys((date, *draw.labels(), of.ref, window(of.ref))))
+        plan = Plan(name, draw.subject.name, select, filters=filters)
         return settled(replace(plan, order=(Order(date),)), draw, required=True)
     return by_period(name, draw, date, of, window(of))
 
@@ -193,4 +195,17 @@ def by_period(name: str, draw: Draw, date: Ref, of: Aggregate, window: Item) -> 
     part = DatePart(date, "year" if len({str(v)[:4] for v in draw.catalog.column(date).values}) > 3 else "month")
     if len({str(v)[: 4 if part.part == "year" else 7] for v in draw.catalog.column(date).values}) < 3:
         raise Unsuited("three months or years")
-    return Plan(name, draw.subject.name, (part, of, window), group=(part,), order=(Order(part),))
+    filters = _narrowed(draw, of.ref)
+    plan = Plan(name, draw.subject.name, (part, of, window), filters=filters, group=(part,), order=(Order(part),))
+    if filters and len(run(replace(plan, select=(part,)), draw.catalog)) < 3:
+        raise Unsuited("three months or years that are left")
+    return plan
+
+
+def _narrowed(draw: Draw, of: Ref | None) -> tuple[Filter, ...]:
+    """Now and then only the rows that point to one kind of row."""
+    parents = [(path, table) for path, table in draw.catalog.reached(draw.subject, 1) if path]
+    if not parents or not draw.chance(0.5):
+        return ()
+    path, parent = draw.rng.choice(parents)
+    return (draw.filter(path, parent, avoid=[of] if of else ()),)

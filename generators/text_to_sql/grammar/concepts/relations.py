@@ -16,7 +16,7 @@ from generators.text_to_sql.grammar.concepts.parts import (
     with_children,
 )
 from generators.text_to_sql.grammar.concepts.registry import concept
-from generators.text_to_sql.grammar.draw import Draw
+from generators.text_to_sql.grammar.draw import JOINED, Draw
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -46,8 +46,8 @@ def in_subquery(catalog: Catalog, rng: Random) -> Plan:
 def scalar_subquery(catalog: Catalog, rng: Random) -> Plan:
     draw, child, key = with_children(catalog, rng)
     item = ChildCount(child.name, key.column, form="subquery")
-    filters = (draw.filter(),) if draw.chance(0.4) else ()
-    return Plan("scalar_subquery", draw.subject.name, (*draw.labels(), item), filters=filters)
+    beside = draw.beside() if draw.chance(JOINED) else ()
+    return Plan("scalar_subquery", draw.subject.name, (*draw.labels(), *beside, item))
 
 
 @concept("intermediate")
@@ -87,7 +87,7 @@ def common_table(catalog: Catalog, rng: Random) -> Plan:
         labels = draw.labels(parent, path)
         plan = Plan("common_table", draw.subject.name, (*labels, of), group=entity(parent, path, labels))
     else:
-        key = draw.category()
+        key = draw.key()
         plan = Plan("common_table", draw.subject.name, (key, of), group=(key,))
     plan = replace(plan, having=replace(threshold(plan, of, draw), form="cte"))
     return perhaps_ordered(plan, draw, 0.25, by=of)

@@ -40,7 +40,7 @@ def conditional_aggregate(catalog: Catalog, rng: Random) -> Plan:
     """All rows of a group beside those that meet a condition."""
     draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.7) else draw.aggregate(additive=True)
-    key = draw.category()
+    key = draw.key()
     refs = [r for r in catalog.refs((), draw.subject, "category", "measure", "date") if r not in (key, of.ref)]
     makers = (draw.equal, draw.compare)
     condition = cast(Comparison, rng.choice(makers)([ref for ref in refs if catalog.complete(ref)]))
@@ -53,7 +53,7 @@ def pivot_columns(catalog: Catalog, rng: Random) -> Plan:
     """One column for each of two or three values."""
     draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.7) else draw.aggregate(additive=True)
-    key, across = draw.category(), draw.category()
+    key, across = draw.key(), draw.category()
     values = sorted(str(value) for value in catalog.column(across).values if isinstance(value, str))
     if key == across or len(values) < 2:
         raise Unsuited("two categories")
@@ -68,10 +68,10 @@ def pivot_columns(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("intermediate")
 def group_concat(catalog: Catalog, rng: Random) -> Plan:
-    draw = Draw.over(catalog, rng, parents=1 if rng.random() < 0.4 else 0)
+    draw = Draw.over(catalog, rng)
     labels = [ref for ref in catalog.refs((), draw.subject, "name") if catalog.complete(ref)]
     text = draw.pick(labels, "a name for the rows")
-    key = draw.category()
+    key = draw.key()
     if key == text or not sort_alike([str(value) for value in catalog.column(text).values]):
         raise Unsuited("names that sort alike everywhere")
     filters = (draw.filter(avoid=[key, text]),) if draw.chance(0.35) else ()
@@ -83,7 +83,7 @@ def median_value(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
     median = Median(averageable(draw))
     if draw.chance(0.5):
-        key = draw.category()
+        key = draw.key()
         plan = Plan("median_value", draw.subject.name, (key, median), group=(key,))
         return perhaps_ordered(plan, draw, 0.25, by=key)
     filters = (draw.filter(avoid=[median.ref]),) if draw.chance(0.7) else ()
