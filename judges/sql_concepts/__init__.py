@@ -19,9 +19,10 @@ from typing import get_args
 from sqlglot import exp
 
 from judges.sql_concepts import advanced, basic, intermediate, joins, windows
-from judges.sql_concepts.registry import DIALECTS, REGISTRY, Concept, Dialect, Tier
+from judges.sql_concepts.registry import DIALECTS, REGISTRY, Concept, Tier
+from judges.sql_world import Dialect
 
-__all__ = ["CONCEPTS", "DIALECTS", "TIERS", "Concept", "Dialect", "Tier", "shows"]
+__all__ = ["CONCEPTS", "DIALECTS", "TIERS", "Concept", "Tier", "shows"]
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
