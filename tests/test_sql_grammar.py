@@ -61,7 +61,7 @@ def draws(database: Database, per_concept: int = PER_CONCEPT) -> list[Query]:
 
 def test_there_are_concepts_in_three_tiers() -> None:
     tiers = Counter(tier for tier, _ in CONCEPTS.values())
-    assert len(CONCEPTS) >= 40 and set(tiers) == {"basic", "intermediate", "advanced"} and min(tiers.values()) >= 10
+    assert len(CONCEPTS) >= 80 and set(tiers) == {"basic", "intermediate", "advanced"} and min(tiers.values()) >= 10
     assert tier_of("running_total") == "advanced"
 
 
@@ -84,9 +84,10 @@ def test_thousands_of_queries_run_and_find_rows(name: str) -> None:
     assert found >= 0.95 * len(queries)
 
 
-@pytest.mark.parametrize("name", sorted(own_worlds()))
-def test_own_worlds_suit_every_concept(name: str) -> None:
-    assert set(suited_concepts(own_worlds()[name])) == set(CONCEPTS)
+def test_every_concept_suits_several_worlds_and_every_world_nearly_all_concepts() -> None:
+    suited = {name: set(suited_concepts(world)) for name, world in all_worlds().items()}
+    assert all(len(concepts) >= 0.93 * len(CONCEPTS) for concepts in suited.values())
+    assert all(sum(concept in concepts for concepts in suited.values()) >= 8 for concept in CONCEPTS)
 
 
 def test_queries_are_sensible() -> None:

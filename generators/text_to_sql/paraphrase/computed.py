@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -73,8 +74,15 @@ class Computed:
         changes = any(isinstance(item, Change) for item in self.facts.selected)
         if changes and any(m.tags & {"share"} for cue in self.reading.tagged("change") for m in self.reading.right(cue, 12)):
             self._problem("a change in percent instead of the change")
+        if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
+            self._problem("rows without any should be said not to count")
         self._aggregates()
         self._superlatives()
+
+    def _says_some(self) -> bool:
+        """ "with at least one visit", "that have any visits", "who were visited at least once"."""
+        said = " ".join(token.lower for token in self.reading.tokens)
+        return any(f" {words} " in said for words in ("at least one", "at least once", "one or more", "any"))
 
     def _problem(self, text: str) -> None:
         self.evidence.problems.append(text)
