@@ -71,13 +71,18 @@ class Computed:
                 self._problem(f"missing the {key.part}")
         if isinstance(self.facts.plan.having, HavingMean):
             self._beyond_mean(self.facts.plan.having.op)
-        changes = any(isinstance(item, Change) for item in self.facts.selected)
-        if changes and any(m.tags & {"share"} for cue in self.reading.tagged("change") for m in self.reading.right(cue, 12)):
+        if any(isinstance(item, Change) for item in self.facts.selected) and self._in_percent():
             self._problem("a change in percent instead of the change")
         if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
             self._problem("rows without any should be said not to count")
         self._aggregates()
         self._superlatives()
+
+    def _in_percent(self) -> bool:
+        """ "the percentage change", "the growth in percent"."""
+        cues = self.reading.tagged("change")
+        near = [m for cue in cues for m in (*self.reading.left(cue, 10), *self.reading.right(cue, 12))]
+        return any("share" in mention.tags for mention in near)
 
     def _says_some(self) -> bool:
         """ "with at least one visit", "that have any visits", "who were visited at least once"."""
