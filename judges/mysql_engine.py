@@ -4,9 +4,9 @@
         columns, rows = database.run("SELECT city, COUNT(*) FROM loan GROUP BY city")
 
 Its DDL can't be rolled back, so a changed database is a second one of views over the first: a table that is left out
-has no view, a column that is left out isn't in it. What a statement may do is decided by the server: the user has rights
-on its proof databases alone (no FILE, no SUPER, no PROCESS), a query runs in a read-only transaction, and the protocol
-takes one statement.
+has no view, a column that is left out isn't in it. What a statement may do is decided by the server: users have no
+rights but on the proof databases (no FILE, no SUPER, no PROCESS), a query comes from one that may only read, in a
+read-only transaction, and the protocol takes one statement.
 
 Source: MySQL's manual, "START TRANSACTION", "Server System Variables"; MariaDB's for what is named otherwise there.
 """
@@ -14,13 +14,14 @@ Source: MySQL's manual, "START TRANSACTION", "Server System Variables"; MariaDB'
 import re
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any
 
 import pymysql
 from pymysql.cursors import SSCursor
 
+from gristmill.errors import GristmillError
 from judges.mysql_server import Address, connect, reachable
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_server import Server
@@ -44,7 +45,8 @@ _REASONS = {
     1143: "forbidden",
     1227: "forbidden",
     1290: "forbidden",  # secure_file_priv
-    1370: "forbidden",
+    1095: "forbidden",  # KILL
+    1301: "out_of_memory",  # a value longer than max_allowed_packet, a warning
     1021: "out_of_memory",
     1037: "out_of_memory",
     1038: "out_of_memory",
@@ -57,13 +59,13 @@ _ALL = 2**64 - 1
 
 
 class MySQLServer(Server):
-    """A connection per worker, opened anew where it was lost."""
+    """Two connections per worker, opened anew where they were lost."""
 
     def __init__(self, addresses: list[Address]) -> None:
         self.workers = ThreadPoolExecutor(len(addresses), thread_name_prefix="mysql")
-        self._free: SimpleQueue[Connection] = SimpleQueue()
+        self._free: SimpleQueue[Pair] = SimpleQueue()
         for address in addresses:
-            self._free.put(Connection(address))
+            self._free.put(Pair(address))
 
     def close(self) -> None:
         self.workers.shutdown()
@@ -72,14 +74,14 @@ class MySQLServer(Server):
 
     @contextmanager
     def database(self, context: str, limits: Limits) -> Iterator["MySQL"]:
-        connection = self._free.get()
+        pair = self._free.get()
         try:
-            connection.begin(limits)
-            database = MySQL(connection, context, limits)
+            pair.begin(limits)
+            database = MySQL(pair, context, limits)
             database.load()
             yield database
         finally:
-            self._free.put(connection)
+            self._free.put(pair)
 
 
 @contextmanager
@@ -96,16 +98,18 @@ def mysql(where: str, workers: int) -> Iterator[MySQLServer]:
 class Connection:
     """One statement at a time; what fails is Refuted."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self.database = address.database
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
         self._patience = 0.0
         self._my = self._opened(_PATIENCE)
         self.version = self._version()
 
     def _opened(self, patience: float) -> "pymysql.Connection[Any]":
         self._patience = patience
-        return connect(self._address.options, read_timeout=patience)
+        try:
+            return connect(self._options, read_timeout=patience)
+        except pymysql.MySQLError as error:
+            raise GristmillError(f"MySQL can't be reached: {error}") from None
 
     def close(self) -> None:
         if self.alive:
@@ -145,19 +149,18 @@ class Connection:
         self._my.select_db(database)
 
     def rows(self, query: str, limits: Limits) -> tuple[Columns, list[Row]]:
-        """Streamed; where the result is too large we hang up, and the next check has a new connection."""
+        """Streamed, so that a result that is too large is not kept; what is left of it is read away."""
+        cursor = self._my.cursor(SSCursor)
         try:
-            cursor = self._my.cursor(SSCursor)
             cursor.execute(query)
             columns = [column[0] for column in cursor.description or ()]
             rows = rows_within(cursor, limits)
             warned = cursor.warning_count
-            cursor.close()
-        except Refuted:
-            self._my.close()
-            raise
         except (pymysql.MySQLError, ValueError) as error:
             raise _refuted(error) from None
+        finally:
+            with suppress(pymysql.MySQLError):
+                cursor.close()
         if warned:
             self._check_complete()
         if not columns:
@@ -172,6 +175,23 @@ class Connection:
                     raise Refuted(_REASONS[code], said)
 
 
+class Pair:
+    """A worker's connections: one that loads, and one that may only read."""
+
+    def __init__(self, address: Address) -> None:
+        self.database = address.database
+        self.loader = Connection(address.loader)
+        self.reader = Connection(address.reader)
+
+    def begin(self, limits: Limits) -> None:
+        self.loader.begin(limits)
+        self.reader.begin(limits)
+
+    def close(self) -> None:
+        self.loader.close()
+        self.reader.close()
+
+
 def _refuted(error: Exception) -> Refuted:
     code, said = error.args if len(error.args) == 2 else (0, error)
     reason = "out_of_memory" if "max_session_mem_used" in str(said) else _REASONS.get(code, "sql_error")
@@ -181,28 +201,29 @@ def _refuted(error: Exception) -> Refuted:
 class MySQL(Database):
     """A context in a database of its own; `_seen` is the database of views, made when it is first needed."""
 
-    def __init__(self, connection: Connection, context: str, limits: Limits) -> None:
-        self._connection = connection
+    def __init__(self, pair: Pair, context: str, limits: Limits) -> None:
+        self._loader, self._reader = pair.loader, pair.reader
         self._context = context
         self._limits = limits
-        self._base = connection.database
-        self._seen = f"{connection.database}_seen"
+        self._base = pair.database
+        self._seen = f"{pair.database}_seen"
         self._views: dict[str, str] | None = None
-        self.version = connection.version
+        self.version = pair.loader.version
 
     def load(self) -> None:
-        self._connection.command(f"DROP DATABASE IF EXISTS {quoted(self._base)}")
-        self._connection.command(f"CREATE DATABASE {quoted(self._base)}")
-        self._connection.use(self._base)
+        self._loader.command(f"DROP DATABASE IF EXISTS {quoted(self._base)}")
+        self._loader.command(f"CREATE DATABASE {quoted(self._base)}")
+        self._loader.use(self._base)
         for statement in statements(self._context, "mysql"):
             if _FRAME.fullmatch(statement):
                 continue
             if first_word(statement, "mysql") not in _LOADING:
                 raise Refuted("context", f"only tables and rows are loaded, not: {brief(statement)}")
             try:
-                self._connection.command(statement)
+                self._loader.command(statement)
             except Refuted as refuted:
                 raise Refuted("context", f"{refuted.detail} in: {brief(statement)}") from None
+        self._reader.use(self._base)
         self._tables = self._listed()
 
     def _listed(self) -> dict[str, list[str]]:
@@ -216,18 +237,18 @@ class MySQL(Database):
             "SELECT table_name, column_name, column_type FROM information_schema.columns "
             f"WHERE table_schema = '{self._base}' ORDER BY table_name, ordinal_position"
         )
-        return self._connection.rows(query, self._limits.model_copy(update={"rows": 100_000}))[1]
+        return self._loader.rows(query, self._limits.model_copy(update={"rows": 100_000}))[1]
 
     def tables(self) -> dict[str, list[str]]:
         return self._tables
 
     def run(self, query: str) -> tuple[Columns, list[Row]]:
-        self._connection.command("START TRANSACTION READ ONLY")
+        self._reader.command("START TRANSACTION READ ONLY")
         try:
-            return self._connection.rows(query, self._limits)
+            return self._reader.rows(query, self._limits)
         finally:
-            if self._connection.alive:
-                self._connection.command("ROLLBACK")
+            if self._reader.alive:
+                self._reader.command("ROLLBACK")
 
     @contextmanager
     def without(self, tables: Collection[str], columns: Collection[str]) -> Iterator[None]:
@@ -263,40 +284,40 @@ class MySQL(Database):
     def _looking_at(self, views: dict[str, str]) -> Iterator[None]:
         """A block in which a query sees these views and nothing else. Those that are there already stay."""
         if self._views is None:
-            self._connection.command(f"DROP DATABASE IF EXISTS {quoted(self._seen)}")
-            self._connection.command(f"CREATE DATABASE {quoted(self._seen)}")
+            self._loader.command(f"DROP DATABASE IF EXISTS {quoted(self._seen)}")
+            self._loader.command(f"CREATE DATABASE {quoted(self._seen)}")
             self._views = {}
         place = quoted(self._seen)
         for table in self._views.keys() - views.keys():
-            self._connection.command(f"DROP VIEW {place}.{quoted(table)}")
+            self._loader.command(f"DROP VIEW {place}.{quoted(table)}")
         for table, select in views.items():
             if self._views.get(table) != select:
-                self._connection.command(f"CREATE OR REPLACE VIEW {place}.{quoted(table)} AS {select}")
+                self._loader.command(f"CREATE OR REPLACE VIEW {place}.{quoted(table)} AS {select}")
         self._views = views
-        self._connection.use(self._seen)
+        self._reader.use(self._seen)
         try:
             yield
         finally:
-            if self._connection.alive:
-                self._connection.use(self._base)
+            if self._reader.alive:
+                self._reader.use(self._base)
 
     @contextmanager
     def written(self, statement: str, *, missing: Collection[str] = ()) -> Iterator[list[Row]]:
         """On a context that was loaded anew, as nothing here can be undone."""
         self.load()
-        self._connection.command("SET SESSION foreign_key_checks = 0")
+        self._loader.command("SET SESSION foreign_key_checks = 0")
         for table in missing:
-            self._connection.command(f"DROP TABLE IF EXISTS {quoted(table)}")
-        self._connection.command("SET SESSION foreign_key_checks = 1")
+            self._loader.command(f"DROP TABLE IF EXISTS {quoted(table)}")
+        self._loader.command("SET SESSION foreign_key_checks = 1")
         if statement:
-            self._connection.command(statement)
+            self._loader.command(statement)
         yield rows_within(self._state(), self._limits)
 
     def _state(self) -> Iterator[Row]:
         columns = self._columns()
         yield from ((table, "column", column, kind) for table, column, kind in columns)
         for table in dict.fromkeys(row[0] for row in columns):
-            _, rows = self._connection.rows(f"SELECT * FROM {quoted(table)}", self._limits)
+            _, rows = self._loader.rows(f"SELECT * FROM {quoted(table)}", self._limits)
             yield from ((table, "row", *row) for row in rows)
 
 

@@ -1,7 +1,7 @@
-"""Where the MySQL of a run is, and how it is made ready: a user that may do nothing outside of its proof databases.
+"""Where the MySQL of a run is, and how it is made ready: users that may do nothing outside of the proof databases.
 
     with reachable("local", 2) as addresses:
-        addresses      [Address({"unix_socket": "/tmp/gristmill-x2/sock", "user": "gristmill"}, "proof_0"), ...]
+        addresses      [Address({"unix_socket": "/tmp/gristmill-x2/sock", "user": "gristmill_loader", ...}, ...), ...]
 
 Debian has no MySQL, so the local server is MariaDB, which every proof says. A MySQL can be named by its URL, or run
 from an image.
@@ -27,24 +27,21 @@ from judges.docker_server import container
 from judges.sql_server import LOCAL, dsn_named
 from judges.throwaway import Plan, has_ended, last_words, throwaway
 
-_USER = "gristmill"
 _PATIENCE = 60.0
 _POLL = 0.1
 _GIB = 2**30
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW"
 _DANGEROUS = ("ALL PRIVILEGES ON *.*", "SUPER", "FILE", "SHUTDOWN", "PROCESS", "CREATE USER")
+_QUICK = ("--debug-no-sync", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M", "--sync-frm=off")
 _SETTINGS = (
     "--skip-networking",
     "--skip-log-bin",
     "--skip-slave-start",
     "--performance-schema=off",
-    "--sync-frm=off",
-    "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=off",
     "--innodb-file-per-table=off",
     "--innodb-use-native-aio=off",
     "--innodb-buffer-pool-size=32M",
-    "--innodb-log-file-size=16M",
     "--innodb-fast-shutdown=2",
     "--max-session-mem-used=134217728",
     "--max-allowed-packet=4M",
@@ -57,9 +54,10 @@ _SETTINGS = (
 
 
 class Address(NamedTuple):
-    """What `pymysql.connect` takes, and the name of a database that may be made and dropped."""
+    """What `pymysql.connect` takes, for one that loads and one that only reads, and the database that is theirs."""
 
-    options: dict[str, Any]
+    loader: dict[str, Any]
+    reader: dict[str, Any]
     database: str
 
 
@@ -83,23 +81,30 @@ def reachable(where: str, workers: int) -> Iterator[list[Address]]:
             yield addresses
 
 
-def _plan() -> Plan:
+def programs() -> tuple[str, str] | None:
+    """MariaDB's server and what makes its data folder."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     server, installer = shutil.which("mariadbd", path=places), shutil.which("mariadb-install-db", path=places)
-    if server is None or installer is None:
+    return (server, installer) if server and installer else None
+
+
+def _plan() -> Plan:
+    found = programs()
+    if found is None:
         raise GristmillError(
             "there is neither MySQL nor MariaDB to prove queries on: apt-get install mariadb-server (no server needs "
             "to run), or name an environment variable that holds a server's URL in the parameter `mysql`."
         )
+    server, installer = found
     return Plan(
         name="MariaDB",
         prepare=lambda place: [
             installer, "--no-defaults", f"--datadir={place / 'data'}", "--auth-root-authentication-method=normal",
-            "--skip-test-db", "--skip-name-resolve",
+            "--skip-test-db", "--skip-name-resolve", *_QUICK,
         ],
         serve=lambda place: [
             server, "--no-defaults", f"--datadir={place / 'data'}", f"--socket={place / 'sock'}", f"--tmpdir={place}",
-            f"--pid-file={place / 'pid'}", f"--secure-file-priv={place / 'data' / 'mysql'}", *_SETTINGS,
+            f"--pid-file={place / 'pid'}", f"--secure-file-priv={place / 'data' / 'mysql'}", *_QUICK, *_SETTINGS,
         ],
         user="mysql",
         memory=2 * _GIB,
@@ -125,13 +130,15 @@ def _wait(admin: dict[str, Any], folder: Path | None) -> None:
 
 def _made_ready(admin: dict[str, Any], place: dict[str, Any], workers: int) -> list[Address]:
     secret = token_hex(16)
-    _run(
-        admin,
-        f"CREATE USER '{_USER}'@'%' IDENTIFIED BY '{secret}'",
-        f"GRANT {_RIGHTS} ON `proof\\_%`.* TO '{_USER}'@'%'",
-    )
-    mine = {**place, "user": _USER, "password": secret}
-    return [Address(mine, f"proof_{number}") for number in range(workers)]
+    users = {"gristmill_loader": _RIGHTS, "gristmill_reader": "SELECT"}
+    for user, rights in users.items():
+        _run(
+            admin,
+            f"CREATE USER '{user}'@'%' IDENTIFIED BY '{secret}'",
+            f"GRANT {rights} ON `proof\\_%`.* TO '{user}'@'%'",
+        )
+    loader, reader = ({**place, "user": user, "password": secret} for user in users)
+    return [Address(loader, reader, f"proof_{number}") for number in range(workers)]
 
 
 def _options(url: str, variable: str) -> dict[str, Any]:
@@ -158,7 +165,7 @@ def _databases_at(options: dict[str, Any], variable: str, workers: int) -> Itera
         )
     names = [f"gristmill_proof_{token_hex(6)}" for _ in range(workers)]
     try:
-        yield [Address(options, name) for name in names]
+        yield [Address(options, options, name) for name in names]
     finally:
         _run(options, *(f"DROP DATABASE IF EXISTS `{name}{end}`" for name in names for end in ("", "_seen")))
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from psycopg import pq
 
-from judges.postgres_server import Address, reachable
+from judges.postgres_server import Address, opened, reachable
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_server import Server
 from judges.sql_world import Refuted, Row, brief, first_word, statements
@@ -43,6 +43,7 @@ _REASONS = {
     "53400": "out_of_memory",  # temp_file_limit
     "54000": "out_of_memory",
 }
+_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _DROP_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
 _CATALOG = """
 SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -109,7 +110,7 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._pg = pq.PGconn.connect(address)
+        self._pg = opened(address)
 
     def close(self) -> None:
         self._pg.finish()
@@ -123,15 +124,20 @@ class Connection:
     def alive(self) -> bool:
         return self._pg.status == pq.ConnStatus.OK
 
+    @property
+    def in_transaction(self) -> bool:
+        return self.alive and self._pg.transaction_status != pq.TransactionStatus.IDLE
+
     def begin(self, limits: Limits) -> None:
         if not self.alive:
-            self._pg = pq.PGconn.connect(self._address)
+            self._pg = opened(self._address)
         milliseconds = max(1, int(limits.seconds * 1000))
         self.command(f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL cursor_tuple_fraction = 1")
 
     def end(self) -> None:
+        """Leaves nothing behind, also where a statement from outside has ended the transaction."""
         if self.alive:
-            self.command("ROLLBACK")
+            self.command("ROLLBACK" if self.in_transaction else "DROP OWNED BY CURRENT_USER CASCADE")
 
     def command(self, text: str) -> None:
         """Our own statements, several at once."""
@@ -173,9 +179,10 @@ class Connection:
         try:
             rows = rows_within(self._streamed(columns), limits)
         except Refuted:
-            self._pg.get_cancel().cancel()
-            while self._pg.get_result() is not None:
-                pass
+            if self.alive:
+                self._pg.get_cancel().cancel()
+                while self._pg.get_result() is not None:
+                    pass
             raise
         if not columns:
             raise Refuted("not_a_query", f"this returns no columns: {brief(query)}")
@@ -193,6 +200,9 @@ class Connection:
     def _checked(self, result: Any) -> None:
         if result.status == pq.ExecStatus.FATAL_ERROR:
             raise self._refuted(result)
+        if result.status in _COPYING:
+            self._pg.finish()
+            raise Refuted("not_read_only", "COPY is not allowed")
 
     def _refuted(self, result: Any) -> Refuted:
         code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
@@ -245,7 +255,7 @@ class Postgres(Database):
             self._connection.command("; ".join((f"SAVEPOINT {name}", *commands)))
             yield
         finally:
-            if self._connection.alive:
+            if self._connection.in_transaction:
                 self._connection.command(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
 
     @contextmanager

@@ -40,6 +40,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "work_mem": "8MB",
     "temp_file_limit": "200MB",
+    "dynamic_shared_memory_type": "mmap",  # a file in its folder, and so gone with it
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "timezone": "UTC",
@@ -52,8 +53,8 @@ DO $$ DECLARE f regprocedure; BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p WHERE p.provolatile = 'v' AND p.prokind = 'f'
     AND p.pronamespace = 'pg_catalog'::regnamespace
     AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'language_handler'::regtype,
-                             'internal'::regtype, 'void'::regtype)
-    AND p.proname NOT IN ('nextval', 'setval', 'currval', 'lastval', 'gen_random_uuid')
+                             'internal'::regtype)
+    AND p.proname NOT IN ('nextval', 'setval', 'currval', 'lastval', 'pg_sequence_last_value')
   LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f); END LOOP;
 END $$
 """
@@ -102,7 +103,7 @@ def _plan() -> Plan:
         serve=lambda place: [str(folder / "postgres"), "-D", str(place / "data"), "-k", str(place), *options],
         user="postgres",
         memory=_GIB,
-        stop=signal.SIGQUIT,
+        stop=signal.SIGINT,
     )
 
 
@@ -146,12 +147,19 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
         _run(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
 
 
+def opened(address: Address) -> pq.abc.PGconn:
+    """A connection; GristmillError where there is none to be had."""
+    connection = pq.PGconn.connect(address)
+    if connection.status != pq.ConnStatus.OK:
+        said = connection.error_message.decode(errors="replace").strip()
+        raise GristmillError(f"PostgreSQL can't be reached: {said}")
+    return connection
+
+
 def _run(address: str, *commands: str) -> list[bytes | None]:
     """Our own statements on a connection of their own; the first row of the last one."""
-    connection = pq.PGconn.connect(address.encode())
+    connection = opened(address.encode())
     try:
-        if connection.status != pq.ConnStatus.OK:
-            raise GristmillError(f"PostgreSQL can't be reached: {connection.error_message.decode().strip()}")
         row: list[bytes | None] = []
         for command in commands:
             result = connection.exec_(command.encode())

@@ -6,11 +6,12 @@ future = server.workers.submit(work)         # work: with server.database(contex
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from gristmill import Context
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, GristmillError
 from judges.sql_engine import Database, Limits
 from judges.sql_world import Dialect
 
@@ -29,13 +30,23 @@ class Server(ABC):
 
 async def server_for(dialect: Dialect, limits: Limits, ctx: Context) -> Server:
     """The run's server of this dialect, started on first use. GristmillError where there is none to be had."""
+    try:
+        start = _starter(dialect)
+    except ImportError as error:
+        raise GristmillError(
+            f"queries of {dialect} need the package {error.name}: pip install 'gristmill[sql]'."
+        ) from None
+    return await ctx.resource(start, limits.postgres if dialect == "postgres" else limits.mysql, limits.workers)
+
+
+def _starter(dialect: Dialect) -> Callable[[str, int], AbstractContextManager[Server]]:
     if dialect == "postgres":
         from judges.postgres_engine import postgres
 
-        return await ctx.resource(postgres, limits.postgres, limits.workers)
+        return postgres
     from judges.mysql_engine import mysql
 
-    return await ctx.resource(mysql, limits.mysql, limits.workers)
+    return mysql
 
 
 def dsn_named(variable: str, key: str) -> str:

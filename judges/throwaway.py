@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 @contextmanager
 def throwaway(plan: Plan) -> Iterator[Path]:
     """The folder of a server that is starting; wait for its socket with `is_up`."""
-    folder = Path(tempfile.mkdtemp(prefix="gristmill-", dir=_short_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="gristmill-", dir=_place()))
     account = _account(plan.user)
     if account:
         os.chown(folder, account.pw_uid, account.pw_gid)
@@ -83,8 +83,11 @@ def has_ended(folder: Path) -> bool:
     return (folder / "ended").exists()
 
 
-def _short_folder() -> str | None:
-    """A socket's path has to be shorter than about 100 characters."""
+def _place() -> str | None:
+    """In memory, where there is plenty and no TMPDIR is set. A socket's path is at most about 100 characters long."""
+    memory = Path("/dev/shm")
+    if "TMPDIR" not in os.environ and memory.is_dir() and shutil.disk_usage(memory).free > 2 * 2**30:
+        return str(memory)
     return "/tmp" if len(tempfile.gettempdir()) > 60 else None
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from judges.sql_server import Server
+
 ROOT = Path(__file__).parents[1]
 
 settings.register_profile("quick", deadline=None)  # a busy machine is no failure
@@ -26,7 +28,28 @@ def _absent_shared() -> str | None:
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
 
 
-_ABSENT: dict[str, Callable[[], str | None]] = {"embedded": _absent_embedded, "shared": _absent_shared}
+def _absent_postgres() -> str | None:
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed"
+    from judges.postgres_server import programs
+
+    return None if programs() else "PostgreSQL's programs are not installed"
+
+
+def _absent_mysql() -> str | None:
+    if find_spec("pymysql") is None:
+        return "pymysql is not installed"
+    from judges.mysql_server import programs
+
+    return None if programs() else "MariaDB's programs are not installed"
+
+
+_ABSENT: dict[str, Callable[[], str | None]] = {
+    "embedded": _absent_embedded,
+    "shared": _absent_shared,
+    "postgres": _absent_postgres,
+    "mysql": _absent_mysql,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +68,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_data() -> Path:
     """The folder of real public inputs (see CONTRIBUTING.md)."""
     return Path(os.environ["GRISTMILL_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    from judges.postgres_engine import postgres
+
+    with postgres("local", 2) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    from judges.mysql_engine import mysql
+
+    with mysql("local", 2) as server:
+        yield server
 
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
