@@ -7,9 +7,10 @@ from gristmill.testing import ScriptedModel
 from schemas import Message, assistant
 
 DDL = {
-    "plant": "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city VARCHAR(40), opened DATE, area INTEGER, phone VARCHAR(20))",
-    "product": "CREATE TABLE product (product_id INTEGER PRIMARY KEY, label VARCHAR(40), weight INTEGER, colour VARCHAR(20), "
-    "shelf VARCHAR(20))",
+    "plant": "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city VARCHAR(40), opened DATE, area INTEGER, "
+    "phone VARCHAR(20))",
+    "product": "CREATE TABLE product (product_id INTEGER PRIMARY KEY, label VARCHAR(40), weight INTEGER, "
+    "colour VARCHAR(20), shelf VARCHAR(20))",
     "batch": "CREATE TABLE batch (batch_id INTEGER PRIMARY KEY, plant_id INTEGER, product_id INTEGER, pieces INTEGER, "
     "made_on DATE, note VARCHAR(40), state VARCHAR(20), scrap VARCHAR(20), "
     "FOREIGN KEY (plant_id) REFERENCES plant (plant_id), FOREIGN KEY (product_id) REFERENCES product (product_id))",
@@ -51,7 +52,10 @@ WORLD: dict[str, Any] = {
     ],
 }
 QUESTION = "How many pieces did each plant's city make {{ in total }}? Name the city and the number."
-RIGHT = "SELECT plant.city, SUM(batch.pieces) AS pieces FROM batch JOIN plant ON plant.plant_id = batch.plant_id GROUP BY plant.city"
+RIGHT = (
+    "SELECT plant.city, SUM(batch.pieces) AS pieces FROM batch JOIN plant ON plant.plant_id = batch.plant_id "
+    "GROUP BY plant.city"
+)
 SORTED = RIGHT + " ORDER BY pieces DESC"
 WRONG = RIGHT.replace("SUM", "MAX")
 CELL: dict[str, Any] = {
@@ -75,9 +79,8 @@ def without(table: str) -> dict[str, Any]:
 
 def with_rows(table: str, rows: list[str]) -> dict[str, Any]:
     """The world with other rows in one table."""
-    return {
-        "inserts": [f"INSERT INTO {name} VALUES {', '.join(rows if name == table else ROWS[name])}" for name in ROWS]
-    }
+    filled = {**ROWS, table: rows}
+    return {"inserts": [f"INSERT INTO {name} VALUES {', '.join(values)}" for name, values in filled.items()]}
 
 
 def with_ddl(table: str, change: Callable[[str], str]) -> dict[str, Any]:

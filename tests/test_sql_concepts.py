@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import judges.sql_concepts as sql_concepts
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.grammar import tier_of
 from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, shows
+from judges.sql_engine import Database, Limits
 
 FOLDER = Path(sql_concepts.__file__).parent
 EXAMPLES: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / "examples.yaml").read_text("utf-8"))
@@ -72,6 +74,36 @@ def test_sqlite_runs_both(name: str) -> None:
         db.execute(example(name, "failing", "sqlite")).fetchall()
 
 
+@pytest.fixture(scope="module")
+def postgres_shop() -> Iterator[Database]:
+    from judges.postgres_engine import postgres
+
+    with postgres("local", 1) as server, server.database(SHOP, Limits()) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def mysql_shop() -> Iterator[Database]:
+    from judges.mysql_engine import mysql
+
+    with mysql("local", 1) as server, server.database(SHOP, Limits()) as database:
+        yield database
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("name", [name for name, concept in CONCEPTS.items() if "postgres" in concept.dialects])
+def test_postgres_runs_both(name: str, postgres_shop: Database) -> None:
+    assert postgres_shop.run(example(name, "passing", "postgres"))[1]
+    postgres_shop.run(example(name, "failing", "postgres"))
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("name", [name for name, concept in CONCEPTS.items() if "mysql" in concept.dialects])
+def test_mysql_runs_both(name: str, mysql_shop: Database) -> None:
+    assert mysql_shop.run(example(name, "passing", "mysql"))[1]
+    mysql_shop.run(example(name, "failing", "mysql"))
+
+
 def test_no_check_is_a_catch_all() -> None:
     """A concept shows in its own example and, the more special it is, in ever fewer of the 89 others."""
     plain = sqlglot.parse_one("SELECT name FROM customer", dialect="sqlite")
@@ -93,3 +125,14 @@ def test_an_unknown_concept_is_an_error() -> None:
 def test_the_grammar_s_concepts_are_among_them() -> None:
     for name in GRAMMAR:
         assert CONCEPTS[name].tier == tier_of(name)
+
+
+FORMS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data/sql_concept_forms.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form['concept']}-{form['dialect']}")
+def test_other_ways_to_write_it(form: dict[str, Any]) -> None:
+    query = form.get("shown") or form["not_shown"]
+    assert shows(form["concept"], sqlglot.parse_one(query, dialect=form["dialect"]), form["dialect"]) == (
+        "shown" in form
+    )

@@ -25,7 +25,7 @@ from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.invented import Sizes
 from generators.text_to_sql.load import bundled, load
 from generators.text_to_sql.schema import Database
-from generators.text_to_sql.teacher import Setting, by_teacher
+from generators.text_to_sql.teacher import by_teacher
 from gristmill import Config, Context, Generator, Record
 from gristmill.seeds import BadSeed, read_rows
 from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
@@ -110,7 +110,6 @@ class TextToSQL(Generator[Cell, Params]):
         return cell
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
-        params = self.params
-        if params.mode == "teacher":
-            return await by_teacher(seed, Setting(params.candidates, params.sizes, params.limits), ctx)
-        return await by_grammar(seed, self.databases, params, ctx)
+        if self.params.mode == "teacher":
+            return await by_teacher(seed, self.params, ctx)
+        return await by_grammar(seed, self.databases, self.params, ctx)

@@ -162,8 +162,8 @@ def _concepts(tier: Tier, names: Sequence[str], dialects: Sequence[Dialect]) -> 
 def axes(mode: str, databases: Mapping[str, Database], tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
     """Every value that each axis of a mode's cells can take, for the table of coverage."""
     space = taxonomy()
-    style = dict(zip(("style.instruction", "style.register", "style.politeness"), STYLE, strict=True))
-    shared = {"dialect": list(dialects), "tier": list(tiers)}
+    style: Axes = dict(zip(("style.instruction", "style.register", "style.politeness"), map(list, STYLE), strict=True))
+    shared: Axes = {"dialect": list(dialects), "tier": list(tiers)}
     concepts = [n for n, c in CONCEPTS.items() if c.tier in tiers and set(c.dialects) & set(dialects)]
     if mode == "grammar":
         return {**shared, "database": list(databases), "concept": [n for n in concepts if n in GRAMMAR], **style}

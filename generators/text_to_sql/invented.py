@@ -111,7 +111,8 @@ def _table(schema: exp.Schema) -> InventedTable:
             table.key.append(definition.name.lower())
     for key in schema.find_all(exp.PrimaryKey):
         table.key = [part.name.lower() for part in key.expressions]
-    table.references = {reference.find(exp.Table).name.lower() for reference in schema.find_all(exp.Reference)}
+    targets = (reference.find(exp.Table) for reference in schema.find_all(exp.Reference))
+    table.references = {target.name.lower() for target in targets if target is not None}
     return table
 
 
@@ -211,10 +212,9 @@ def _column_shows(values: list[Value], sign: Sign) -> bool:
 
 def _alike(texts: list[str], how: str) -> Iterator[set[str]]:
     """The different texts that become one when case is ignored, or spaces at the ends."""
-    plain = {"case": str.lower, "spaces": str.strip}[how]
     same: dict[str, set[str]] = {}
     for text in texts:
-        same.setdefault(plain(text), set()).add(text)
+        same.setdefault(text.lower() if how == "case" else text.strip(), set()).add(text)
     return iter(same.values())
 
 

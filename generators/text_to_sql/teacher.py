@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections import Counter
 from contextlib import AbstractContextManager
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -57,21 +57,24 @@ class Question(Answer):
     query: str
 
 
-class Setting(NamedTuple):
-    """What the teacher mode takes from the parameters."""
+class Settings(Protocol):
+    """What the mode takes from the parameters."""
 
-    candidates: int
-    sizes: Sizes
-    limits: Limits
+    @property
+    def candidates(self) -> int: ...
+    @property
+    def sizes(self) -> Sizes: ...
+    @property
+    def limits(self) -> Limits: ...
 
 
-async def by_teacher(cell: Cell, setting: Setting, ctx: Context) -> Record:
+async def by_teacher(cell: Cell, settings: Settings, ctx: Context) -> Record:
     """The record of one cell. Rejects come from the stages world, question, execution, vote and llm."""
-    world, tables = await _invent(cell, setting, ctx)
-    asked, own = await _ask(cell, world, tables, setting.limits, ctx)
+    world, tables = await _invent(cell, settings, ctx)
+    asked, own = await _ask(cell, world, tables, settings.limits, ctx)
     message = _message(cell, world, asked.question, ctx)
-    replies = await ctx.gather((ctx.chat("solver", [message]) for _ in range(setting.candidates)), keep_rejects=True)
-    best, proof, votes = await _elect(replies, own, world, cell, setting.limits, ctx)
+    replies = await ctx.gather((ctx.chat("solver", [message]) for _ in range(settings.candidates)), keep_rejects=True)
+    best, proof, votes = await _elect(replies, own, world, cell, settings.limits, ctx)
     return Record(
         messages=[message, best.message],
         category=cell.tier,
@@ -79,7 +82,7 @@ async def by_teacher(cell: Cell, setting: Setting, ctx: Context) -> Record:
             "mode": "teacher",
             "question": asked.question,
             "cell": cell.point(),
-            "concepts": _shown(proof, setting.limits),
+            "concepts": _shown(proof, settings.limits),
             "challenge": f"{cell.data_quality}: {cell.flaw}" if cell.flaw else "none",
             "knowledge": f"{cell.knowledge}: {cell.fact}" if cell.fact else "none",
             "votes": votes,
@@ -91,11 +94,11 @@ async def by_teacher(cell: Cell, setting: Setting, ctx: Context) -> Record:
 # --- the database ----------------------------------------------------------------------------------------------------
 
 
-async def _invent(cell: Cell, setting: Setting, ctx: Context) -> tuple[SQLWorld, Tables]:
+async def _invent(cell: Cell, settings: Settings, ctx: Context) -> tuple[SQLWorld, Tables]:
     """A database that is as large, as linked and as flawed as it should be, and that the engine loads."""
-    invented = await ctx.ask("writer", "world", World, sizes=setting.sizes, **_told(cell))
+    invented = await ctx.ask("writer", "world", World, sizes=settings.sizes, **_told(cell))
     tables = read_tables([*invented.ddl, *invented.inserts], cell.dialect)
-    check_sizes(tables, invented.distractor_tables, invented.distractor_columns, setting.sizes)
+    check_sizes(tables, invented.distractor_tables, invented.distractor_columns, settings.sizes)
     flaw = taxonomy().flaw(cell.data_quality, cell.flaw)
     if flaw is not None:
         check_flaw(tables, invented.distractor_tables, flaw)
@@ -107,20 +110,20 @@ async def _invent(cell: Cell, setting: Setting, ctx: Context) -> tuple[SQLWorld,
         writes=cell.writes,
     )
     try:
-        await _load(world, setting.limits, ctx)
+        await _load(world, settings.limits, ctx)
     except Refuted as refuted:
         raise Reject("world", refuted.reason, refuted.detail) from None
     return world, tables
 
 
-def _told(cell: Cell) -> JsonObject:
+def _told(cell: Cell) -> dict[str, Any]:
     """What both of the writer's prompts say of the cell."""
     flaw = taxonomy().flaw(cell.data_quality, cell.flaw)
     return {
         "cell": cell,
         "engine": ENGINES[cell.dialect],
         "concept": CONCEPTS[cell.concept].phrase,
-        "flaw": flaw.phrase if flaw else "",
+        "flaw": flaw.phrase if flaw else cell.flaw,
         "fact": taxonomy().fact(cell.knowledge, cell.fact),
     }
 
@@ -197,7 +200,7 @@ async def _elect(
         detail = f"{len(votes)} results of {len(proved)} answers and the writer's own, none ahead"
         raise Reject("vote", "no_agreement", detail, own=own.query, answers=[proof.query for _, proof in proved])
     best, proof = next((reply, proof) for reply, proof in proved if _ballot(proof) == winner)
-    count = {
+    count: JsonObject = {
         "candidates": len(replies),
         "proved": len(proved),
         "agreeing": sum(_ballot(proof) == winner for _, proof in proved),
@@ -221,7 +224,8 @@ async def _proof(reply: Reply, world: SQLWorld, cell: Cell, limits: Limits, ctx:
 
 def _ballot(proof: SQLProof) -> str:
     """Equal for equal rows in any order, as far as the proof has them all: that one answer sorts is no disagreement."""
-    return result_hash(proof.result, ordered=False) if proof.row_count <= SAMPLE_ROWS else proof.hash
+    rows = [tuple(row) for row in proof.result]
+    return result_hash(rows, ordered=False) if proof.row_count <= SAMPLE_ROWS else proof.hash
 
 
 def _shown(proof: SQLProof, limits: Limits) -> list[Json]:

@@ -18,12 +18,13 @@ from judges.sql_concepts.trees import (
     columns,
     common_tables,
     conditional,
-    flattened,
+    conditions,
     function_name,
     function_of,
     group_keys,
     is_constant,
     is_correlated,
+    is_date,
     is_date_shift,
     joins,
     named,
@@ -37,7 +38,6 @@ from judges.sql_concepts.trees import (
     sources,
     steps,
     table_names,
-    wheres,
     window_part,
     windows,
 )
@@ -77,7 +77,10 @@ def rank_rows(tree: exp.Expr) -> bool:
 @concept("advanced")
 def top_per_group(tree: exp.Expr) -> bool:
     """the first few rows of each group, by a numbering with PARTITION BY and a filter on it"""
-    return any(True for _ in filters_on(tree, numbered_groups(tree)))
+    if any(True for _ in filters_on(tree, numbered_groups(tree))):
+        return True
+    beside = (lateral.this.unnest() for lateral in tree.find_all(exp.Lateral))
+    return any(query.args.get("limit") and query.args.get("order") and is_correlated(query) for query in beside)
 
 
 @concept("advanced")
@@ -88,15 +91,19 @@ def latest_per_group(tree: exp.Expr) -> bool:
         return True
     if any(isinstance(d, exp.Distinct) and d.args.get("on") for s in selects(tree) if (d := s.args.get("distinct"))):
         return True
-    return any(_is_latest_of_its_group(node) for select in selects(tree) for node in wheres(select))
+    latest = {name for name, e, select in named(tree) if isinstance(e, exp.Max) and group_keys(select)}
+    return any(_is_latest(node, latest) for select in selects(tree) for node in conditions(select))
 
 
-def _is_latest_of_its_group(node: exp.Expr) -> bool:
-    """`bought_on = (SELECT MAX(bought_on) FROM ... WHERE it belongs to the same customer)`"""
+def _is_latest(node: exp.Expr, latest: set[str]) -> bool:
+    """It equals the MAX of its group, which a correlated subquery or a join with the groups finds."""
     if not isinstance(node, exp.EQ):
         return False
     queries = [side for side in sides(node) if isinstance(side, exp.Query)]
-    return any(query.find(exp.Max) and is_correlated(query) for query in queries)
+    joined = all(isinstance(side, exp.Column) for side in sides(node))
+    return any(query.find(exp.Max) and is_correlated(query) for query in queries) or (
+        joined and any(side.name.lower() in latest for side in sides(node))
+    )
 
 
 @concept("advanced")
@@ -258,19 +265,16 @@ def group_values(tree: exp.Expr) -> set[str]:
 def above_group_average(tree: exp.Expr) -> bool:
     """rows above or below the average of their own group"""
     averages = names_of(tree, exp.Avg) | {n for n, e, s in named(tree) if isinstance(e, exp.Avg) and group_keys(s)}
-    for select in selects(tree):
-        on = [part for join in joins(select) for part in flattened(clause(join, "on"))]
-        for part in [*wheres(select), *on]:
-            if not isinstance(part, INEQUALITIES):
-                continue
-            queries = [query for side in sides(part) for query in own(side, exp.Query)]
-            if any(query.find(exp.Avg) and is_correlated(query) for query in queries):
-                return True
-            if any(c.name.lower() in averages for side in sides(part) for c in columns(side)) and not _constant_side(
-                part
-            ):
-                return True
-    return False
+    compared = (part for select in selects(tree) for part in conditions(select) if isinstance(part, INEQUALITIES))
+    return any(_against_own_average(part, averages) for part in compared)
+
+
+def _against_own_average(part: exp.Expr, averages: set[str]) -> bool:
+    queries = (query for side in sides(part) for query in own(side, exp.Query))
+    if any(query.find(exp.Avg) and is_correlated(query) for query in queries):
+        return True
+    named_average = any(column.name.lower() in averages for side in sides(part) for column in columns(side))
+    return named_average and not _constant_side(part)
 
 
 def _constant_side(node: exp.Expr) -> bool:
@@ -350,13 +354,9 @@ def _pivots(select: exp.Select) -> bool:
     tested: dict[str, set[str]] = {}
     for node in (node for projection in projections(select) for node in aggregates(projection)):
         condition = conditional(node)
-        if condition is not None:
-            subject = condition.this.sql() if condition.this is not None else ""
-            tested.setdefault(subject, set()).add(condition.sql())
-    simple = (case for p in projections(select) for node in aggregates(p) for case in own(node, exp.Case) if case.this)
-    for case in simple:
-        tested.setdefault(case.this.sql(), set()).add(case.sql())
-    return any(len(conditions) > 1 for conditions in tested.values())
+        if condition is not None and isinstance(condition.this, exp.Expr):
+            tested.setdefault(condition.this.sql(), set()).add(condition.sql())
+    return any(len(different) > 1 for different in tested.values())
 
 
 @concept("advanced")
@@ -416,13 +416,9 @@ def pair_occurrence(tree: exp.Expr) -> bool:
     return any(_pairs(select) for select in selects(tree) if len(set(table_names(select))) < len(table_names(select)))
 
 
-def _conditions(select: exp.Select) -> list[exp.Expr]:
-    return [*wheres(select), *(part for join in joins(select) for part in flattened(clause(join, "on")))]
-
-
 def _pairs(select: exp.Select) -> bool:
     """One column of both sides is equal, another is smaller on one side."""
-    parts = [part for part in _conditions(select) if isinstance(part, COMPARISONS) and across(part)]
+    parts = [part for part in conditions(select) if isinstance(part, COMPARISONS) and across(part)]
     ordered = [p for p in parts if isinstance(p, exp.LT | exp.GT) and p.this.name == p.expression.name]
     matched = [p for p in parts if isinstance(p, exp.EQ)]
     return bool(ordered) and (bool(matched) or any(join.args.get("using") for join in joins(select)))
@@ -431,12 +427,12 @@ def _pairs(select: exp.Select) -> bool:
 @concept("advanced")
 def overlapping_intervals(tree: exp.Expr) -> bool:
     """pairs of rows whose periods overlap: each begins before the other ends"""
-    return any(_overlap(select) for select in selects(tree))
+    return tree.find(exp.Overlaps) is not None or any(_overlap(select) for select in selects(tree))
 
 
 def _overlap(select: exp.Select) -> bool:
     earlier = []
-    for part in _conditions(select):
+    for part in conditions(select):
         if isinstance(part, INEQUALITIES) and across(part):
             left, right = (columns(side)[0] for side in sides(part))
             earlier.append((left, right) if isinstance(part, exp.LT | exp.LTE) else (right, left))
@@ -450,11 +446,13 @@ def _overlap(select: exp.Select) -> bool:
 def recent_rows(tree: exp.Expr) -> bool:
     """rows of the last days, weeks or months up to the newest date in the data"""
     newest = {name for name, e, _ in named(tree) if e.find(exp.Max)}
-    shifts = [node for node in tree.walk() if is_date_shift(node)]
-    return any(
-        shift.find(exp.Max) is not None or {c.name.lower() for c in shift.find_all(exp.Column)} & newest
-        for shift in shifts
-    )
+    moved = (node for node in tree.walk() if is_date_shift(node) or _is_span(node))
+    return any(node.find(exp.Max) or {c.name.lower() for c in node.find_all(exp.Column)} & newest for node in moved)
+
+
+def _is_span(node: exp.Expr) -> bool:
+    """Days taken off a date, or the days between two."""
+    return isinstance(node, exp.Sub | exp.DateDiff) and any(is_date(part) for part in node.walk())
 
 
 @concept("advanced")

@@ -91,7 +91,9 @@ def conditional_aggregate(tree: exp.Expr) -> bool:
 @concept("intermediate")
 def group_concat(tree: exp.Expr) -> bool:
     """the texts of a group in one string, by GROUP_CONCAT or STRING_AGG"""
-    return tree.find(exp.GroupConcat) is not None
+    return tree.find(exp.GroupConcat) is not None or any(
+        node.find(exp.ArrayAgg) for node in tree.find_all(exp.ArrayToString)
+    )
 
 
 # --- joins -----------------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ def _keeps_unmatched(select: exp.Select) -> bool:
     return bool(right) and not any(column.table in right for part in demanding for column in columns(part))
 
 
-@concept("intermediate")
+@concept("intermediate", may_be_empty=True)
 def anti_join(tree: exp.Expr) -> bool:
     """rows without a match: a LEFT JOIN and a test for NULL on its right side"""
     return any(
@@ -224,7 +226,7 @@ def semi_join(tree: exp.Expr) -> bool:
     return any(not negated(exists) and is_correlated(exists.this) for exists in tree.find_all(exp.Exists))
 
 
-@concept("intermediate")
+@concept("intermediate", may_be_empty=True)
 def not_exists(tree: exp.Expr) -> bool:
     """rows that have no match, by NOT EXISTS"""
     return any(negated(exists) and is_correlated(exists.this) for exists in tree.find_all(exp.Exists))
@@ -233,7 +235,9 @@ def not_exists(tree: exp.Expr) -> bool:
 @concept("intermediate")
 def in_subquery(tree: exp.Expr) -> bool:
     """values that a subquery finds, with IN (SELECT ...)"""
-    return any(isinstance(node.args.get("query"), exp.Query) for node in tree.find_all(exp.In))
+    if any(isinstance(node.args.get("query"), exp.Query) for node in tree.find_all(exp.In)):
+        return True
+    return any(isinstance(node.parent, exp.EQ) and node.find(exp.Query) for node in tree.find_all(exp.Any))
 
 
 @concept("intermediate")

@@ -117,7 +117,7 @@ def group_keys(select: exp.Select) -> list[exp.Expr]:
 
 def _followed(key: exp.Expr, select: exp.Select, outputs: dict[str, exp.Expr]) -> exp.Expr:
     if isinstance(key, exp.Literal) and not key.is_string and 1 <= int(key.name) <= len(select.expressions):
-        return select.expressions[int(key.name) - 1].unalias()
+        return projections(select)[int(key.name) - 1]
     if isinstance(key, exp.Column) and not key.table:
         return outputs.get(key.name.lower(), key)
     return key
@@ -139,6 +139,11 @@ def flattened(condition: exp.Expr | None) -> list[exp.Expr]:
 def wheres(select: exp.Expr) -> list[exp.Expr]:
     where = clause(select, "where")
     return flattened(where.this) if where else []
+
+
+def conditions(select: exp.Select) -> list[exp.Expr]:
+    """What WHERE and the joins ask, part by part."""
+    return [*wheres(select), *(part for join in joins(select) for part in flattened(clause(join, "on")))]
 
 
 def affirmed(select: exp.Expr, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
@@ -250,7 +255,7 @@ def windows(tree: exp.Expr, *functions: type[exp.Expr]) -> list[exp.Window]:
 
 
 def function_of(window: exp.Window) -> exp.Expr:
-    function = window.this
+    function: exp.Expr = window.this
     while isinstance(function, _AROUND):
         function = function.this
     return function
@@ -268,14 +273,17 @@ def window_part(window: exp.Window, name: str) -> object:
 def conditional(aggregate: exp.Expr) -> exp.Expr | None:
     """The condition under which an aggregate counts a row: from CASE, IF, FILTER, or a sum of truth values."""
     if isinstance(aggregate.parent, exp.Filter):
-        return aggregate.parent.expression.this
+        condition: exp.Expr = aggregate.parent.expression.this
+        return condition
     argument = aggregate.this
     if isinstance(argument, exp.Distinct) and argument.expressions:
         argument = argument.expressions[0]
     argument = argument.unnest() if isinstance(argument, exp.Expr) else None
     chosen = argument.find(exp.If) if isinstance(argument, exp.Expr) else None
     if chosen is not None:
-        return chosen.this
+        case = chosen.parent
+        compared = case.this if isinstance(case, exp.Case) else None  # CASE status WHEN 'open' THEN ...
+        return chosen.this if compared is None else exp.EQ(this=compared.copy(), expression=chosen.this.copy())
     return argument if isinstance(argument, (*COMPARISONS, exp.In, exp.And, exp.Or, exp.Is)) else None
 
 
@@ -287,6 +295,9 @@ def function_name(node: exp.Expr) -> str:
 
 
 def is_date_part(node: exp.Expr) -> bool:
+    """A function that takes a part of a date, or the first letters of an ISO date: its year or its month."""
+    if isinstance(node, exp.Substring) and isinstance(node.args.get("length"), exp.Literal):
+        return node.args["length"].name in ("4", "7") and is_date(node.this.unnest())
     return isinstance(node, DATE_PARTS) or function_name(node) in _PART_FUNCTIONS
 
 

@@ -10,7 +10,7 @@ The SQL concepts are those of `judges.sql_concepts`, the axes of style those of 
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,7 +50,7 @@ class Sign(Config):
     patterns: list[str] = []
     least: int = 1
     spellings: int = 1
-    alike: str = ""
+    alike: Literal["", "case", "spaces"] = ""
     repeated: bool = False
     empty_beside_null: bool = False
 
@@ -96,7 +96,5 @@ class Taxonomy(Config):
 @cache
 def taxonomy() -> Taxonomy:
     """As shipped."""
-    industries, tasks, challenges = (
-        read_yaml(FOLDER / f"{name}.yaml", []) for name in ("industries", "tasks", "challenges")
-    )
-    return validate({"industries": industries, "tasks": tasks, **challenges}, Taxonomy, str(FOLDER))
+    content = {name: read_yaml(FOLDER / f"{name}.yaml", []) for name in ("industries", "tasks")}
+    return validate({**content, **read_yaml(FOLDER / "challenges.yaml", [])}, Taxonomy, str(FOLDER))
