@@ -90,8 +90,7 @@ def _literals(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
     for item in plan.select:
         if isinstance(item, Bucket):
             edges = (*item.edges[:-1], item.edges[-1] + rng.choice((1, 5, 100)))
-            new = replace(item, edges=edges)
-            yield _swap(plan, item, new)
+            yield _swap(plan, item, replace(item, edges=edges))
         for new in _other_numbers(item, catalog, rng):
             yield _swap(plan, item, new)
 
@@ -366,8 +365,10 @@ def _limits(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
     if plan.limit is not None:
         yield replace(plan, limit=plan.limit + rng.choice((1, 2, 5)))
         yield replace(plan, limit=None)
-    elif plan.order and not plan.union and not any(
-        isinstance(item, Running | Change | Growth | Moving) for item in plan.select
+    elif (
+        plan.order
+        and not plan.union
+        and not any(isinstance(item, Running | Change | Growth | Moving) for item in plan.select)
     ):
         yield replace(plan, limit=rng.choice((1, 2, 3, 5)))
     if plan.top:

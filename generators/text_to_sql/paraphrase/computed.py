@@ -27,7 +27,6 @@ from generators.text_to_sql.grammar.plan import (
     TopGroup,
     VersusAverage,
     ref_of,
-    refs_of,
 )
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -181,7 +180,7 @@ class Computed:
             if aggregate.ref and not self._beside_column(aggregate):
                 self._problem(f"{aggregate.function} is not of {aggregate.ref.column}")
         for item in self.facts.selected:
-            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", *refs_of(item))):
+            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", ref_of(item))):
                 self._problem(f"sum is not of {item.column}")
 
     def _tolerated(self) -> set[str]:

@@ -167,7 +167,7 @@ class Shape:
             self._problem(f"what both sets hold is {'added' if said else 'not asked for'}")
 
     def _forms(self) -> None:
-        """Months without a gap, runs of months, first dates and pairs: heard where the plan has them, and only there."""
+        """Months without a gap, runs of months, first dates and pairs are heard where the plan has them."""
         shape = self.facts.plan.shape
         words = {token.lower for token in self.reading.tokens}
         if bool(self.reading.tagged("streak")) != (shape == "islands"):

@@ -140,7 +140,9 @@ def settled(plan: Plan, draw: Draw, required: bool = False) -> Plan:
     ties = tie_breakers(plan, draw)
     for order in (plan.order, (*plan.order, *ties)):
         keys = tuple(by.by for by in order)
-        probe = replace(plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0)
+        probe = replace(
+            plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0
+        )
         rows = [row[: len(keys)] for row in run(probe, draw.catalog)]
         if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, order=order)

@@ -178,7 +178,9 @@ def _positive(draw: Draw, avoid: tuple[Ref, ...]) -> Filter:
 def relational_division(catalog: Catalog, rng: Random) -> Plan:
     """The rows whose related rows have every value that occurs at all."""
     draw, child, key = with_children(catalog, rng)
-    columns = [c for c in child.of_kind("category") if 2 <= len(c.values) <= 5 and catalog.repeats(Ref((), child.name, c.name))]
+    columns = [
+        c for c in child.of_kind("category") if 2 <= len(c.values) <= 5 and catalog.repeats(Ref((), child.name, c.name))
+    ]
     covers = Covers(child.name, key.column, draw.pick(columns, "a category of few values").name)
     plan = Plan("relational_division", draw.subject.name, draw.outputs(1, 2), filters=(covers,))
     if not run(plan, catalog):
