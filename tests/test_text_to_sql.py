@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,10 +13,11 @@ import pytest
 
 import generators.text_to_sql as text_to_sql
 from generators.text_to_sql import Params, TextToSQL
-from generators.text_to_sql.cells import TIERS, Cell, Taxonomy, grammar_cells, teacher_cells
+from generators.text_to_sql.cells import TIERS, Cell
 from generators.text_to_sql.context import LAYOUTS, choose_context, show
-from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts
 from generators.text_to_sql.load import bundled
+from generators.text_to_sql.taxonomy import taxonomy
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
@@ -27,7 +27,7 @@ from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from judges.sql_engine import Limits
 from judges.sql_execution import check_record, prove_in_sqlite
 from judges.sql_world import statements
-from schemas import Message, Record, assistant
+from schemas import Record
 from schemas.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
@@ -232,46 +232,6 @@ def test_distractors_are_linked_and_every_layout_shows_everything() -> None:
     assert len(multi) == 3
 
 
-def test_every_beginning_of_the_walk_is_even() -> None:
-    cells = list(islice(grammar_cells(bundled(), TIERS, 7), 390))
-    for beginning in (30, 117, 390):
-        part = cells[:beginning]
-        for value in (
-            lambda c: c.tier,
-            lambda c: c.style.instruction,
-            lambda c: c.style.register,
-            lambda c: c.style.politeness,
-        ):
-            counts = Counter(map(value, part))
-            assert max(counts.values()) - min(counts.values()) <= 1
-        databases = Counter(c.database for c in part)
-        assert len(databases) == len(bundled()) or beginning < 39
-        assert max(databases.values()) - min(databases.values()) <= 6
-    assert len({(c.database, c.concept) for c in cells}) >= 380, "few pairs come again before the others came"
-    assert {c.concept for c in cells} == set(CONCEPTS)
-    assert all(tier_of(c.concept) == c.tier for c in cells)
-    assert cells == list(islice(grammar_cells(bundled(), TIERS, 7), 390))
-    assert cells != list(islice(grammar_cells(bundled(), TIERS, 8), 390))
-
-
-def test_teacher_cells_keep_the_conditions_of_the_taxonomy() -> None:
-    path = TextToSQL.folder() / "taxonomy.yaml"
-    taxonomy = load_config(path, [], Taxonomy)
-    assert len(taxonomy.industries) >= 12 and all(len(set(t)) >= 8 for t in taxonomy.industries.values())
-    cells = list(islice(teacher_cells(path, TIERS, 0), 600))
-    for cell in cells:
-        assert cell.topic in taxonomy.industries[cell.industry] and cell.concept in taxonomy.tiers[cell.tier]
-        kind, _, concept = cell.task.partition(": ")
-        assert concept in taxonomy.tasks[kind].concepts
-        assert TIERS.index(taxonomy.tasks[kind].lowest) <= TIERS.index(cell.tier)
-    assert {c.concept for c in cells} == {c for concepts in taxonomy.tiers.values() for c in concepts}
-    assert len({(c.industry, c.topic) for c in cells}) == sum(map(len, taxonomy.industries.values()))
-    for field, challenge in (("data_quality", taxonomy.data_quality), ("knowledge", taxonomy.knowledge)):
-        share = sum(bool(getattr(cell, field)) for cell in cells) / len(cells)
-        assert abs(share - challenge.share) < 0.01
-    assert max(Counter(c.industry for c in cells).values()) - min(Counter(c.industry for c in cells).values()) <= 1
-
-
 def test_seeds_from_a_file(tmp_path: Path) -> None:
     seeds = tmp_path / "cells.jsonl"
     good = {"industry": "x", "database": "airline", "tier": "basic", "concept": "filter_equal"}
@@ -283,109 +243,10 @@ def test_seeds_from_a_file(tmp_path: Path) -> None:
     assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:5"]
     assert "database is none of airline" in bad[0].detail and "concept is none of" in bad[1].detail
     teacher = list(TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks())
-    assert [isinstance(task, Cell) for task in teacher] == [True, True, True, False, False]
-
-
-# --- teacher ---------------------------------------------------------------------------------------------------------
-
-WORLD: dict[str, Any] = {
-    "ddl": [
-        "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city TEXT, opened DATE)",
-        "CREATE TABLE run (run_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant, pieces INTEGER, note TEXT)",
-        "CREATE TABLE visit (visit_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant)",
-    ],
-    "inserts": [
-        "INSERT INTO plant VALUES (1, 'Linz {{ x }}', '2001-01-01'), (2, 'Graz {% y %}', '2010-01-01')",
-        "INSERT INTO run VALUES (1, 1, 40, NULL), (2, 1, 60, 'late'), (3, 2, 75, NULL)",
-        "INSERT INTO visit VALUES (1, 2)",
-    ],
-    "distractor_tables": ["visit"],
-    "distractor_columns": ["plant.opened", "run.note"],
-    "question": "How many pieces did each plant's city make {{ in total }}?",
-}
-RIGHT = "SELECT city, SUM(pieces) AS pieces FROM run JOIN plant USING (plant_id) GROUP BY city"
-SORTED = RIGHT + " ORDER BY pieces DESC"
-WRONG = RIGHT.replace("SUM", "MAX")
-
-
-def solver(*answers: Any, world: Any = None) -> ScriptedModel:
-    """A writer that invents `world`, and a solver that gives `answers` in turn, each with a trace."""
-    turns = iter(answers * 50)
-
-    def script(role: str, request: Any) -> Any:
-        if role == "writer":
-            return {**WORLD, **(world or {})}
-        answer = next(turns)
-        return answer if isinstance(answer, Message) else assistant(f"```sql\n{answer}\n```", f"I sum up.\n{answer}")
-
-    return ScriptedModel(script)
-
-
-def teacher(tasks: int = 1, **params: Any) -> dict[str, Any]:
-    return {**grammar(tasks), "params": {"mode": "teacher", **params}}
-
-
-def test_the_contract_by_teacher(tmp_path: Path) -> None:
-    summary = check_generator(teacher(12), tmp_path, solver(RIGHT))
-    assert summary["accepted"] == 12
-
-
-def test_the_solver_sees_exactly_what_the_record_shows(tmp_path: Path) -> None:
-    model = solver(RIGHT)
-    run_scripted(teacher(), tmp_path, model)
-    (record,) = records(tmp_path)
-    asked, answered = record["messages"]
-    (request,) = [request for role, request in model.calls if role == "solver"]
-    assert request["messages"] == [{"role": "user", "content": asked["content"]}]
-    assert "response_format" not in request
-    assert answered["reasoning_content"] == f"I sum up.\n{RIGHT}" and record["reasoning"] == "on"
-    for hidden in (record["metadata"]["cell"]["topic"], "distractor", "visit.plant_id"):
-        assert hidden not in asked["content"]
-    for shown in (*WORLD["ddl"], *WORLD["inserts"], WORLD["question"]):
-        assert shown in asked["content"], "braces in values stay as they are"
-    assert record["metadata"]["votes"] == {"candidates": 1, "proved": 1, "agreeing": 1}
-    proof = record["metadata"]["sql"]
-    assert (proof["distractor_tables"], proof["distractor_columns"]) == (["visit"], ["plant.opened", "run.note"])
-    (written,) = [request for role, request in model.calls if role == "writer"]
-    cell = record["metadata"]["cell"]
-    for axis in ("industry", "topic", "concept", "task"):
-        assert cell[axis] in str(written["messages"])
-
-
-def test_the_majority_of_results_wins(tmp_path: Path) -> None:
-    run_scripted(teacher(candidates=5), tmp_path, solver(WRONG, RIGHT, SORTED, "SELECT nonsense", RIGHT))
-    (record,) = records(tmp_path)
-    assert record["messages"][1]["content"] == f"```sql\n{RIGHT}\n```"
-    assert record["metadata"]["votes"] == {"candidates": 5, "proved": 4, "agreeing": 3}
-
-
-@pytest.mark.parametrize(
-    ("reason", "candidates", "answers", "world"),
-    [
-        ("world/context", 1, [RIGHT], {"ddl": ["CREATE TABLE plant (", "x"]}),
-        ("world/context", 1, [RIGHT], {"inserts": ["INSERT INTO run VALUES (1, 77, 1, NULL)", "SELECT 1"]}),
-        ("execution/distractor_used", 1, [RIGHT], {"distractor_columns": ["run.pieces"]}),
-        ("execution/insensitive", 1, ["SELECT 5 AS n"], None),
-        ("execution/malformed", 1, [RIGHT], {"distractor_columns": ["run.imagined"]}),
-        ("execution/no_rows", 1, [RIGHT + " HAVING SUM(pieces) < 0"], None),
-        ("execution/unknown_column", 3, ["SELECT nonsense", "SELECT nonsense", "DROP TABLE run"], None),
-        ("execution/no_query", 1, [assistant("The answer is 175 pieces.")], None),
-        ("vote/no_agreement", 2, [RIGHT, WRONG], None),
-        ("vote/no_agreement", 4, [RIGHT, WRONG, WRONG, RIGHT], None),
-        ("llm/no_answer", 1, [assistant("   ")], None),
-        ("llm/no_answer", 3, [assistant("   "), assistant("   "), "SELECT nonsense"], None),
-    ],
-)
-def test_every_reject_of_the_teacher(
-    reason: str, candidates: int, answers: list[Any], world: Any, tmp_path: Path
-) -> None:
-    summary = run_scripted(teacher(candidates=candidates), tmp_path, solver(*answers, world=world))
-    assert summary["by_reason"] == {reason: 1}
-
-
-def test_one_lost_answer_of_three_is_no_loss(tmp_path: Path) -> None:
-    run_scripted(teacher(candidates=3), tmp_path, solver(assistant(" "), RIGHT, RIGHT))
-    assert records(tmp_path)[0]["metadata"]["votes"] == {"candidates": 3, "proved": 2, "agreeing": 2}
+    assert [isinstance(task, Cell) for task in teacher] == [True, True, False, False, False]
+    seeds.write_text(json.dumps({**good, "concept": "geo_within", "tier": "advanced"}))
+    (elsewhere,) = TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks()
+    assert isinstance(elsewhere, BadSeed) and "sqlite doesn't have geo_within" in elsewhere.detail
 
 
 # --- what is shipped -------------------------------------------------------------------------------------------------
@@ -401,7 +262,8 @@ async def test_three_examples_pass_their_own_validators() -> None:
         trace = example.messages[-1].reasoning_content or ""
         assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
-        Cell.model_validate(example.metadata["cell"])
+        cell = Cell.model_validate(example.metadata["cell"])
+        assert cell.concept in example.metadata["concepts"] and cell.industry in taxonomy().industries
 
 
 @pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])
@@ -412,8 +274,10 @@ def test_recipes_are_valid(name: str) -> None:
 @pytest.mark.parametrize("lead", range(8))
 @pytest.mark.parametrize("order", ["fenced", "plain", "schema_last"])
 def test_the_question_is_a_paragraph_of_its_own(lead: int, order: str) -> None:
-    prompts = PromptFolder(TextToSQL.folder() / "prompts")
+    prompt = PromptFolder(TextToSQL.folder() / "prompts")["sample"]
     schema = "CREATE TABLE a (b TEXT); -- {{ b }}\n\nCREATE TABLE c (d TEXT);"
-    text = prompts["sample"].render({"lead": lead, "order": order, "schema": schema, "question": "Which {{ b }}?"})
+    values = {"lead": lead, "order": order, "schema": schema, "question": "Which {{ b }}?", "engine": "PostgreSQL"}
+    text = prompt.render(values)
+    assert "PostgreSQL" in text and "SQLite" not in text
     assert "Which {{ b }}?" in text.split("\n\n") and schema in text
     assert text.count("```") == (0 if order == "plain" else 2)
