@@ -63,28 +63,29 @@ class Refuted(Exception):
 
 # --- statements ------------------------------------------------------------------------------------------------------
 
-_STRING = r"'(?:[^']|'')*'"
-_ESCAPED_STRING = r"'(?:[^'\\]|''|\\.)*'"
-_QUOTED_NAME = r'"(?:[^"]|"")*"'
-_BLOCK_COMMENT = r"/\*.*?\*/"
-_NESTED_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?\*/)*\*/"  # PostgreSQL nests them; two levels are enough
-_LINE_COMMENT = r"--[^\n]*"
+# All repetitions are possessive (`*+`): nothing that was read is read another way, so time grows with length alone.
+_STRING = r"'(?:[^']|'')*+'"
+_ESCAPED_STRING = r"'(?:[^'\\]|''|\\.)*+'"
+_QUOTED_NAME = r'"(?:[^"]|"")*+"'
+_BLOCK_COMMENT = r"(?>/\*.*?\*/)"
+_NESTED_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|(?>/\*.*?\*/))*+\*/"  # PostgreSQL nests them; two levels are enough
+_LINE_COMMENT = r"--[^\n]*+"
 
 _COMMENTS: dict[Dialect, str] = {
     "sqlite": f"{_LINE_COMMENT}|{_BLOCK_COMMENT}",
     "postgres": f"{_LINE_COMMENT}|{_NESTED_COMMENT}",
-    "mysql": rf"--(?=\s|$)[^\n]*|#[^\n]*|{_BLOCK_COMMENT}",
+    "mysql": rf"--(?=\s|$)[^\n]*+|#[^\n]*+|{_BLOCK_COMMENT}",
 }
 _LITERALS: dict[Dialect, str] = {
-    "sqlite": rf"{_STRING}|{_QUOTED_NAME}|`[^`]*`|\[[^\]]*\]",
+    "sqlite": rf"{_STRING}|{_QUOTED_NAME}|`[^`]*+`|\[[^\]]*+\]",
     "postgres": rf"\b[eE]{_ESCAPED_STRING}|{_STRING}|{_QUOTED_NAME}|(?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$",
-    "mysql": rf'{_ESCAPED_STRING}|"(?:[^"\\]|""|\\.)*"|`[^`]*`',
+    "mysql": rf'{_ESCAPED_STRING}|"(?:[^"\\]|""|\\.)*+"|`[^`]*+`',
 }
 _ENDS: dict[Dialect, re.Pattern[str]] = {
     dialect: re.compile(rf"{_COMMENTS[dialect]}|{_LITERALS[dialect]}|(?P<end>;)", re.DOTALL) for dialect in _COMMENTS
 }
 _NOTHING: dict[Dialect, re.Pattern[str]] = {
-    dialect: re.compile(rf"(?:\s|{comment})*", re.DOTALL) for dialect, comment in _COMMENTS.items()
+    dialect: re.compile(rf"(?:\s++|{comment})*+", re.DOTALL) for dialect, comment in _COMMENTS.items()
 }
 
 

@@ -1,4 +1,4 @@
-"""Grammar mode: a query is drawn over a database, put into words by rule, and reworded by a model if its sense survives.
+"""Grammar mode: a query is drawn over a database, put into words by rule, and reworded if its sense survives.
 
     cell          concept "period_growth", database "hospital", dialect "postgres", style interrogative/formal/2
     plan          admissions per month, and the growth of the total cost since the previous one in percent
@@ -78,9 +78,7 @@ async def by_grammar(cell: Cell, databases: Mapping[str, Database], settings: Se
 # --- the query -------------------------------------------------------------------------------------------------------
 
 
-async def _draw(
-    cell: Cell, database: Database, limits: Limits, ctx: Context
-) -> tuple[Query, QueryContext, SQLProof]:
+async def _draw(cell: Cell, database: Database, limits: Limits, ctx: Context) -> tuple[Query, QueryContext, SQLProof]:
     """A query of the cell's concept in its dialect, that returns something, with the context that proves it."""
     for _ in range(DRAWS):
         try:
@@ -109,7 +107,7 @@ async def _draw(
 
 
 def is_idle(query: Query) -> bool:
-    """It finds nothing, one row of zeros, or the same rows as without its outermost WHERE: none shows that it is right."""
+    """It finds nothing, one row of zeros, or the same rows as without its outermost WHERE, and so shows nothing."""
     catalog = catalog_of(query.database)
     rows = catalog.execute(query.sql)
     if not any(value is not None for row in rows for value in row) or (len(rows) == 1 and not any(rows[0])):
@@ -122,15 +120,13 @@ def is_idle(query: Query) -> bool:
 
 
 def agree(one: SQLProof, other: SQLProof, ordered: bool) -> bool:
-    """Both engines give the same rows, as far as the proofs show them: decimals are exact in one and not in the other."""
+    """Both engines give the same rows, as far as the proofs show them; decimals are exact in one of them only."""
     if one.row_count != other.row_count:
         return False
     if not ordered and one.row_count > len(one.result):
         return True  # the sample of an unordered result may be any part of it
     rows, others = (one.result, other.result) if ordered else (sorted(r.result, key=_rough) for r in (one, other))
-    return all(
-        len(row) == len(twin) and all(map(_same, row, twin)) for row, twin in zip(rows, others, strict=True)
-    )
+    return all(len(row) == len(twin) and all(map(_same, row, twin)) for row, twin in zip(rows, others, strict=True))
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -147,9 +143,7 @@ def _rough(row: Sequence[Json]) -> list[str]:
 # --- the question ----------------------------------------------------------------------------------------------------
 
 
-async def _phrase(
-    query: Query, template: str, cell: Cell, settings: Settings, ctx: Context
-) -> tuple[str, JsonObject]:
+async def _phrase(query: Query, template: str, cell: Cell, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:
     """The question, reworded by a model if the rewording still asks the same; and how it came about."""
     if settings.paraphrase is False or ctx.rng.random() >= settings.paraphrase_share:
         return template, {"phrasing": "template"}

@@ -58,6 +58,18 @@ class Catalog:
         targets = self.table(key.table).values(key.to_column)
         return bool(table.rows) and len(set(targets)) == len(targets) and set(table.values(key.column)) <= set(targets)
 
+    def all_reached(self, table: str, path: tuple[str, ...]) -> bool:
+        """Every row of the table at the end of `path` is the parent of some row of `table`."""
+        values = set(self.table(table).values(path[0]))
+        key = self.key(table, path[0])
+        reached = {self._row(key.table, key.to_column, value) for value in values - {None}}
+        for step in path[1:]:
+            here = key.table
+            key = self.key(here, step)
+            index = self._index[here][step]
+            reached = {self._row(key.table, key.to_column, row[index]) for row in reached if row[index] is not None}
+        return len(reached) == len(self.table(key.table).rows)
+
     def key(self, table: str, column: str) -> ForeignKey:
         return next(key for key in self.table(table).foreign_keys if key.column == column)
 

@@ -7,6 +7,7 @@ matters: a question doesn't say whether "Émile" comes after "Zoé", or whether 
 
 import unicodedata
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 
 def sort_alike(values: Iterable[str]) -> bool:
@@ -30,4 +31,4 @@ def _letters(text: str) -> str:
 
 
 def _sorted_strictly(values: list[str]) -> bool:
-    return all(one < other for one, other in zip(values, values[1:], strict=False))
+    return all(one < other for one, other in pairwise(values))

@@ -1,4 +1,4 @@
-"""From a plan to SQL: a sqlglot tree of one dialect, with CTEs, windows or a set operation where one step isn't enough."""
+"""From a plan to SQL: a sqlglot tree of one dialect, with CTEs, windows or a set operation where it needs them."""
 
 from sqlglot import exp
 

@@ -113,7 +113,7 @@ class Expressions:
             case Elapsed(start, end):
                 return idiom.days_between(self.day(start), self.day(end))
             case Shifted(ref, days):
-                return idiom.days_after(self.ref(ref), days)
+                return idiom.days_after(self.ref(ref), days, self.catalog.column(ref).has_time)
         raise AssertionError(item)
 
     def aggregate(self, of: Aggregate, argument: exp.Expr | None = None) -> exp.Expr:
@@ -156,8 +156,8 @@ class Expressions:
             case Moving(of, rows):
                 return sql.window(exp.func("AVG", self.item(of)), [], self.order, frame=rows - 1)
             case Rank(ref, descending, dense, within):
-                function = sql.call("DENSE_RANK" if dense else "RANK")
-                return sql.window(function, self._partition(within), [self.idiom.ordered(self.ref(ref), descending)])
+                rank = sql.call("DENSE_RANK" if dense else "RANK")
+                return sql.window(rank, self._partition(within), [self.idiom.ordered(self.ref(ref), descending)])
             case Tile(ref, descending, count):
                 order = [self.idiom.ordered(self.ref(ref), descending)]
                 return sql.window(sql.call("NTILE", sql.literal(count)), [], order)

@@ -38,7 +38,7 @@ class Idiom:
         """A day; `timed`: the date comes with a time of day."""
         return call("DATE", date, literal(f"-{days} days"))
 
-    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
+    def days_after(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
         """A day; before the date where `days` is negative."""
         return call("DATE", date, literal(f"{days:+} days"))
 
@@ -63,9 +63,7 @@ class Idiom:
 
     def ordered(self, expression: exp.Expr, descending: bool) -> exp.Ordered:
         """In the dialect's own place for NULL, so that nothing is written about it."""
-        return exp.Ordered(
-            this=expression, desc=descending or None, nulls_first=descending == self.nulls_are_large
-        )
+        return exp.Ordered(this=expression, desc=descending or None, nulls_first=descending == self.nulls_are_large)
 
     def nulls_last(self, expression: exp.Expr, descending: bool) -> list[exp.Ordered]:
         return [exp.Ordered(this=expression, desc=descending or None, nulls_first=False)]
@@ -114,7 +112,7 @@ class Postgres(Idiom):
     def days_before(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
         return exp.Sub(this=self.day(date) if timed else date, expression=_interval(f"{days} days"))
 
-    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
+    def days_after(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
         kind = exp.Add if days > 0 else exp.Sub
         return self.day(kind(this=date, expression=_interval(f"{abs(days)} days")))
 
@@ -126,7 +124,6 @@ class Postgres(Idiom):
 
     def beginning(self, text: exp.Expr, count: int) -> exp.Expr:
         return call("LEFT", text, literal(count))
-
 
     def median(self, value: exp.Expr) -> exp.Expr:
         middle = exp.PercentileCont(this=literal(0.5))
@@ -156,8 +153,9 @@ class MySQL(Idiom):
     def days_before(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
         return exp.Sub(this=self.day(date) if timed else date, expression=_span(days, "DAY"))
 
-    def days_after(self, date: exp.Expr, days: int) -> exp.Expr:
-        return call("DATE_ADD" if days > 0 else "DATE_SUB", self.day(date), _span(abs(days), "DAY"))
+    def days_after(self, date: exp.Expr, days: int, timed: bool) -> exp.Expr:
+        start = self.day(date) if timed else date
+        return call("DATE_ADD" if days > 0 else "DATE_SUB", start, _span(abs(days), "DAY"))
 
     def days_between(self, earlier: exp.Expr, later: exp.Expr) -> exp.Expr:
         return call("DATEDIFF", later, earlier)

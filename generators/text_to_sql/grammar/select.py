@@ -16,6 +16,7 @@ from generators.text_to_sql.grammar.expressions import Aliases, Expressions
 from generators.text_to_sql.grammar.idioms import Idiom
 from generators.text_to_sql.grammar.naming import alias_of
 from generators.text_to_sql.grammar.plan import (
+    BeyondCount,
     ChildCount,
     ChildTotal,
     Covers,
@@ -24,7 +25,6 @@ from generators.text_to_sql.grammar.plan import (
     Having,
     Item,
     Nested,
-    BeyondCount,
     Partner,
     Plan,
     Ref,
@@ -113,14 +113,18 @@ class Select:
                 select = select.join(sql.table(table, alias), on=link, copy=False)
         for filter_ in self.plan.filters:
             if isinstance(filter_, VersusNamed):
-                mine, theirs = self.expressions.ref(filter_.ref), sql.column(filter_.ref.column, "other")
-                link = sql.OPERATORS[filter_.op](this=mine, expression=theirs)
-                if filter_.op == "eq":  # a row is always like itself
-                    key_ = self.subject.primary_key[0]
-                    apart = exp.NEQ(this=sql.column(key_, self.subject.name), expression=sql.column(key_, "other"))
-                    link = exp.and_(link, apart)
-                select = select.join(sql.table(self.subject.name, "other"), on=link, copy=False)
+                select = select.join(sql.table(self.subject.name, "other"), on=self._to_named(filter_), copy=False)
         return select
+
+    def _to_named(self, filter_: VersusNamed) -> exp.Expr:
+        """The other row, to which a row is compared; it is always like itself."""
+        mine, theirs = self.expressions.ref(filter_.ref), sql.column(filter_.ref.column, "other")
+        alike = sql.OPERATORS[filter_.op](this=mine, expression=theirs)
+        if filter_.op != "eq":
+            return alike
+        key = self.subject.primary_key[0]
+        apart = exp.NEQ(this=sql.column(key, self.subject.name), expression=sql.column(key, "other"))
+        return exp.and_(alike, apart)
 
     def _left_joins(self, select: exp.Select) -> exp.Select:
         joins = [(f.table, f.key) for f in self.plan.filters if isinstance(f, Partner) and f.form == "join"]

@@ -12,31 +12,33 @@ from generators.text_to_sql.grammar.steps import Steps
 def series(steps: Steps) -> exp.Select:
     """WITH RECURSIVE months AS (the first of every month) SELECT each with its number of rows, be it 0."""
     plan, idiom = steps.plan, steps.idiom
-    date = _date(steps)
-    source = sql.table(plan.subject)
-    bounds = {name: idiom.month_start(exp.func(name, sql.column(date.column))) for name in ("MIN", "MAX")}
-    start = sql.column("month_start")
-    if idiom.dialect == "postgres":
-        months = exp.select(
-            exp.alias_(sql.call("GENERATE_SERIES", bounds["MIN"], bounds["MAX"], exp.Interval(this=sql.literal("1 month"))), "month_start")
-        ).from_(source)
-    else:
-        last = exp.select(bounds["MAX"]).from_(source.copy()).subquery()
-        step = exp.select(idiom.next_month(start)).from_(sql.table("months")).where(exp.LT(this=start.copy(), expression=last))
-        first = exp.select(exp.alias_(bounds["MIN"], "month_start")).from_(source)
-        months = exp.Union(this=first, expression=step, distinct=False)
-    mine = idiom.month_start(sql.column(date.column, plan.subject))
+    mine = idiom.month_start(sql.column(_date(steps).column, plan.subject))
     key = steps.catalog.table(plan.subject).primary_key[0]
-    label = idiom.month(sql.column("month_start", "months"))
-    outer = exp.select(
-        exp.alias_(label, "month"),
-        exp.alias_(exp.func("COUNT", sql.column(key, plan.subject)), f"{plan.subject}_count"),
-    ).from_(sql.table("months"))
-    link = exp.EQ(this=mine, expression=sql.column("month_start", "months"))
-    outer = outer.join(sql.table(plan.subject), on=link, join_type="left")
-    outer = outer.group_by(sql.column("month_start", "months"))
-    outer = outer.order_by(idiom.ordered(sql.column("month_start", "months"), False))
-    return outer.with_("months", months, recursive=idiom.dialect != "postgres")
+    counted = exp.func("COUNT", sql.column(key, plan.subject))
+    outer = exp.select(exp.alias_(idiom.month(_start()), "month"), exp.alias_(counted, f"{plan.subject}_count")).from_(
+        sql.table("months")
+    )
+    outer = outer.join(sql.table(plan.subject), on=exp.EQ(this=mine, expression=_start()), join_type="left")
+    outer = outer.group_by(_start()).order_by(idiom.ordered(_start(), False))
+    return outer.with_("months", _all_months(steps), recursive=idiom.dialect != "postgres")
+
+
+def _start() -> exp.Column:
+    return sql.column("month_start", "months")
+
+
+def _all_months(steps: Steps) -> exp.Query:
+    """From the first to the last of the date: a series where the dialect has one, else a recursive table."""
+    idiom, source, date = steps.idiom, sql.table(steps.plan.subject), _date(steps).column
+    first, last = (idiom.month_start(exp.func(name, sql.column(date))) for name in ("MIN", "MAX"))
+    if idiom.dialect == "postgres":
+        step = exp.Interval(this=sql.literal("1 month"))
+        return exp.select(exp.alias_(sql.call("GENERATE_SERIES", first, last, step), "month_start")).from_(source)
+    end = exp.select(last).from_(source).subquery()
+    going_on = exp.select(idiom.next_month(sql.column("month_start"))).from_(sql.table("months"))
+    going_on = going_on.where(exp.LT(this=sql.column("month_start"), expression=end))
+    beginning = exp.select(exp.alias_(first, "month_start")).from_(source.copy())
+    return exp.Union(this=beginning, expression=going_on, distinct=False)
 
 
 def islands(steps: Steps) -> exp.Select:

@@ -33,6 +33,12 @@ def check_paraphrase(question_text: str, query: Query, database: Database) -> li
     vocabulary = vocabulary_of(database, facts.tables)
     reading = Reading(Hearing(tokenise(question_text), vocabulary, facts.strings, facts.patterns))
     evidence = Evidence(facts, reading, Orders(reading, facts))
-    for check in (Conditions, Columns, Computed, Items, Shape):  # each builds on what the ones before have used or bound
+    for check in (
+        Conditions,
+        Items,
+        Columns,
+        Computed,
+        Shape,
+    ):  # each builds on what the ones before have used or bound
         check(evidence).check()
     return list(dict.fromkeys(evidence.problems))

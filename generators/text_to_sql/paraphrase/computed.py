@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -26,7 +27,6 @@ from generators.text_to_sql.grammar.plan import (
     TopGroup,
     VersusAverage,
     ref_of,
-    refs_of,
 )
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -70,11 +70,23 @@ class Computed:
                 self._problem(f"missing the {key.part}")
         if isinstance(self.facts.plan.having, HavingMean):
             self._beyond_mean(self.facts.plan.having.op)
-        changes = any(isinstance(item, Change) for item in self.facts.selected)
-        if changes and any(m.tags & {"share"} for cue in self.reading.tagged("change") for m in self.reading.right(cue, 12)):
+        if any(isinstance(item, Change) for item in self.facts.selected) and self._in_percent():
             self._problem("a change in percent instead of the change")
+        if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
+            self._problem("rows without any should be said not to count")
         self._aggregates()
         self._superlatives()
+
+    def _in_percent(self) -> bool:
+        """ "the percentage change", "the growth in percent"."""
+        cues = self.reading.tagged("change")
+        near = [m for cue in cues for m in (*self.reading.left(cue, 10), *self.reading.right(cue, 12))]
+        return any("share" in mention.tags for mention in near)
+
+    def _says_some(self) -> bool:
+        """ "with at least one visit", "that have any visits", "who were visited at least once"."""
+        said = " ".join(token.lower for token in self.reading.tokens)
+        return any(f" {words} " in said for words in ("at least one", "at least once", "one or more", "any"))
 
     def _problem(self, text: str) -> None:
         self.evidence.problems.append(text)
@@ -168,7 +180,7 @@ class Computed:
             if aggregate.ref and not self._beside_column(aggregate):
                 self._problem(f"{aggregate.function} is not of {aggregate.ref.column}")
         for item in self.facts.selected:
-            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", *refs_of(item))):
+            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", ref_of(item))):
                 self._problem(f"sum is not of {item.column}")
 
     def _tolerated(self) -> set[str]:

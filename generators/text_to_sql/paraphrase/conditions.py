@@ -99,7 +99,7 @@ class Conditions:
 
     def _taken_off(self, blocks: list[set[int]]) -> None:
         """ "that occur among ... but not among ...": one negation, between the two conditions."""
-        one, other = (blocks + [set(), set()])[:2]
+        one, other = [*blocks, set(), set()][:2]
         cues = self.reading.negations
         if not (one and other and len(cues) == 1 and max(one) < cues[0].start < min(other)):
             self._problem("the second set is not taken off the first")

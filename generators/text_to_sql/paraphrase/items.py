@@ -45,7 +45,7 @@ _OWN_CUES: dict[str, Callable[[Item], bool]] = {
 
 
 class Items:
-    """Run after the conditions; what it finds is noted as used."""
+    """Run after the conditions and before the columns; the numbers that it finds are used, the columns locked."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence, self.facts, self.reading = evidence, evidence.facts, evidence.reading
@@ -75,6 +75,7 @@ class Items:
                 found = self._default(ref, value)
             case Elapsed(start, end):
                 found = bool(self.reading.tagged("days")) and self._in_turn(start, end)
+                self.evidence.locked |= {m.start for m in self._pair(start, end) or ()}
             case Shifted(ref, days):
                 found = self._shifted(ref, days)
             case DatePart(ref, part) if item not in self.facts.plan.group:
@@ -101,8 +102,16 @@ class Items:
         return same and max(one.start - other.end, other.start - one.end) <= span
 
     def _beside(self, tag: str, ref: Ref, span: int = 8) -> bool:
-        """The cue stands beside the column."""
-        return any(self._near(cue, m, span) for cue in self.reading.tagged(tag) for m in self._of(ref))
+        """The cue stands beside the column, which is then asked for in that form and not as it is."""
+        cues = self.reading.tagged(tag)
+        near = [m for m in self._of(ref) if any(self._near(cue, m, span) for cue in cues)]
+        return self._lock(near, [cue.start for cue in cues])
+
+    def _lock(self, mentions: list[Mention], places: Iterable[int]) -> bool:
+        """Notes the mention nearest to a place as said of the computed column alone; whether there is one."""
+        pairs = [(abs(m.start - place), m.start) for m in mentions for place in places]
+        self.evidence.locked |= {min(pairs)[1]} if pairs else set()
+        return bool(pairs)
 
     def _pair(self, one: Ref, other: Ref) -> tuple[Mention, Mention] | None:
         """The mentions of two columns that stand closest to each other."""
@@ -158,7 +167,7 @@ class Items:
             if beside and said == (None if count == 1 else count):
                 if number and said is not None:
                     self.evidence.use(number)
-                return True
+                return self._lock(self._of(ref), [place])
         return False
 
     def _combined(self, item: Combined) -> bool:
@@ -174,18 +183,18 @@ class Items:
                 column = next((m for m in self.reading.left(literal, 12) if m.columns), None)
                 if missing and column and (ref.table, ref.column) in column.columns:
                     self.evidence.use(literal)
-                    return True
+                    return self._lock([column], [literal.start])
         return False
 
     def _shifted(self, ref: Ref, days: int) -> bool:
         for number in self._numbers(abs(days)):
             unit = next(self.reading.right(number, 1), None)
-            column = any(self._near(number, m, 8) for m in self._of(ref))
-            if unit and "days" in unit.tags and column:
+            columns = [m for m in self._of(ref) if self._near(number, m, 8)]
+            if unit and "days" in unit.tags and columns:
                 words = self._words(number.start - 2, unit.end + 4)
                 if bool(words & _FORWARD) == (days > 0) and bool(words & _BACK) == (days < 0):
                     self.evidence.use(number)
-                    return True
+                    return self._lock(columns, [number.start])
         return False
 
     # --- of groups and beside other rows ---
@@ -205,9 +214,13 @@ class Items:
     def _end_value(self, item: EndValue) -> bool:
         """ "the fee of the earliest visit by visit date with the same reason"."""
         late, early = bool(self.reading.tagged("late")), bool(self.reading.tagged("early"))
-        first = early or "first" in {token.lower for token in self.reading.tokens}
-        shared = any("same" in self._words(m.start - 2, m.start) for m in self._of(item.within))
-        return shared and (late and not first if item.last else first and not late)
+        places = [place for place, token in enumerate(self.reading.tokens) if token.lower == "first"]
+        first = early or bool(places)
+        self._lock(self._of(item.ref), places + [cue.start for cue in self.reading.tagged("late", "early")])
+        shared = [m.start for m in self._of(item.within) if "same" in self._words(m.start - 2, m.start)]
+        self.evidence.locked |= set(shared)
+        self.evidence.locked |= {m.start for m in self._of(item.by) if "by" in self._words(m.start - 2, m.start)}
+        return bool(shared) and (late and not first if item.last else first and not late)
 
     def _conditionals(self) -> None:
         """A column of its own for each: as many counts or totals are heard as there are columns of them."""

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from generators.text_to_sql.grammar.plan import ChildCount, ChildTotal, Moving, Order, Rank, TextList, Tile
+from generators.text_to_sql.grammar.plan import ChildCount, ChildTotal, Moving, Order, Rank, Ref, TextList, Tile
 from generators.text_to_sql.paraphrase.computed import Computed, End
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -70,8 +70,11 @@ class Shape:
 
     def _limit(self) -> None:
         plan = self.facts.plan
-        if plan.shape == "islands":
-            return  # "its first and its last month" limit nothing
+        if plan.shape == "islands":  # "its first and its last month" limit nothing
+            words = [token.lower for token in self.reading.tokens]
+            if plan.limit is None and {("first", "one"), ("first", "row"), ("single", "row")} & set(pairwise(words)):
+                self._problem("a limit of one is added")
+            return
         if plan.offset:
             self._page(plan.offset, plan.limit or 1)
             return
@@ -164,7 +167,7 @@ class Shape:
             self._problem(f"what both sets hold is {'added' if said else 'not asked for'}")
 
     def _forms(self) -> None:
-        """Months without a gap, runs of months, first dates and pairs: heard where the plan has them, and only there."""
+        """Months without a gap, runs of months, first dates and pairs are heard where the plan has them."""
         shape = self.facts.plan.shape
         words = {token.lower for token in self.reading.tokens}
         if bool(self.reading.tagged("streak")) != (shape == "islands"):
@@ -175,9 +178,17 @@ class Shape:
             self._problem("missing the first, the last or the number of months")
         if shape == "cohort" and not (words & {"first", "earliest"}):
             self._problem("missing the first date")
+        label = self.facts.plan.select[0] if shape == "pairs" else None
+        mine = [m for m in self.reading.mentions if isinstance(label, Ref) and (label.table, label.column) in m.columns]
+        if shape == "pairs" and len(mine) < 2 and self._is_key(label):
+            self._problem("the lower number first is no showing of the numbers")
         alike = words & {"same", "share"} and self.reading.tagged("lower") and self.reading.tagged("pairs")
         if shape == "pairs" and not alike:
             self._problem("missing what makes a pair")
+
+    def _is_key(self, label: object) -> bool:
+        keys = self.facts.catalog.table(self.facts.plan.subject).primary_key
+        return isinstance(label, Ref) and (label.column,) == keys
 
     def _left_over(self) -> None:
         """Literals that nothing in the plan accounts for, and names that nobody knows."""

@@ -6,6 +6,7 @@ from random import Random
 from typing import Literal
 
 from generators.text_to_sql.grammar import Query
+from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -42,6 +43,9 @@ class Frames:
 
     def core(self, form: Form) -> str:
         plan = self.plan
+        if per := left_out(plan, self.names.catalog):
+            some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+            self.notes.append(self.voice.say("some_only", pers=words.plural(self.names.role(per.path)), some=some))
         if plan.shape != "rows":
             return self._shape(form)
         if plan.union:

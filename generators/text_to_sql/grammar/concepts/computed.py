@@ -82,9 +82,10 @@ def _operations(draw: Draw) -> list[Arithmetic]:
     for one in (ref for ref in refs if not ref.path):
         for other in (ref for ref in refs if ref != one):
             left, right = catalog.column(one), catalog.column(other)
-            if left.unit and left.unit == right.unit != "year" and left.words != right.words:
-                if left.words.split()[-1] == right.words.split()[-1] or (not other.path and _comparable(left, right)):
-                    found.append(Arithmetic(one, "minus", other))
+            alike = left.unit and left.unit == right.unit != "year" and left.words != right.words
+            named_alike = left.words.split()[-1] == right.words.split()[-1]
+            if alike and (named_alike or (not other.path and _comparable(left, right))):
+                found.append(Arithmetic(one, "minus", other))
             if left.additive and right.words.split()[0] in ("unit", "price", "daily"):
                 found.append(Arithmetic(one, "times", other))
     return found

@@ -105,7 +105,10 @@ def threshold(plan: Plan, of: Aggregate, draw: Draw) -> Having:
     place = draw.rng.randrange(len(values) - 1)
     low, high = values[place], values[place + 1]
     if isinstance(low, int) and isinstance(high, int):
-        return Having(of, op, high if op in ("ge", "lt") else low)
+        bound = high if op in ("ge", "lt") else low
+        if bound == 1:
+            raise Unsuited("a bound that isn't taken for a limit")
+        return Having(of, op, bound)
     middle = (low + high) / 2
     fit = [value for value in (round_number(middle), round(middle, 2)) if low < value < high]
     return Having(of, op, draw.pick(fit, "a bound between two groups"))
@@ -137,7 +140,9 @@ def settled(plan: Plan, draw: Draw, required: bool = False) -> Plan:
     ties = tie_breakers(plan, draw)
     for order in (plan.order, (*plan.order, *ties)):
         keys = tuple(by.by for by in order)
-        probe = replace(plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0)
+        probe = replace(
+            plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0
+        )
         rows = [row[: len(keys)] for row in run(probe, draw.catalog)]
         if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, order=order)

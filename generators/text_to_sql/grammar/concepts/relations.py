@@ -129,7 +129,8 @@ def _versus_named(name: str, draw: Draw, ref: Ref, op: str) -> Plan:
     labels = [label for label in draw.catalog.refs((), draw.subject, "name") if draw.catalog.complete(label)]
     label = draw.pick(labels, "a name for the rows")
     names = draw.subject.values(label.column)
-    whom = draw.pick([n for n in map(str, names) if names.count(n) == 1 and any(c.isalpha() for c in n)], "a name that only one row has")
+    plain = [n for n in map(str, names) if names.count(n) == 1 and any(c.isalpha() for c in n) and "'" not in n]
+    whom = draw.pick(plain, "a name that only one row has")
     if len(draw.subject.primary_key) != 1 or ref == label:
         raise Unsuited("a primary key of one column")
     filter_ = VersusNamed(ref, "eq" if op == "eq" else "gt" if op == "gt" else "lt", label, whom)
@@ -177,7 +178,9 @@ def _positive(draw: Draw, avoid: tuple[Ref, ...]) -> Filter:
 def relational_division(catalog: Catalog, rng: Random) -> Plan:
     """The rows whose related rows have every value that occurs at all."""
     draw, child, key = with_children(catalog, rng)
-    columns = [c for c in child.of_kind("category") if 2 <= len(c.values) <= 5 and catalog.repeats(Ref((), child.name, c.name))]
+    columns = [
+        c for c in child.of_kind("category") if 2 <= len(c.values) <= 5 and catalog.repeats(Ref((), child.name, c.name))
+    ]
     covers = Covers(child.name, key.column, draw.pick(columns, "a category of few values").name)
     plan = Plan("relational_division", draw.subject.name, draw.outputs(1, 2), filters=(covers,))
     if not run(plan, catalog):

@@ -1,4 +1,4 @@
-"""Groups in other forms: conditional and pivoted aggregates, lists, medians, parts of equal size, and time without gaps."""
+"""Groups in other forms: conditional and pivoted aggregates, lists, medians, equal parts, and time without gaps."""
 
 from dataclasses import replace
 from random import Random
@@ -43,7 +43,7 @@ def conditional_aggregate(catalog: Catalog, rng: Random) -> Plan:
     key = draw.key()
     refs = [r for r in catalog.refs((), draw.subject, "category", "measure", "date") if r not in (key, of.ref)]
     makers = (draw.equal, draw.compare)
-    condition = cast(Comparison, rng.choice(makers)([ref for ref in refs if catalog.complete(ref)]))
+    condition = rng.choice(makers)([ref for ref in refs if catalog.complete(ref)])
     plan = Plan("conditional_aggregate", draw.subject.name, (key, of, Conditional(of, condition)), group=(key,))
     return perhaps_ordered(plan, draw, 0.2, by=key)
 
@@ -172,9 +172,7 @@ def cohort_by_first(catalog: Catalog, rng: Random) -> Plan:
     date = event(draw)
     per = Ref(path, parent.name, catalog.key(draw.subject.name, path[0]).to_column)
     part = DatePart(date, "year" if len({str(v)[:4] for v in catalog.column(date).values}) > 3 else "month")
-    plan = Plan(
-        "cohort_by_first", draw.subject.name, (), group=(part, per), order=(Order(part),), shape="cohort"
-    )
+    plan = Plan("cohort_by_first", draw.subject.name, (), group=(part, per), order=(Order(part),), shape="cohort")
     if len(run(plan, catalog)) < 2:
         raise Unsuited("first dates in several months")
     return plan
