@@ -13,7 +13,7 @@ import pytest
 
 import generators.text_to_sql as text_to_sql
 from generators.text_to_sql import Params, TextToSQL
-from generators.text_to_sql.cells import TIERS, Cell
+from generators.text_to_sql.cells import DIALECTS, TIERS, Cell
 from generators.text_to_sql.context import LAYOUTS, choose_context, show
 from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts
 from generators.text_to_sql.load import bundled
@@ -23,9 +23,9 @@ from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
-from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from gristmill.testing import ScriptedModel, check_generator, judge_scripted, run_scripted
 from judges.sql_engine import Limits
-from judges.sql_execution import check_record, prove_in_sqlite
+from judges.sql_execution import prove_in_sqlite
 from judges.sql_world import statements
 from schemas import Record
 from schemas.run_config import RunConfig
@@ -252,18 +252,32 @@ def test_seeds_from_a_file(tmp_path: Path) -> None:
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 
-async def test_three_examples_pass_their_own_validators() -> None:
-    lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
-    examples = [Record.model_validate(orjson.loads(line)) for line in lines]
-    assert [example.category for example in examples] == list(TIERS)
-    for example in examples:
-        no_server: Any = None
-        await check_record(example, no_server, Limits())
+EXAMPLES = [
+    Record.model_validate(orjson.loads(line))
+    for line in (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+def test_three_examples_of_three_tiers_and_dialects() -> None:
+    assert [example.category for example in EXAMPLES] == list(TIERS)
+    cells = [Cell.model_validate(example.metadata["cell"]) for example in EXAMPLES]
+    assert [cell.dialect for cell in cells] == list(DIALECTS)
+    for example, cell in zip(EXAMPLES, cells, strict=True):
+        metadata: Any = example.metadata
+        assert cell.concept in metadata["concepts"] and cell.industry in taxonomy().industries
+        assert metadata["sql"]["dialect"] == cell.dialect and metadata["trace"] == "authored"
         trace = example.messages[-1].reasoning_content or ""
-        assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
+        assert len(trace.split()) > 100
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
-        cell = Cell.model_validate(example.metadata["cell"])
-        assert cell.concept in example.metadata["concepts"] and cell.industry in taxonomy().industries
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, pytest.param(1, marks=pytest.mark.postgres), pytest.param(2, marks=pytest.mark.mysql)],
+)
+def test_each_example_passes_its_own_validators(number: int, tmp_path: Path) -> None:
+    (judged,) = judge_scripted([{"name": "sql_execution"}, {"name": "meta_leak"}], [EXAMPLES[number]], tmp_path)
+    assert judged.status == "accepted", judged
 
 
 @pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])
