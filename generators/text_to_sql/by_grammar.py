@@ -87,7 +87,7 @@ async def _draw(cell: Cell, database: Database, limits: Limits, ctx: Context) ->
             raise Reject("grammar", "unsuited", str(unsuited)) from None
         if is_idle(drawn):
             continue
-        query = query_of(drawn.plan, database, cell.dialect)
+        query = drawn if cell.dialect == "sqlite" else query_of(drawn.plan, database, cell.dialect)
         context = choose_context(drawn, ctx.rng)
         own = cell.concept if "sqlite" in CONCEPTS[cell.concept].dialects else ""
         try:
