@@ -27,7 +27,7 @@ from judges.sql_checks import Outcome, check_change, check_query
 from judges.sql_engine import Database, Limits
 from judges.sql_server import server_for
 from judges.sql_text import Parsed, read_query
-from judges.sql_world import SAMPLE_ROWS, Refuted, SQLProof, SQLWorld, as_json, comparable, result_hash
+from judges.sql_world import SAMPLE_ROWS, Refuted, Row, SQLProof, SQLWorld, as_json, comparable, result_hash
 from judges.sqlite_engine import SQLite
 from schemas import Json
 
@@ -100,10 +100,16 @@ def _proof(world: SQLWorld, query: str, outcome: Outcome) -> SQLProof:
         columns=outcome.columns,
         ordered=outcome.ordered,
         row_count=len(outcome.rows),
-        result=[[as_json(value) for value in row] for row in outcome.rows[:SAMPLE_ROWS]],
+        result=[[as_json(value) for value in row] for row in _shown(outcome)],
         hash=result_hash(outcome.rows, outcome.ordered),
         engine=outcome.engine,
     )
+
+
+def _shown(outcome: Outcome) -> list[Row]:
+    """The first rows; of those without an order always the same ones, in whatever order an engine gives them."""
+    rows = outcome.rows if outcome.ordered else sorted(outcome.rows, key=lambda row: repr(comparable([row])))
+    return rows[:SAMPLE_ROWS]
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
