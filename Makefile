@@ -28,4 +28,4 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python benchmarks/text_to_sql.py
+	$(BIN)/python -P benchmarks/text_to_sql.py

@@ -140,20 +140,22 @@ def comparable(rows: Sequence[Sequence[Any]]) -> list[Row]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        rounded = float(f"{value:.12g}")
-        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, list | dict):
         return repr(value)  # rows are counted, so their values must be hashable
     return value
 
 
 def as_json(value: Any) -> Json:
-    """A value of any of the engines, as a record keeps it: dates as ISO text, decimals as numbers, bytes as hex."""
+    """A value of any of the engines, as a record keeps it: dates as ISO text, decimals as numbers, bytes as hex.
+
+    Floats have twelve digits, as their last ones depend on the order in which they were added up.
+    """
     match value:
         case None | bool() | int() | str():
             return value
         case float():
-            return value if isfinite(value) else str(value)
+            return float(f"{value:.12g}") if isfinite(value) else str(value)
         case Decimal():
             whole = value.is_finite() and abs(value) < 2**53 and value == value.to_integral_value()
             return int(value) if whole else as_json(float(value))
