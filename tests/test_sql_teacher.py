@@ -317,6 +317,11 @@ def test_a_server_lives_through_what_a_solver_sends(dialect: str, tmp_path: Path
     assert {**reasons, "execution/out_of_memory": 1} == summary["by_reason"]
 
 
+def test_a_database_of_ones_own_is_for_the_grammar(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the teacher invents its own"):
+        ended(tmp_path, teacher_model(RIGHT), database="my.sqlite")
+
+
 def test_a_statement_without_effect_changes_nothing(tmp_path: Path) -> None:
     cell = {"writes": True, "concept": "filter_date", "tier": "basic"}
     changed = "UPDATE batch SET pieces = pieces + 1 WHERE made_on >= '2024-02-01'"
