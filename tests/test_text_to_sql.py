@@ -114,7 +114,7 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
         (lambda question: {"text": "How is the weather in Ghent?"}, "missing"),
         (lambda question: {"text": f"Request: {question}"}, "speaks of the task"),
         (lambda question: {"text": f"Hi, I am [Your Name]. {question}"}, "placeholder"),
-        (lambda question: {"text": f"{question} " + "Thank you ever so much. " * 8}, "is much longer"),
+        (lambda question: {"text": f"{question} " + "Thx a lot! " * 16}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
         (lambda question: "no JSON at all", "llm: unparseable"),
         (lambda question: {"text": "x" * 601}, "llm: unparseable"),
