@@ -392,8 +392,9 @@ def test_a_foreign_key_with_orphans_is_not_joined_over() -> None:
 
 def test_columns_made_of_one_row() -> None:
     visits = rows_of("visit")
-    days: list[Item] = [visit("visit_id"), Elapsed(visit("visit_date"), visit("paid_on")), Shifted(visit("visit_date"), -10)]
-    found = result(Plan("x", "visit", tuple(days), filters=(Missing(visit("paid_on"), negated=True),)))
+    day_of, paid_on = visit("visit_date"), visit("paid_on")
+    days: tuple[Item, ...] = (visit("visit_id"), Elapsed(day_of, paid_on), Shifted(day_of, -10))
+    found = result(Plan("x", "visit", days, filters=(Missing(paid_on, negated=True),)))
     dated = [(r["visit_id"], date.fromisoformat(str(r["visit_date"])[:10]), r["paid_on"]) for r in visits]
     expected = [
         (number, (date.fromisoformat(str(paid)[:10]) - day).days, str(day - timedelta(days=10)))
