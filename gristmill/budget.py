@@ -1,8 +1,7 @@
 """The meter of a run: what was called and paid, and the budget that no call may exceed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import defaultdict
 from dataclasses import dataclass
 
 from gristmill.errors import BudgetReached
@@ -21,58 +20,38 @@ class Estimate:
 
 
 class Meter:
-    """Counts calls, tokens and USD of this session, on top of what earlier sessions `spent` (USD, tokens).
+    """Counts calls, tokens and USD of this session, on top of what earlier sessions `spent`: USD and tokens by (role,
+    stage).
 
     With a budget, each call reserves a careful estimate first. A call that doesn't fit waits for the calls in flight to
     return what they reserved too much; when none is in flight and it still doesn't fit, the run stops.
     """
 
-    def __init__(self, budget: Budget, spent: tuple[float, int]) -> None:
+    def __init__(self, budget: Budget, spent: dict[tuple[str, str], tuple[float, int]] | None = None) -> None:
         self.budget = budget
-        self.usd, self.tokens = spent
+        self.usd_by: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self.usd, self.tokens = 0.0, 0
+        for by, (usd, tokens) in (spent or {}).items():
+            self.usd_by[by] = usd
+            self.usd += usd
+            self.tokens += tokens
         self.calls = 0
         self.calls_reused = 0
         self.in_flight = 0
+        self._unlimited = budget.usd is None and budget.tokens is None
         self._reserved = Estimate()
         self._largest_output: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._stopped = False
 
-    def reused(self, role: str) -> None:
-        self.calls_reused += 1
+    async def reserve(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
+        """Before a call: room for it in the budget, which `release` gives back. BudgetReached where there is none.
 
-    @asynccontextmanager
-    async def paying(
-        self, role: Role, request_bytes: int, request: JsonObject
-    ) -> AsyncIterator[Callable[[Usage], None]]:
-        """Around one call: reserves its estimate, then counts what it really used."""
-        estimate = await self._reserve(role, request_bytes, request)
-        self.in_flight += 1
-
-        def paid(usage: Usage) -> None:
-            self.calls += 1
-            self.usd += role.cost(usage)
-            self.tokens += usage.input + usage.output
-            self._largest_output[role.name] = max(self._largest_output.get(role.name, 0), usage.output)
-
-        try:
-            yield paid
-        finally:
-            self.in_flight -= 1
-            self._reserved.usd -= estimate.usd
-            self._reserved.tokens -= estimate.tokens
-            self._changed.set()
-
-    def _estimate(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
-        if self.budget.usd is None and self.budget.tokens is None:
+        The estimate is taken anew after each wait: it gets better with every call that returns.
+        """
+        if self._unlimited:
+            self.in_flight += 1
             return Estimate()
-        asked = request.get("max_tokens")
-        output = asked if isinstance(asked, int) else self._largest_output.get(role.name, UNKNOWN_OUTPUT)
-        usage = Usage(input=request_bytes // CHARACTERS_PER_TOKEN, output=output)
-        return Estimate(role.cost(usage), usage.input + usage.output)
-
-    async def _reserve(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
-        """The estimate, taken anew after each wait: it gets better with every call that returns."""
         while not self._fits(estimate := self._estimate(role, request_bytes, request)) or self._stopped:
             if self.in_flight == 0:
                 self._stopped = True  # a smaller call that would still fit must not start while the run ends
@@ -84,7 +63,31 @@ class Meter:
             await self._changed.wait()
         self._reserved.usd += estimate.usd
         self._reserved.tokens += estimate.tokens
+        self.in_flight += 1
         return estimate
+
+    def pay(self, role: Role, stage: str, usage: Usage) -> None:
+        """For what a call really used."""
+        usd = role.cost(usage)
+        self.calls += 1
+        self.usd += usd
+        self.usd_by[role.name, stage] += usd
+        self.tokens += usage.input + usage.output
+        if not self._unlimited:
+            self._largest_output[role.name] = max(self._largest_output.get(role.name, 0), usage.output)
+
+    def release(self, estimate: Estimate) -> None:
+        """After a call, however it ended."""
+        self.in_flight -= 1
+        self._reserved.usd -= estimate.usd
+        self._reserved.tokens -= estimate.tokens
+        self._changed.set()
+
+    def _estimate(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
+        asked = request.get("max_tokens")
+        output = asked if isinstance(asked, int) else self._largest_output.get(role.name, UNKNOWN_OUTPUT)
+        usage = Usage(input=request_bytes // CHARACTERS_PER_TOKEN, output=output)
+        return Estimate(role.cost(usage), usage.input + usage.output)
 
     def _fits(self, estimate: Estimate) -> bool:
         budget = self.budget

@@ -19,13 +19,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+import orjson
+
 from gristmill.budget import Meter
 from gristmill.errors import Reject
 from gristmill.ledger import Call, Ledger
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
-from schemas import Answer, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
+from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -49,11 +51,25 @@ class Task:
     """One task and what it has used so far."""
 
     id: str
-    usage: Usage = field(default_factory=Usage)
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cached: int = 0
     usd: float = 0.0
     models: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+
+    def used(self, role: str, model: str, reply: Reply) -> None:
+        """Counts a reply, whoever paid for it and when."""
+        usage = reply.usage
+        self.input += usage.input
+        self.output += usage.output
+        self.reasoning += usage.reasoning
+        self.cached += usage.cached
+        self.usd += reply.usd
+        self.models[role] = model
+        self.calls.append(reply.key)
 
     def provenance(self, seed: int) -> Provenance:
         """Sorted, so that it doesn't depend on the order in which calls were answered."""
@@ -61,7 +77,7 @@ class Task:
             models=dict(sorted(self.models.items())),
             prompts=dict(sorted(self.prompts.items())),
             calls=sorted(self.calls),
-            tokens=self.usage,
+            tokens=Usage(input=self.input, output=self.output, reasoning=self.reasoning, cached=self.cached),
             usd=round(self.usd, 9),
             seed=seed,
         )
@@ -173,10 +189,10 @@ class Context:
             request = chosen.chat_request(messages, [], shape, {})
             reply = await self._answered(role, chosen, "/chat/completions", request)
             try:
-                return shape.parse(reply.text)
+                return shape.parse(reply.structured_text)
             except ValueError as error:
                 problem = str(error)
-        raise Reject("llm", "unparseable", problem, reply=reply.text)
+        raise Reject("llm", "unparseable", problem, reply=reply.structured_text)
 
     async def chat(self, role: str, messages: list[Message], *, tools: Iterable[Tool] = (), **sampling: Any) -> Reply:
         """A free answer to messages, with its native trace. `sampling` overrides the role's values for this call."""
@@ -224,6 +240,26 @@ class Context:
             reply = await self._call(role, chosen, path, {**request, "max_tokens": longer.max_tokens})
         return reply.require_answer()
 
+    async def effect(self, kind: str, request: Json, perform: Callable[[], Awaitable[Json]]) -> Json:
+        """What `perform` gives for `request`: anything but a model call that touches the world (a query to a public
+        service, a run in the sandbox). Performed once; a replay gets the recorded value."""
+        runtime, task, scope = self._runtime, self._task, _scope.get()
+        key = scope.call_key(canonical_json([kind, request]))
+        task.calls.append(key.hex())
+        kept = runtime.ledger.reply(task.id, key)
+        if kept is not None:
+            runtime.meter.calls_reused += 1
+            replayed: Json = orjson.loads(kept)
+            return replayed
+        started = time.monotonic()
+        value = await perform()
+        seconds = time.monotonic() - started
+        await runtime.ledger.record_call(
+            Call(task.id, key, scope.path, scope.stage, kind, "", "", 0, 0, 0, 0, 0.0, seconds, time.time(), True,
+                 orjson.dumps(value))
+        )  # fmt: skip
+        return value
+
     async def _call(self, role: str, chosen: Role, path: str, request: JsonObject) -> Reply:
         runtime, task, scope = self._runtime, self._task, _scope.get()
         canonical = canonical_json(request)
@@ -231,25 +267,25 @@ class Context:
         kept = runtime.ledger.reply(task.id, key)
         if kept is not None:
             reply = Reply.from_json(kept)
-            runtime.meter.reused(role)
+            runtime.meter.calls_reused += 1
+            usd = chosen.cost(reply.usage)
         else:
-            async with runtime.meter.paying(chosen, len(canonical), request) as paid:
-                started = time.monotonic()
+            reserved = await runtime.meter.reserve(chosen, len(canonical), request)
+            started = time.monotonic()
+            try:
                 reply = await runtime.transport.send(chosen, path, request)
-                paid(reply.usage)
+                runtime.meter.pay(chosen, scope.stage, reply.usage)
+            finally:
+                runtime.meter.release(reserved)
+            seconds = time.monotonic() - started
+            usage, usd = reply.usage, chosen.cost(reply.usage)
             await runtime.ledger.record_call(
-                Call(
-                    task.id, key, scope.path, scope.stage, role, reply.to_json(),
-                    reply.usage.input, reply.usage.output, reply.usage.reasoning, reply.usage.cached,
-                    chosen.cost(reply.usage), time.monotonic() - started, time.time(),
-                )
+                Call(task.id, key, scope.path, scope.stage, role, reply.model, reply.finish_reason, usage.input,
+                     usage.output, usage.reasoning, usage.cached, usd, seconds, time.time(), True, reply.to_json())
             )  # fmt: skip
-        reply.usd, reply.key = chosen.cost(reply.usage), key.hex()
-        scope.spend(reply.usd)
-        task.usage += reply.usage
-        task.usd += reply.usd
-        task.models[role] = chosen.model
-        task.calls.append(reply.key)
+        reply.usd, reply.key = usd, key.hex()
+        scope.spend(usd)
+        task.used(role, chosen.model, reply)
         return reply
 
 

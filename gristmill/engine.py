@@ -6,26 +6,28 @@ nobody. What a task gives is written to the ledger; records are exported from th
 
 import asyncio
 import time
-import traceback
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from gristmill.budget import Meter
-from gristmill.context import Context, Runtime, Task
-from gristmill.errors import GristmillError, Reject, TaskFailed
-from gristmill.ledger import Ledger, Outcome
+from gristmill.context import Runtime, Task
+from gristmill.errors import GristmillError
+from gristmill.ledger import Ledger
 from gristmill.llm import Transport
+from gristmill.log import TaskLog
 from gristmill.plan import Plan
+from gristmill.quota import make_quota
+from gristmill.runner import Job, Runner
 from gristmill.seeds import BadSeed
-from schemas import Record, Seed, Verdict, content_hash
-from schemas.arrow import record_to_row
+from schemas import Seed, content_hash
 
-Rows = dict[str, list[dict[str, Any]]]
+MOST_DEFERRED = 10_000
 
 
 @dataclass(slots=True)
@@ -52,33 +54,43 @@ class Tally:
 class Engine:
     """Runs a plan against a ledger. `transport` is the network, or a script in tests."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, transport: Transport, artifacts: Path) -> None:
+    def __init__(
+        self, plan: Plan, ledger: Ledger, transport: Transport, artifacts: Path, log: TaskLog | None = None
+    ) -> None:
         self.plan = plan
         self.ledger = ledger
         self.transport = transport
-        self.meter = Meter(plan.config.budget, ledger.spent())
+        used = ledger.usage("role", "stage").items()
+        spent = {(role, stage): (sums["usd"], int(sums["input"] + sums["output"])) for (role, stage), sums in used}
+        self.meter = Meter(plan.config.budget, spent)
         self.runtime = Runtime(plan.config.seed, ledger, plan.roles, transport, self.meter, artifacts)
+        self.runner = Runner(plan, self.runtime)
         config = plan.config
         self.tally = Tally(total=config.samples or config.tasks or config.max_tasks)
+        self._log = log
         self._limit = config.tasks or config.max_tasks
         self._places = asyncio.Semaphore(2 * plan.roles.in_flight())
         self._running: set[asyncio.Task[None]] = set()
         self._stop: GristmillError | None = None
+        self._deferred: dict[str, deque[Job]] = {}
 
     async def run(self) -> None:
         """Until the tasks run out or enough records are there; raises what stops a run (budget, endpoint, disk ...)."""
         try:
-            await self._prepare()
-            for position, (task_id, seed) in enumerate(self._tasks()):
-                if self._enough(position):
+            await self.runner.prepare()
+            config = self.plan.config
+            self.quota = make_quota(config.samples, config.quota.by, self._seeds)
+            self.ledger["wanted"] = orjson.dumps(self.quota.wanted).decode()
+            feed = self._jobs()
+            while not self._stop:
+                await self._places.acquire()
+                job = None if self._stop else self._next(feed)
+                if job is not None:
+                    self._launch(job)
+                    continue
+                self._places.release()
+                if not self._running:
                     break
-                if not self._already_done(task_id, position):
-                    await self._places.acquire()
-                    if self._stop or self._enough(position):
-                        self._places.release()
-                        break
-                    self._launch(task_id, position, seed)
-            while self._running and not self._stop:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in self._running:
@@ -90,143 +102,76 @@ class Engine:
         if self._stop:
             raise self._stop
 
-    async def _prepare(self) -> None:
-        ctx = Context(self.runtime, Task("prepare"), self.plan.generator.prompts)
-        with ctx.scope("0", "prepare"):
-            await self.plan.generator.prepare(ctx)
+    def _seeds(self) -> Iterator[Seed | BadSeed]:
+        return islice(self.plan.generator.tasks(), self._limit)
 
-    def _tasks(self) -> Iterator[tuple[str, Seed | BadSeed]]:
-        """(task id, seed): the id is the hash of the seed's content, numbered where the same seed comes again."""
-        seen: Counter[str] = Counter()
-        for seed in self.plan.generator.tasks():
+    def _jobs(self) -> Iterator[Job]:
+        """The jobs in task order that have no outcome yet; outcomes of earlier sessions are counted on the way.
+
+        A task's id is the hash of its seed's content, numbered where the same seed comes again.
+        """
+        seen: dict[int, int] = {}
+        for position, seed in enumerate(self._seeds()):
             task_id = seed.where if isinstance(seed, BadSeed) else content_hash(seed.model_dump(mode="json"))
-            occurrence = seen[task_id]
-            seen[task_id] += 1
-            yield (f"{task_id}-{occurrence}" if occurrence else task_id), seed
+            brief = int.from_bytes(sha256(task_id.encode()).digest()[:7])  # eight bytes a task, however long the run
+            seen[brief] = occurrence = seen.get(brief, -1) + 1
+            job = Job(f"{task_id}-{occurrence}" if occurrence else task_id, position, self.quota.bucket_of(seed), seed)
+            if not self._already_done(job):
+                yield job
 
-    def _enough(self, position: int) -> bool:
-        """All tasks before `position` are launched, so the first N records in task order are among theirs."""
-        samples = self.plan.config.samples
-        return (self._limit is not None and position >= self._limit) or (
-            samples is not None and self.tally.records >= samples
-        )
-
-    def _already_done(self, task_id: str, position: int) -> bool:
+    def _already_done(self, job: Job) -> bool:
         """A failed task is tried again: its calls are in the ledger, and what broke may be mended."""
-        known = self.ledger.outcome_status(task_id, position, self.plan.fingerprint)
+        known = self.ledger.outcome_status(job.task_id, job.position, self.plan.fingerprint)
         if known is None or known[0] == "failed":
             return False
         self.tally.count(*known)
+        self.quota.ended(job.bucket, known[1])
         return True
 
-    def _launch(self, task_id: str, position: int, seed: Seed | BadSeed) -> None:
-        task = asyncio.create_task(self._settle(task_id, position, seed))
+    def _next(self, feed: Iterator[Job]) -> Job | None:
+        """The first job in task order whose bucket needs it. None where none is to be launched for now.
+
+        A job whose bucket will be full if what runs succeeds is put off: it is launched when something is rejected.
+        """
+        quota = self.quota
+        for bucket, waiting in self._deferred.items():
+            if quota.is_full(bucket):
+                waiting.clear()
+            elif waiting and quota.needs(bucket):
+                return waiting.popleft()
+        while quota.any_needs() and sum(map(len, self._deferred.values())) < MOST_DEFERRED:
+            job = next(feed, None)
+            if job is None or quota.needs(job.bucket):
+                return job
+            if not quota.is_full(job.bucket):
+                self._deferred.setdefault(job.bucket, deque()).append(job)
+        return None
+
+    def _launch(self, job: Job) -> None:
+        task = asyncio.create_task(self._settle(job))
         self._running.add(task)
         self.tally.running += 1
-        task.add_done_callback(self._landed)
+        self.quota.launched(job.bucket)
+        task.add_done_callback(lambda done: self._landed(done, job.bucket))
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[None], bucket: str) -> None:
         self._running.discard(task)
         self._places.release()
         self.tally.running -= 1
+        self.quota.landed(bucket)
         error = None if task.cancelled() else task.exception()
         if error is not None and self._stop is None:
             stop = error if isinstance(error, GristmillError) else GristmillError(f"the engine broke: {error!r}.")
             stop.__cause__ = error if stop is not error else error.__cause__
             self._stop = stop
 
-    async def _settle(self, task_id: str, position: int, seed: Seed | BadSeed) -> None:
+    async def _settle(self, job: Job) -> None:
         """From the seed to the committed outcome."""
-        task = Task(task_id)
-        try:
-            if isinstance(seed, BadSeed):
-                raise TaskFailed("seed", seed.detail)
-            records = await self._generate(task, seed)
-            status, rows = await self._judge(task, records)
-        except Reject as reject:
-            status = "rejected"
-            rows = _lost(
-                task_id, status, reject.stage, reject.reason, reject.detail, {"seed": _dump(seed), **reject.payload}
-            )
-        except TaskFailed as failure:
-            status = "failed"
-            rows = _lost(task_id, status, failure.boundary, "error", str(failure), {"seed": _dump(seed)})
-        await self.ledger.record_outcome(Outcome(task_id, position, status, rows), self.plan.fingerprint)
-        self.tally.count(status, len(rows["records"]))
-
-    async def _generate(self, task: Task, seed: Seed) -> list[Record]:
-        generator = self.plan.generator
-        ctx = Context(self.runtime, task, generator.prompts)
-        with ctx.scope("0", "generate"):
-            try:
-                made = await generator.run(seed, ctx)
-            except (Reject, TaskFailed, GristmillError):
-                raise
-            except Exception as error:
-                raise TaskFailed("generator", _where(error)) from error
-        records = made if isinstance(made, list) else [made]
-        if not records:
-            raise Reject("generate", "no_records")
-        return records
-
-    async def _judge(self, task: Task, records: list[Record]) -> tuple[str, Rows]:
-        """The rows of a task whose generator gave `records`: each passes all gates or becomes a reject row."""
-        kept, lost = [], []
-        for number, record in enumerate(records):
-            fault = await self._first_fault(task, record, number)
-            if fault is None:
-                kept.append(record)
-            else:
-                payload = record.model_dump(mode="json", include={"messages", "metadata", "verdicts"})
-                lost.append((fault, payload))
-        status = "accepted" if kept else "rejected"
-        part = "partial" if kept else "rejected"
-        rows: Rows = {"records": [self._complete(task, record) for record in kept], "rejects": []}
-        for (stage, reason, detail), payload in lost:
-            rows["rejects"] += _lost(task.id, part, stage, reason, detail, payload)["rejects"]
-        return status, rows
-
-    async def _first_fault(self, task: Task, record: Record, number: int) -> tuple[str, str, str] | None:
-        """(stage, reason, detail) of the first gate that the record doesn't pass; later judges are not asked then."""
-        for named in self.plan.judges:
-            ctx = Context(self.runtime, task, named.judge.prompts)
-            with ctx.scope(f"judge.{named.name}.{number}", named.name) as scope:
-                try:
-                    verdict = await named.judge.judge(record, ctx)
-                except Reject as reject:  # such as an answer that was no answer: the judge could not decide
-                    verdict = Verdict(name=named.name, passed=None, reason=f"{reject.reason}: {reject.detail}")
-                except (TaskFailed, GristmillError):
-                    raise
-                except Exception as error:
-                    raise TaskFailed("judge", f"{named.name}: {_where(error)}") from error
-                verdict.cost = round(scope.usd, 9)
-            record.verdicts = [*(old for old in record.verdicts if old.name != verdict.name), verdict]
-            if named.judge.gate and verdict.passed is not True:
-                return named.name, "failed" if verdict.passed is False else "undecided", verdict.reason
-        return None
-
-    def _complete(self, task: Task, record: Record) -> dict[str, Any]:
-        """The record with what the engine knows of it, as a row."""
-        generator = self.plan.generator
-        if not record.generator:  # a record that is judged again keeps its origin
-            record.generator, record.version, record.task_id = generator.name, generator.version, task.id
-            record.license = record.license or self.plan.config.license
-            record.provenance = task.provenance(self.plan.config.seed)
-        return record_to_row(record)
-
-
-def _lost(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
-    row = {"task_id": task_id, "status": status, "stage": stage, "reason": reason, "detail": detail,
-           "payload": orjson.dumps(payload, default=str, option=orjson.OPT_SORT_KEYS).decode()}  # fmt: skip
-    return {"records": [], "rejects": [row]}
-
-
-def _dump(seed: Seed | BadSeed) -> Any:
-    return seed._asdict() if isinstance(seed, BadSeed) else seed.model_dump(mode="json")
-
-
-def _where(error: Exception) -> str:
-    """The error with the place where it was raised: what one needs to find it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+        task, started = Task(job.task_id), time.monotonic()
+        outcome = await self.runner.run(job, task)
+        await self.ledger.record_outcome(outcome, self.plan.fingerprint)
+        records = len(outcome.rows["records"])
+        self.tally.count(outcome.status, records)
+        self.quota.ended(job.bucket, records)
+        if self._log:
+            self._log.write(outcome, task, time.monotonic() - started)

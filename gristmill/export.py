@@ -1,8 +1,8 @@
 """From the ledger to what people read: records, rejects and calls as parquet, a summary, a card and a report.
 
 Everything here is derived: deleting it loses nothing, and the next command that reads the run makes it again. Rows come
-in task order. With `samples: N` the sums end at the task that gave the N-th record; what tasks after it gave is paid
-for, so it is in the cost, and lies in surplus/.
+in task order. With `samples: N` the sums end at the task that gave the N-th record (of its bucket, with a quota); what
+tasks after it gave is paid for, so it is in the cost, and lies in surplus/.
 """
 
 import shutil
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.ledger import Call, Ledger, Outcome
+from gristmill.ledger import Ledger, Outcome
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.text.diversity import DiversitySample
-from schemas.arrow import CALLS, RECORDS, REJECTS
+from gristmill.verdicts import VerdictSums
+from schemas.arrow import CALLS, RECORDS, REJECTS, rows_to_table
 from schemas.run_config import RunConfig
 
 BATCH = 512
@@ -55,7 +57,7 @@ class RowWriter:
             part = self._new / f"part-{self._files:05d}.parquet"
             self._writer = pq.ParquetWriter(part, self.schema, compression="zstd")
             self._files += 1
-        self._writer.write_table(pa.Table.from_pylist(self._batch, schema=self.schema))
+        self._writer.write_table(rows_to_table(self._batch, self.schema))
         self._batch = []
 
     def _end_file(self) -> None:
@@ -81,16 +83,15 @@ class Sums:
     tasks: Counter[str] = field(default_factory=Counter)
     by_reason: Counter[str] = field(default_factory=Counter)
     partial_rejects: int = 0
+    buckets: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
 
     def add_record(self, row: dict[str, Any]) -> None:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
-        for verdict in row["verdicts"]:
-            found = {True: "passed", False: "failed", None: "undecided"}[verdict["passed"]]
-            self.verdicts[verdict["name"], found] += 1
+        self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
 
     def add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -98,13 +99,17 @@ class Sums:
                 self.partial_rejects += 1
             else:
                 self.by_reason[f"{row['stage']}/{row['reason']}"] += 1
+            lost = orjson.loads(row["payload"])
+            if lost.get("verdicts"):
+                self.verdicts.add(lost.get("uuid", ""), lost["messages"], lost["verdicts"])
 
 
 def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint: str) -> dict[str, Any]:
     """Writes everything but the ledger anew; the summary."""
-    sums = _export_outcomes(folder, ledger.outcomes(fingerprint), config.samples)
-    _export_calls(folder, ledger.calls())
-    summary = _summary(ledger, sums)
+    wanted = orjson.loads(ledger["wanted"] or "null")
+    sums = _export_outcomes(folder, ledger.outcomes(fingerprint), wanted)
+    _export_calls(folder, ledger)
+    summary = _summary(ledger, sums, wanted)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
     write_run_report(folder, config, summary)
@@ -112,23 +117,28 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     return summary
 
 
-def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], samples: int | None) -> Sums:
+def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], wanted: dict[str, int] | None) -> Sums:
+    """`wanted` records per bucket; None where all are."""
     sums = Sums()
     records, rejects = RowWriter(folder.records, RECORDS), RowWriter(folder.rejects, REJECTS)
     surplus = RowWriter(folder.surplus, RECORDS)
+
+    def is_full(bucket: str) -> bool:
+        return wanted is not None and sums.buckets[bucket] >= wanted.get(bucket, 0)
+
     for outcome in outcomes:
-        wanted = samples is None or records.rows < samples
-        if wanted:
+        if not is_full(outcome.bucket):
             sums.tasks[outcome.status] += 1
             sums.add_rejects(outcome.rows["rejects"])
             for row in outcome.rows["rejects"]:
                 rejects.add(row)
         for row in outcome.rows["records"]:
-            if samples is None or records.rows < samples:
-                records.add(row)
-                sums.add_record(row)
-            else:
+            if is_full(outcome.bucket):
                 surplus.add(row)
+            else:
+                records.add(row)
+                sums.buckets[outcome.bucket] += 1
+                sums.add_record(row)
     for writer in (records, rejects, surplus):
         writer.publish()
     if surplus.rows == 0:
@@ -136,67 +146,65 @@ def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], samples: in
     return sums
 
 
-def _export_calls(folder: RunFolder, calls: Iterator[Call]) -> None:
+def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
     new = folder.calls.with_name(".calls.parquet.new")
     with pq.ParquetWriter(new, CALLS, compression="zstd") as writer:
-        batch: list[dict[str, Any]] = []
-        for call in calls:
-            batch.append(_call_row(call))
-            if len(batch) == BATCH:
-                writer.write_table(pa.Table.from_pylist(batch, schema=CALLS))
-                batch = []
-        writer.write_table(pa.Table.from_pylist(batch, schema=CALLS))
+        facts = ledger.call_facts()
+        while batch := list(islice(facts, BATCH)):
+            rows = [dict(zip(CALLS.names, fact, strict=True)) for fact in batch]
+            for row in rows:
+                row["key"], row["paid"] = row["key"].hex(), bool(row["paid"])
+            writer.write_table(rows_to_table(rows, CALLS))
     new.replace(folder.calls)
 
 
-def _call_row(call: Call) -> dict[str, Any]:
-    reply = orjson.loads(call.reply)
-    return {
-        "task_id": call.task_id,
-        "key": call.key.hex(),
-        "scope": call.scope,
-        "stage": call.stage,
-        "role": call.role,
-        "model": reply["model"],
-        "finish_reason": reply["finish_reason"],
-        "input_tokens": call.input,
-        "output_tokens": call.output,
-        "reasoning_tokens": call.reasoning,
-        "cached_tokens": call.cached,
-        "usd": call.usd,
-        "seconds": call.seconds,
-        "finished_at": call.finished_at,
-    }
-
-
-def _summary(ledger: Ledger, sums: Sums) -> dict[str, Any]:
-    by_role = ledger.usage_by_role()
+def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[str, Any]:
+    by_role = {role: _with_tokens(ledger, role, sums_) for (role,), sums_ in ledger.usage("role").items()}
     total = {
         key: sum(role[key] for role in by_role.values()) for key in ("calls", "input", "output", "reasoning", "cached")
     }
-    return {
+    usd, records = sum(role["usd"] for role in by_role.values()), sums.categories.total()
+    summary = {
         "tasks": sums.tasks.total(),
         "accepted": sums.tasks["accepted"],
         "rejected": sums.tasks["rejected"],
         "failed": sums.tasks["failed"],
-        "records": sums.categories.total(),
+        "records": records,
         "partial_rejects": sums.partial_rejects,
         "by_reason": dict(sums.by_reason.most_common()),
         "by_category": dict(sorted(sums.categories.items())),
-        "verdicts": {
-            name: {found: sums.verdicts[name, found] for found in ("passed", "failed", "undecided")}
-            for name in sorted({name for name, _ in sums.verdicts})
-        },
+        "verdicts": sums.verdicts.counts(),
+        "scores": sums.verdicts.scores(),
+        "agreement": sums.verdicts.agreement(),
+        "near_threshold": sums.verdicts.near_threshold(),
         "calls": total.pop("calls"),
         "calls_reused": int(ledger["calls_reused"] or 0),
         "tokens": total,
-        "usd": round(sum(role["usd"] for role in by_role.values()), 6),
+        "usd": round(usd, 6),
+        "usd_per_record": round(usd / records, 9) if records else None,
         "by_role": by_role,
+        "by_stage": {
+            stage: {key: used[key] for key in ("calls", "input", "output", "usd")}
+            for (stage,), used in ledger.usage("stage").items()
+        },
         "diversity": sums.diversity.figures(),
         "wall_s": round(float(ledger["wall_s"] or 0), 3),
         "started": ledger["started"],
         "finished": ledger["finished"],
     }
+    if wanted and list(wanted) != [""]:
+        summary["quota"] = {
+            bucket: {"wanted": count, "records": sums.buckets[bucket]} for bucket, count in sorted(wanted.items())
+        }
+    return summary
+
+
+def _with_tokens(ledger: Ledger, role: str, sums: dict[str, float]) -> dict[str, Any]:
+    """A role's sums, with how long its answers were and how many were cut off."""
+    calls = int(sums["calls"])
+    p50, p95, longest = ledger.output_quantiles(role, calls, (0.5, 0.95, 1.0))
+    lengths = {"p50": p50, "p95": p95, "max": longest}
+    return {**sums, "output_tokens": lengths, "truncated_share": round(ledger.truncated(role) / calls, 4)}
 
 
 def note_session(ledger: Ledger, started: datetime, calls_reused: int) -> None:

@@ -5,7 +5,7 @@ command replays every task up to the call that it was waiting for, and nothing i
 
 Commits are grouped: at once when the last one is more than `GROUP_SECONDS` ago, else when that time is over. WAL with
 synchronous=NORMAL survives the death of the process at any moment (https://www.sqlite.org/wal.html); a power cut may
-cost the last commits, never the file.
+cost the last commits, never the file. What a damaged file still holds is saved by `gristmill.salvage`.
 """
 
 import asyncio
@@ -20,33 +20,46 @@ import orjson
 
 from gristmill.errors import GristmillError
 
-GROUP_SECONDS = 0.01
+VERSION = 2
+"""Of the tables; a ledger with other ones is refused."""
 
-_TABLES = """
+GROUP_SECONDS = 0.01
+SMALL = 1024  # bytes
+_ZLIB = b"\x78"  # how a zlib stream begins, and no JSON does
+
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS calls (
     task_id TEXT NOT NULL, key BLOB NOT NULL, scope TEXT NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL,
-    reply BLOB NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, reasoning INTEGER NOT NULL,
-    cached INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, finished_at REAL NOT NULL,
+    model TEXT NOT NULL, finish_reason TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cached INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL,
+    finished_at REAL NOT NULL, paid INTEGER NOT NULL, reply BLOB NOT NULL,
     PRIMARY KEY (task_id, key));
 CREATE TABLE IF NOT EXISTS outcomes (
     task_id TEXT PRIMARY KEY, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
-    records INTEGER NOT NULL, rows BLOB NOT NULL);
+    bucket TEXT NOT NULL, records INTEGER NOT NULL, rows BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS outcomes_in_order ON outcomes (fingerprint, position);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
 """
-_ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)"
+_ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
 
 
 class Call(NamedTuple):
-    """One finished call. `reply` is JSON bytes (see `gristmill.llm.Reply`), `seconds` its latency with all retries."""
+    """One finished call. `reply` is JSON bytes (see `gristmill.llm.Reply`), `seconds` its latency with all retries.
+
+    `paid` is False for a call that another run had paid for (see `SharedLedger`). An effect other than a model call has
+    its kind as role, no model and no tokens.
+    """
 
     task_id: str
     key: bytes
     scope: str
     stage: str
     role: str
-    reply: bytes
+    model: str
+    finish_reason: str
     input: int
     output: int
     reasoning: int
@@ -54,66 +67,131 @@ class Call(NamedTuple):
     usd: float
     seconds: float
     finished_at: float
+    paid: bool
+    reply: bytes
 
 
 class Outcome(NamedTuple):
-    """How one task ended: accepted, rejected or failed. `rows` = {"records": [...], "rejects": [...]} for parquet."""
+    """How one task ended: accepted, rejected or failed. `rows` = {"records": [...], "rejects": [...]} for parquet;
+    `bucket` names its place in the quota, "" without one."""
 
     task_id: str
     position: int
     status: str
+    bucket: str
     rows: dict[str, list[dict[str, Any]]]
+
+
+class SharedLedger:
+    """The replies of several runs in one file (`ledger: PATH` in their configs): what one paid for, the others reuse.
+
+    A reply counts for the same task, scope and request, so runs of other generators or with other prompts get none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = open_database(path)
+
+    def find(self, task_id: str, key: bytes) -> Call | None:
+        """The call, with its reply still compressed."""
+        row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
+        return Call(*row) if row else None
+
+    def add(self, calls: list[tuple[Any, ...]]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(_ADD_CALL, calls)
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection with our tables. GristmillError where the file is a ledger of another version;
+    sqlite3.DatabaseError where it can't be read."""
+    db = sqlite3.connect(path, isolation_level=None, timeout=30)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA wal_autocheckpoint=8000")  # pages; each checkpoint waits for the disk
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, VERSION) or (version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone()):
+            raise GristmillError(
+                f"{path} was written by another version of Gristmill; finish that run with it, or start anew: --fresh."
+            )
+        db.executescript(TABLES)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 class Ledger:
     """Used from one thread, that of the event loop; `record_*` return when the row is committed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shared: Path | None = None) -> None:
         self.path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_TABLES)
+            self._db = open_database(path)
             self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
         except sqlite3.DatabaseError as error:
-            if _is_full(error):
+            if is_full(error):
                 raise
             raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
-        self._waiting: list[tuple[str, tuple[Any, ...], asyncio.Future[None]]] = []
+        self._shared = SharedLedger(shared) if shared else None
+        self._calls: list[tuple[Any, ...]] = []
+        self._outcomes: list[tuple[Any, ...]] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self._flush_is_due = False
         self._last_commit = 0.0
 
     # ---- calls
 
     def reply(self, task_id: str, key: bytes) -> bytes | None:
-        """The committed reply of a call of an earlier session, or None if it was never answered."""
-        if not self._replaying:
-            return None
-        row = self._db.execute("SELECT reply FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
-        return zlib.decompress(row[0]) if row else None
+        """The committed reply of a call of an earlier session or of a run with the same shared ledger, or None."""
+        if self._replaying and (row := self._db.execute(_FIND_REPLY, (task_id, key)).fetchone()):
+            return unpacked(row[0])
+        if self._shared and (call := self._shared.find(task_id, key)):
+            self._calls.append(tuple(call._replace(paid=False)))
+            self._schedule()
+            return unpacked(call.reply)
+        return None
 
     async def record_call(self, call: Call) -> None:
-        await self._commit(_ADD_CALL, call._replace(reply=zlib.compress(call.reply, 1)))
+        self._calls.append((*call[:-1], packed(call.reply)))
+        await self._committed()
 
     def calls(self, task_id: str | None = None) -> Iterator[Call]:
         """The finished calls, of one task or of all, in the order in which they were answered."""
         where, values = ("", ()) if task_id is None else (" WHERE task_id = ?", (task_id,))
         for row in self._db.execute(f"SELECT * FROM calls{where} ORDER BY rowid", values):
             call = Call(*row)
-            yield call._replace(reply=zlib.decompress(call.reply))
+            yield call._replace(reply=unpacked(call.reply), paid=bool(call.paid))
 
-    def usage_by_role(self) -> dict[str, dict[str, float]]:
-        """Calls, tokens and cost of each role in all sessions together."""
-        query = """SELECT role, count(*), sum(input), sum(output), sum(reasoning), sum(cached), sum(usd)
-                   FROM calls GROUP BY role ORDER BY role"""
-        names = ("calls", "input", "output", "reasoning", "cached", "usd")
-        return {role: dict(zip(names, sums, strict=True)) for role, *sums in self._db.execute(query)}
+    def call_facts(self) -> Iterator[tuple[Any, ...]]:
+        """All calls without their replies, as tuples of the fields before `reply`."""
+        facts = ", ".join(Call._fields[:-1])
+        yield from self._db.execute(f"SELECT {facts} FROM calls ORDER BY rowid")
 
-    def spent(self) -> tuple[float, int]:
-        """(USD, tokens) of all sessions together."""
-        usd, tokens = self._db.execute("SELECT sum(usd), sum(input + output) FROM calls").fetchone()
-        return usd or 0.0, tokens or 0
+    def usage(self, *by: str) -> dict[tuple[str, ...], dict[str, float]]:
+        """Calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
+        names = ("calls", "input", "output", "reasoning", "cached", "usd", "seconds")
+        sums = "count(*), sum(input), sum(output), sum(reasoning), sum(cached), sum(usd), sum(seconds)"
+        groups = ", ".join(by)
+        query = f"SELECT {groups}, {sums} FROM calls WHERE paid GROUP BY {groups} ORDER BY {groups}"
+        return {row[: len(by)]: dict(zip(names, row[len(by) :], strict=True)) for row in self._db.execute(query)}
+
+    def output_quantiles(self, role: str, count: int, shares: tuple[float, ...]) -> list[int]:
+        """The output tokens below which these shares of a role's `count` paid calls lie."""
+        query = "SELECT output FROM calls WHERE role = ? AND paid ORDER BY output LIMIT 1 OFFSET ?"
+        places = (min(count - 1, int(share * count)) for share in shares)
+        return [int(self._db.execute(query, (role, place)).fetchone()[0]) for place in places]
+
+    def truncated(self, role: str) -> int:
+        """How many of a role's paid answers were cut off."""
+        query = "SELECT count(*) FROM calls WHERE role = ? AND paid AND finish_reason = 'length'"
+        return int(self._db.execute(query, (role,)).fetchone()[0])
 
     # ---- outcomes
 
@@ -124,22 +202,18 @@ class Ledger:
         return row
 
     async def record_outcome(self, outcome: Outcome, fingerprint: str) -> None:
-        rows = zlib.compress(orjson.dumps(outcome.rows), 1)
-        values = (
-            outcome.task_id,
-            outcome.position,
-            fingerprint,
-            outcome.status,
-            len(outcome.rows["records"]),
-            rows,
-        )
-        await self._commit(_ADD_OUTCOME, values)
+        rows = packed(orjson.dumps(outcome.rows))
+        self._outcomes.append(
+            (outcome.task_id, outcome.position, fingerprint, outcome.status, outcome.bucket,
+             len(outcome.rows["records"]), rows)
+        )  # fmt: skip
+        await self._committed()
 
     def outcomes(self, fingerprint: str) -> Iterator[Outcome]:
         """The outcomes under this fingerprint in task order."""
-        query = "SELECT task_id, position, status, rows FROM outcomes WHERE fingerprint = ? ORDER BY position"
-        for task_id, position, status, rows in self._db.execute(query, (fingerprint,)):
-            yield Outcome(task_id, position, status, orjson.loads(zlib.decompress(rows)))
+        query = "SELECT task_id, position, status, bucket, rows FROM outcomes WHERE fingerprint = ? ORDER BY position"
+        for task_id, position, status, bucket, rows in self._db.execute(query, (fingerprint,)):
+            yield Outcome(task_id, position, status, bucket, orjson.loads(unpacked(rows)))
 
     def version(self) -> str:
         """Changes whenever a call or an outcome was added: tells whether an export is up to date."""
@@ -158,56 +232,79 @@ class Ledger:
 
     # ---- commits
 
-    async def _commit(self, statement: str, values: tuple[Any, ...]) -> None:
-        loop = asyncio.get_running_loop()
-        committed: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((statement, values, committed))
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            since = time.monotonic() - self._last_commit
-            if since >= GROUP_SECONDS:
-                loop.call_soon(self.flush)
-            else:
-                loop.call_later(GROUP_SECONDS - since, self.flush)
+    async def _committed(self) -> None:
+        """Returns when what was added is committed."""
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(committed)
+        self._schedule()
         await committed
 
+    def _schedule(self) -> None:
+        if self._flush_is_due:
+            return
+        self._flush_is_due = True
+        loop = asyncio.get_running_loop()
+        since = time.monotonic() - self._last_commit
+        if since >= GROUP_SECONDS:
+            loop.call_soon(self.flush)
+        else:
+            loop.call_later(GROUP_SECONDS - since, self.flush)
+
     def flush(self) -> None:
-        """Commits what waits for its group; called by the loop, and when a run stops."""
-        waiting, self._waiting, self._flush_is_due = self._waiting, [], False
-        if not waiting:
+        """Commits what waits for its group; called by the loop, and when a run stops.
+
+        What can't be written is kept for the next try: it was paid for.
+        """
+        self._flush_is_due = False
+        waiting, self._waiting = self._waiting, []
+        if not self._calls and not self._outcomes:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for statement, values, _ in waiting:
-                self._db.execute(statement, values)
+            self._db.executemany(_ADD_CALL, self._calls)
+            self._db.executemany(_ADD_OUTCOME, self._outcomes)
             self._db.execute("COMMIT")
+            if self._shared:
+                self._shared.add(self._calls)
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            for _, _, committed in waiting:
+            for committed in waiting:
                 if not committed.done():
                     committed.set_exception(ledger_error(error, self.path))
             return
+        self._calls, self._outcomes = [], []
         self._last_commit = time.monotonic()
-        for _, _, committed in waiting:
+        for committed in waiting:
             if not committed.done():
                 committed.set_result(None)
 
     def close(self) -> None:
         self.flush()
         self._db.close()
+        if self._shared:
+            self._shared.close()
+
+
+def packed(json: bytes) -> bytes:
+    """Compressed where it pays: the compressor takes as long to start as to compress a kilobyte."""
+    return zlib.compress(json, 1) if len(json) > SMALL else json
+
+
+def unpacked(kept: bytes) -> bytes:
+    return zlib.decompress(kept) if kept[:1] == _ZLIB else kept
 
 
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC")
 
 
-def _is_full(error: sqlite3.Error) -> bool:
+def is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "") in _FULL
 
 
 def ledger_error(error: sqlite3.Error, path: Path) -> GristmillError:
     """The sentence for a ledger that can't be written."""
-    if _is_full(error):
+    if is_full(error):
         return GristmillError(
             f"the disk is full: {path}. What was answered is kept; free some space and repeat the command."
         )

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class RunFolder:
         self.surplus = path / "surplus"
         self.artifacts = path / "artifacts"
         self.calls = path / "calls.parquet"
+        self.log = path / "log.jsonl"
         self.summary = path / "summary.json"
         self.card = path / "README.md"
         self.report = path / "report.html"
@@ -95,9 +97,12 @@ def refresh(path: Path) -> RunFolder:
     if not folder.is_run():
         raise ConfigError(f"{path} is no run: it has no ledger.sqlite and config.yaml.")
     from gristmill.export import export_run
+    from gristmill.salvage import mend_ledger
 
     try:
         with folder.lock():
+            if sentence := mend_ledger(folder.ledger):
+                print(f"gristmill: {sentence}", file=sys.stderr)
             ledger = Ledger(folder.ledger)
             try:
                 if ledger["exported"] != ledger.version() or not folder.summary.is_file():

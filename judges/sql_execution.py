@@ -25,9 +25,9 @@ from pydantic import ValidationError
 from gristmill import Context, Judge, Record, Verdict
 from judges.sql_checks import Outcome, check_change, check_query
 from judges.sql_engine import Database, Limits
-from judges.sql_server import server_for
+from judges.sql_server import Server, server_for
 from judges.sql_text import Parsed, read_query
-from judges.sql_world import SAMPLE_ROWS, Refuted, SQLProof, SQLWorld, as_json, comparable, result_hash
+from judges.sql_world import SAMPLE_ROWS, Refuted, Row, SQLProof, SQLWorld, as_json, comparable, result_hash
 from judges.sqlite_engine import SQLite
 from schemas import Json
 
@@ -46,17 +46,25 @@ def prove_in_sqlite(world: SQLWorld, query: str, limits: Limits | None = None, *
     return _proof(world, query, _in_sqlite(world, query, limits or Limits(), concept))
 
 
+def prove_on(
+    server: Server, world: SQLWorld, query: str, limits: Limits | None = None, *, concept: str = ""
+) -> SQLProof:
+    """`prove` on a server that runs already, in this thread."""
+    limits = limits or Limits()
+    return _proof(world, query, _on_server(server, world, _read(world, query, limits, concept), limits, concept))
+
+
 async def _outcome(world: SQLWorld, query: str, ctx: Context, limits: Limits, concept: str) -> Outcome:
     if world.dialect == "sqlite":
         return await asyncio.to_thread(_in_sqlite, world, query, limits, concept)
     parsed = _read(world, query, limits, concept)
     server = await server_for(world.dialect, limits, ctx)
+    return await asyncio.wrap_future(server.workers.submit(_on_server, server, world, parsed, limits, concept))
 
-    def work() -> Outcome:
-        with server.database(world.context, limits) as database:
-            return _checked(database, world, parsed, limits, concept)
 
-    return await asyncio.wrap_future(server.workers.submit(work))
+def _on_server(server: Server, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
+    with server.database(world.context, limits) as database:
+        return _checked(database, world, parsed, limits, concept)
 
 
 def _in_sqlite(world: SQLWorld, query: str, limits: Limits, concept: str) -> Outcome:
@@ -100,10 +108,16 @@ def _proof(world: SQLWorld, query: str, outcome: Outcome) -> SQLProof:
         columns=outcome.columns,
         ordered=outcome.ordered,
         row_count=len(outcome.rows),
-        result=[[as_json(value) for value in row] for row in outcome.rows[:SAMPLE_ROWS]],
+        result=[[as_json(value) for value in row] for row in _shown(outcome)],
         hash=result_hash(outcome.rows, outcome.ordered),
         engine=outcome.engine,
     )
+
+
+def _shown(outcome: Outcome) -> list[Row]:
+    """The first rows; of those without an order always the same ones, in whatever order an engine gives them."""
+    rows = outcome.rows if outcome.ordered else sorted(outcome.rows, key=lambda row: repr(comparable([row])))
+    return rows[:SAMPLE_ROWS]
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------

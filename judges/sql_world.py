@@ -63,28 +63,29 @@ class Refuted(Exception):
 
 # --- statements ------------------------------------------------------------------------------------------------------
 
-_STRING = r"'(?:[^']|'')*'"
-_ESCAPED_STRING = r"'(?:[^'\\]|''|\\.)*'"
-_QUOTED_NAME = r'"(?:[^"]|"")*"'
-_BLOCK_COMMENT = r"/\*.*?\*/"
-_NESTED_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?\*/)*\*/"  # PostgreSQL nests them; two levels are enough
-_LINE_COMMENT = r"--[^\n]*"
+# All repetitions are possessive (`*+`): nothing that was read is read another way, so time grows with length alone.
+_STRING = r"'(?:[^']|'')*+'"
+_ESCAPED_STRING = r"'(?:[^'\\]|''|\\.)*+'"
+_QUOTED_NAME = r'"(?:[^"]|"")*+"'
+_BLOCK_COMMENT = r"(?>/\*.*?\*/)"
+_NESTED_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|(?>/\*.*?\*/))*+\*/"  # PostgreSQL nests them; two levels are enough
+_LINE_COMMENT = r"--[^\n]*+"
 
 _COMMENTS: dict[Dialect, str] = {
     "sqlite": f"{_LINE_COMMENT}|{_BLOCK_COMMENT}",
     "postgres": f"{_LINE_COMMENT}|{_NESTED_COMMENT}",
-    "mysql": rf"--(?=\s|$)[^\n]*|#[^\n]*|{_BLOCK_COMMENT}",
+    "mysql": rf"--(?=\s|$)[^\n]*+|#[^\n]*+|{_BLOCK_COMMENT}",
 }
 _LITERALS: dict[Dialect, str] = {
-    "sqlite": rf"{_STRING}|{_QUOTED_NAME}|`[^`]*`|\[[^\]]*\]",
+    "sqlite": rf"{_STRING}|{_QUOTED_NAME}|`[^`]*+`|\[[^\]]*+\]",
     "postgres": rf"\b[eE]{_ESCAPED_STRING}|{_STRING}|{_QUOTED_NAME}|(?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$",
-    "mysql": rf'{_ESCAPED_STRING}|"(?:[^"\\]|""|\\.)*"|`[^`]*`',
+    "mysql": rf'{_ESCAPED_STRING}|"(?:[^"\\]|""|\\.)*+"|`[^`]*+`',
 }
 _ENDS: dict[Dialect, re.Pattern[str]] = {
     dialect: re.compile(rf"{_COMMENTS[dialect]}|{_LITERALS[dialect]}|(?P<end>;)", re.DOTALL) for dialect in _COMMENTS
 }
 _NOTHING: dict[Dialect, re.Pattern[str]] = {
-    dialect: re.compile(rf"(?:\s|{comment})*", re.DOTALL) for dialect, comment in _COMMENTS.items()
+    dialect: re.compile(rf"(?:\s++|{comment})*+", re.DOTALL) for dialect, comment in _COMMENTS.items()
 }
 
 
@@ -139,20 +140,22 @@ def comparable(rows: Sequence[Sequence[Any]]) -> list[Row]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        rounded = float(f"{value:.12g}")
-        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, list | dict):
         return repr(value)  # rows are counted, so their values must be hashable
     return value
 
 
 def as_json(value: Any) -> Json:
-    """A value of any of the engines, as a record keeps it: dates as ISO text, decimals as numbers, bytes as hex."""
+    """A value of any of the engines, as a record keeps it: dates as ISO text, decimals as numbers, bytes as hex.
+
+    Floats have twelve digits, as their last ones depend on the order in which they were added up.
+    """
     match value:
         case None | bool() | int() | str():
             return value
         case float():
-            return value if isfinite(value) else str(value)
+            return float(f"{value:.12g}") if isfinite(value) else str(value)
         case Decimal():
             whole = value.is_finite() and abs(value) < 2**53 and value == value.to_integral_value()
             return int(value) if whole else as_json(float(value))

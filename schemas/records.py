@@ -1,6 +1,6 @@
 """A record: one verified conversation with its verdicts and its provenance."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,7 +29,11 @@ class Usage(Data):
 
 
 class Verdict(Data):
-    """What one judge or validator found. `passed` None means undecided, which is never an accept; `cost` is in USD."""
+    """What one judge or validator found. `passed` None means undecided, which is never an accept; `cost` is in USD.
+
+    `parts` are verdicts on parts of the question, such as a rubric's dimensions; a record lists them one by one, as
+    `NAME.PART`.
+    """
 
     name: str
     passed: bool | None
@@ -37,14 +41,15 @@ class Verdict(Data):
     reason: str = ""
     model: str | None = None
     cost: float = 0.0
+    parts: Annotated[list["Verdict"], Field(exclude=True)] = []
 
 
 class Provenance(Data):
     """Where a record comes from: the model of each role, prompt hashes, ledger keys of its calls, tokens, cost."""
 
-    models: dict[str, str] = {}
-    prompts: dict[str, str] = {}
-    calls: list[str] = []
+    models: dict[str, str] = Field(default_factory=dict)
+    prompts: dict[str, str] = Field(default_factory=dict)
+    calls: list[str] = Field(default_factory=list)
     tokens: Usage = Field(default_factory=Usage)
     usd: float = 0.0
     seed: int = 0
@@ -58,13 +63,13 @@ class Record(Data):
     """
 
     messages: list[Message]
-    tools: list[Tool] = []
+    tools: list[Tool] = Field(default_factory=list)
     category: str = ""
     reasoning: ReasoningMode = "off"
     license: str = ""
-    metadata: JsonObject = {}
-    used_in: list[str] = []
-    verdicts: list[Verdict] = []
+    metadata: JsonObject = Field(default_factory=dict)
+    used_in: list[str] = Field(default_factory=list)
+    verdicts: list[Verdict] = Field(default_factory=list)
     provenance: Provenance = Field(default_factory=Provenance)
     generator: str = ""
     version: str = ""

@@ -6,23 +6,30 @@ import pytest
 from aiohttp import web
 
 from gristmill.errors import ConfigError, EndpointError, Reject, TaskFailed
-from gristmill.llm import endpoint as module
+from gristmill.llm import pool as module
 from gristmill.llm.endpoint import Endpoint
+from gristmill.llm.pool import Pool
 from gristmill.testing import Faults, FaultServer
-from schemas import canonical_json
+from schemas import JsonObject, canonical_json
 
 
-def body(number: int) -> bytes:
-    return canonical_json({"model": "m", "messages": [{"role": "user", "content": f"question {number}"}]})
+def request(number: int) -> JsonObject:
+    return {"model": "m", "messages": [{"role": "user", "content": f"question {number}"}]}
 
 
 async def ask(server: FaultServer, requests: int, *, in_flight: int = 16, patience: float = 20.0) -> list[object]:
-    endpoint = Endpoint(server.url, None, in_flight=in_flight, timeout=30, patience=patience)
+    return await ask_all([server.url], requests, in_flight=in_flight, patience=patience)
+
+
+async def ask_all(urls: list[str], requests: int, *, in_flight: int = 16, patience: float = 20.0) -> list[object]:
+    endpoints = [Endpoint(url, None, in_flight=in_flight, timeout=30) for url in urls]
+    pool = Pool(endpoints, patience)
     try:
-        asked = (endpoint.post("/chat/completions", body(number)) for number in range(requests))
+        asked = (pool.post("/chat/completions", request(number)) for number in range(requests))
         return list(await asyncio.gather(*asked, return_exceptions=True))
     finally:
-        await endpoint.close()
+        for endpoint in endpoints:
+            await endpoint.close()
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +72,7 @@ async def test_a_poisonous_request_fails_alone() -> None:
 
     from hashlib import sha256
 
-    poison = sha256(body(7)).hexdigest()
+    poison = sha256(canonical_json(request(7))).hexdigest()
     with Poisoned(Faults(latency=0.01)) as server:
         replies = await ask(server, 200, in_flight=2)
     failed = [number for number, reply in enumerate(replies) if not isinstance(reply, dict)]

@@ -16,9 +16,10 @@ from gristmill.budget import Meter
 from gristmill.commands.generate import run_plan
 from gristmill.engine import Engine
 from gristmill.errors import BudgetReached, EndpointError, GristmillError, TaskFailed, TooFewRecords, TooManyFailed
+from gristmill.judging import NamedJudge
 from gristmill.ledger import Ledger
 from gristmill.llm import Roles
-from gristmill.plan import NamedJudge, Plan
+from gristmill.plan import Plan
 from gristmill.runs import RunFolder, refresh
 from gristmill.testing import ScriptedModel
 from schemas import JsonObject, assistant, user
@@ -349,16 +350,17 @@ async def test_unparseable_answers_are_asked_again_then_rejected(tmp_path: Path)
 async def test_the_meter_waits_for_what_is_reserved() -> None:
     """A call that doesn't fit beside the others waits; when they cost less than reserved, it goes on."""
     made = plan(budget={"tokens": 1000})
-    meter = Meter(made.config.budget, (0.0, 0))
+    meter = Meter(made.config.budget)
     from schemas import Usage
 
     order = []
 
     async def call(name: str) -> None:
-        async with meter.paying(made.roles["solver"], 300, {"max_tokens": 500}) as paid:
-            order.append(name)
-            await asyncio.sleep(0.01)
-            paid(Usage(input=10, output=10))
+        reserved = await meter.reserve(made.roles["solver"], 300, {"max_tokens": 500})
+        order.append(name)
+        await asyncio.sleep(0.01)
+        meter.pay(made.roles["solver"], "generate", Usage(input=10, output=10))
+        meter.release(reserved)
 
     await asyncio.gather(call("a"), call("b"))
     assert order == ["a", "b"] and meter.tokens == 40

@@ -6,7 +6,8 @@ import pytest
 
 from gristmill.errors import ConfigError, Reject
 from gristmill.llm import Reply, answer_shape, object_shape
-from gristmill.llm.reply import loops, parse_chat, split_think
+from gristmill.llm.loops import loops
+from gristmill.llm.reply import parse_chat, split_think
 from schemas import Answer, Message, Usage
 
 

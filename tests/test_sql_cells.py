@@ -152,4 +152,5 @@ def test_the_grammar_s_walk_is_even_too() -> None:
     assert all(cell.dialect in CONCEPTS[cell.concept].dialects for cell in cells)
     assert len({(c.database, c.dialect, c.concept) for c in cells}) >= 880, "few come again before the others came"
     assert cells == list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
-    assert "topic" not in cells[0].point() and cells[0].point()["database"] == cells[0].database
+    assert "topic" not in cells[0].point() and cells[0].point()["index"] == 0
+    assert cells[0].point()["database"] == cells[0].database

@@ -1,5 +1,7 @@
 """Every SQL concept: its check tells the passing from the near miss, and both run on the engine of their dialect."""
 
+import csv
+import gzip
 import re
 import sqlite3
 from collections import Counter
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 import sqlglot
 import yaml
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 import judges.sql_concepts as sql_concepts
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
@@ -136,3 +140,34 @@ def test_other_ways_to_write_it(form: dict[str, Any]) -> None:
     assert shows(form["concept"], sqlglot.parse_one(query, dialect=form["dialect"]), form["dialect"]) == (
         "shown" in form
     )
+
+
+@pytest.mark.shared
+def test_no_check_fails_on_any_query(shared_data: Path) -> None:
+    """Fixtures of the parser, TPC-H and TPC-DS, and questions of defog: checks answer, whatever the tree."""
+    lines = (shared_data / "sql/sqlglot/identity.sql").read_text("utf-8").splitlines()
+    trees = [tree for line in lines for dialect in DIALECTS if (tree := parsed(line, dialect))]
+    for name in ("tpc-ds", "tpc-h"):
+        queries = gzip.decompress((shared_data / f"sql/sqlglot/{name}.sql.gz").read_bytes()).decode().split(";")
+        trees += [tree for query in queries if (tree := parsed(query, "postgres"))]
+    assert len(trees) > 2000
+    for tree in trees:
+        for concept in CONCEPTS.values():
+            assert concept.check(tree) in (True, False)
+
+
+@pytest.mark.shared
+def test_questions_of_people_are_made_of_these_concepts(shared_data: Path) -> None:
+    with (shared_data / "sql/defog/questions_gen_sqlite.csv").open(encoding="utf-8") as file:
+        queries = [row["query"].split(";")[0] for row in csv.DictReader(file)]
+    shown = [[n for n in CONCEPTS if shows(n, tree, "sqlite")] for q in queries if (tree := parsed(q, "sqlite"))]
+    assert len(shown) >= 200 and all(shown)
+    assert len({name for names in shown for name in names}) >= 50
+    assert 2 < sum(map(len, shown)) / len(shown) < 6, "a query shows a few concepts, not half of them"
+
+
+def parsed(query: str, dialect: str) -> exp.Expr | None:
+    try:
+        return sqlglot.parse_one(query, dialect=dialect) if query.strip() else None
+    except SqlglotError:
+        return None

@@ -10,6 +10,7 @@ import pytest
 
 from generators.text_to_sql import TextToSQL
 from generators.text_to_sql.taxonomy import taxonomy
+from gristmill.errors import ConfigError
 from gristmill.prompts import PromptFolder
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.testing.scripted import answer_by_default
@@ -182,6 +183,15 @@ def test_a_tie_is_no_agreement(answers: list[str], writer: str, tmp_path: Path) 
     assert ended(tmp_path, model, candidates=len(answers)) == {"vote/no_agreement": 1}
 
 
+FEWER = {
+    "ddl": [
+        ddl.split(", FOREIGN KEY (product_id)")[0] + ")" if "batch_id" in ddl else ddl
+        for ddl in without("product")["ddl"]
+    ]
+}
+"""Batches that point to no product."""
+
+
 # --- every reject ----------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +220,13 @@ def test_every_reject_of_the_world(reason: str, world: dict[str, Any], tmp_path:
     model = teacher_model(RIGHT, world=world)
     assert ended(tmp_path, model) == {f"world/{reason}": 1}
     assert [role for role, _ in model.calls] == ["writer"], "nothing more is paid"
+
+
+def test_the_sizes_can_be_moved(tmp_path: Path) -> None:
+    sizes = {"core_tables": {"least": 2, "most": 2}, "rows": {"least": 1, "most": 5}}
+    assert ended(tmp_path, teacher_model(RIGHT, world=without("product") | FEWER), sizes=sizes) == {"accepted": 1}
+    with pytest.raises(ConfigError, match="least 3 is more than most 2"):
+        ended(tmp_path / "wrong", teacher_model(RIGHT), sizes={"rows": {"least": 3, "most": 2}})
 
 
 @pytest.mark.parametrize(

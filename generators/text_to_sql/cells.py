@@ -57,7 +57,7 @@ class Cell(Seed):
 
     def point(self) -> dict[str, Any]:
         """The cell as metadata, without the axes that its mode doesn't use."""
-        return {axis: value for axis, value in self.model_dump(mode="json").items() if value not in ("", False)}
+        return {axis: v for axis, v in self.model_dump(mode="json").items() if v != "" and v is not False}
 
 
 def grammar_cells(

@@ -1,6 +1,7 @@
 """`gristmill generate` runs a config; again = resume. `gristmill preview` shows a few of its tasks in full."""
 
 import asyncio
+import gc
 import signal
 import sys
 import tempfile
@@ -52,14 +53,17 @@ def run_plan(
     """Runs (or resumes) a plan in a folder and exports it; the summary. Raises what stopped it, after the export."""
     from gristmill.export import export_run
     from gristmill.ledger import Ledger
+    from gristmill.salvage import mend_ledger
 
     for named in plan.judges:
-        if named.warning:
-            print(f"gristmill: {named.warning}", file=sys.stderr)
+        for warning in named.warnings:
+            print(f"gristmill: {warning}", file=sys.stderr)
     with folder.lock():
         folder.artifacts.mkdir(exist_ok=True)
         folder.write_config(plan)
-        ledger = Ledger(folder.ledger)
+        if sentence := mend_ledger(folder.ledger):
+            print(f"gristmill: {sentence}", file=sys.stderr)
+        ledger = Ledger(folder.ledger, Path(plan.config.ledger) if plan.config.ledger else None)
         try:
             try:
                 asyncio.run(_drive(plan, folder, ledger, transport, quiet))
@@ -77,6 +81,7 @@ async def _drive(
     from gristmill.engine import Engine
     from gristmill.export import note_session
     from gristmill.llm import Network
+    from gristmill.log import TaskLog
     from gristmill.progress import progress
 
     main = asyncio.current_task()
@@ -91,7 +96,10 @@ async def _drive(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     started = datetime.now(UTC)
-    engine = Engine(plan, ledger, transport or Network(plan.config.patience), folder.artifacts)
+    gc.freeze()  # what was imported stays; the collector need not look at it again and again
+    gc.set_threshold(20_000, 20, 20)
+    log = TaskLog(folder.log)
+    engine = Engine(plan, ledger, transport or Network(plan.config.patience), folder.artifacts, log)
     try:
         async with progress(engine.tally, engine.meter, samples=plan.config.samples is not None, quiet=quiet):
             await engine.run()
@@ -100,6 +108,7 @@ async def _drive(
             raise KeyboardInterrupt from None
         raise
     finally:
+        log.close()
         note_session(ledger, started, engine.meter.calls_reused)
 
 

@@ -6,20 +6,24 @@ from typing import Any
 import orjson
 
 from gristmill.errors import Reject
+from gristmill.llm.loops import loops
 from schemas import Function, Message, ToolCall, Usage
-
-LOOP_TAIL = 512
-LOOP_PERIOD = 64
 
 
 @dataclass(slots=True)
 class Reply:
-    """One answer. `message.reasoning_content` is the native trace; `usd` and `key` are set by the context."""
+    """One answer. `message.reasoning_content` is the native trace; `usd` and `key` are set by the context.
+
+    `logprobs` is the list under `choices[0].logprobs.content` where the request asked for it, else None. A `refusal` is
+    what the model said instead of an answer.
+    """
 
     message: Message
     finish_reason: str
     usage: Usage
     model: str
+    refusal: str = ""
+    logprobs: list[Any] | None = None
     usd: float = 0.0
     key: str = ""
 
@@ -27,31 +31,49 @@ class Reply:
     def text(self) -> str:
         return self.message.content
 
+    @property
+    def structured_text(self) -> str:
+        """The text that should be JSON: the content, or the call's arguments where the endpoint answers by a call."""
+        calls = self.message.tool_calls
+        return self.text or (calls[0].function.arguments if calls else "")
+
     def to_json(self) -> bytes:
         """The form in which the ledger keeps it."""
         usage = self.usage
         kept = {
-            "message": self.message.model_dump(mode="json", exclude_defaults=True, exclude={"role"}),
+            "message": self.message.to_openai(),
             "finish_reason": self.finish_reason,
             "usage": [usage.input, usage.output, usage.reasoning, usage.cached],
             "model": self.model,
         }
+        if self.refusal:
+            kept["refusal"] = self.refusal
+        if self.logprobs is not None:
+            kept["logprobs"] = self.logprobs
         return orjson.dumps(kept)
 
     @classmethod
     def from_json(cls, kept: bytes) -> "Reply":
         fields = orjson.loads(kept)
         return cls(
-            Message(role="assistant", **fields["message"]),
+            Message(**fields["message"]),
             fields["finish_reason"],
             Usage(**dict(zip(("input", "output", "reasoning", "cached"), fields["usage"], strict=True))),
             fields["model"],
+            fields.get("refusal", ""),
+            fields.get("logprobs"),
         )
 
     def fault(self) -> str | None:
-        """Why this is no answer: truncated, no_answer or loop; None where it is one."""
+        """Why this is no answer: refused, content_filter, truncated, loop or no_answer; None where it is one."""
+        if self.refusal:
+            return "refused"
+        if self.finish_reason == "content_filter":
+            return "content_filter"
         if self.finish_reason == "length":
             return "truncated"
+        if self.finish_reason == "loop":
+            return "loop"
         if not self.message.content.strip() and not self.message.tool_calls:
             return "no_answer"
         if loops(self.message.content) or loops(self.message.reasoning_content or ""):
@@ -62,21 +84,13 @@ class Reply:
         """Itself, or Reject(llm, ...) where it is no answer: such a reply never becomes a record."""
         fault = self.fault()
         if fault:
-            raise Reject("llm", fault, _tail(self.message), finish_reason=self.finish_reason)
+            raise Reject("llm", fault, self.refusal or _tail(self.message), finish_reason=self.finish_reason)
         return self
 
 
 def _tail(message: Message) -> str:
     text = message.content or message.reasoning_content or ""
     return f"... {text[-80:]}" if len(text) > 80 else text
-
-
-def loops(text: str) -> bool:
-    """Whether the text ends in a repetition: its last 512 characters have a period of at most 64."""
-    tail = text[-LOOP_TAIL:]
-    if len(tail) < LOOP_TAIL:
-        return False
-    return any(tail.startswith(tail[period:]) for period in range(1, LOOP_PERIOD + 1))
 
 
 def parse_chat(body: dict[str, Any]) -> Reply:
@@ -93,7 +107,11 @@ def parse_chat(body: dict[str, Any]) -> Reply:
         finish = finish if closed else "length"
     calls = [_tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or [])]
     turn = Message(role="assistant", content=content, reasoning_content=trace or None, tool_calls=calls)
-    return Reply(turn, finish, parse_usage(body), str(body.get("model") or ""))
+    usage = parse_usage(body)
+    if trace and not usage.reasoning:  # most open servers count the trace into the output, but don't say how much it is
+        usage.reasoning = usage.output * len(trace) // (len(trace) + len(content))
+    logprobs = (choice.get("logprobs") or {}).get("content") or None
+    return Reply(turn, finish, usage, str(body.get("model") or ""), str(message.get("refusal") or ""), logprobs)
 
 
 def _tool_call(call: dict[str, Any], position: int) -> ToolCall:
@@ -142,5 +160,5 @@ def parse_usage(body: dict[str, Any]) -> Usage:
         input=usage.get("prompt_tokens") or 0,
         output=usage.get("completion_tokens") or 0,
         reasoning=output_details.get("reasoning_tokens") or 0,
-        cached=input_details.get("cached_tokens") or 0,
+        cached=input_details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0,
     )

@@ -1,18 +1,18 @@
 """Model roles: each maps a name in the config to endpoints, sampling and a price; a missing role is `default`."""
 
-import asyncio
 import os
 from typing import Any, Protocol
 
-from gristmill.embedded import MODEL_NAME, ensure_embedded
-from gristmill.errors import ConfigError, TaskFailed
-from gristmill.llm.endpoint import Endpoint
-from gristmill.llm.reply import Reply, parse_chat, parse_completion
+from gristmill.embedded import MODEL_NAME
+from gristmill.errors import ConfigError
+from gristmill.llm.reply import Reply
 from gristmill.llm.structured import Shape
-from schemas import JsonObject, Message, Tool, Usage, canonical_json
+from schemas import JsonObject, Message, Tool, Usage
 from schemas.run_config import EMBEDDED, ModelConfig
 
 EMBEDDED_IN_FLIGHT = 8
+LONG_ANSWER = 4096  # tokens; an answer that may be longer is streamed
+SLOW_ANSWER = 30.0  # seconds; so is everything of a role that was ever this slow
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_tokens", "reasoning_effort")
 
 
@@ -36,6 +36,7 @@ class Role:
         self._constant: JsonObject = {key: value for key, value in chosen.items() if value is not None}
         self._constant["model"] = self.model
         self._constant.update(config.extra_body)
+        self.slowest = 0.0
 
     def chat_request(
         self, messages: list[Message], tools: list[Tool], shape: Shape[Any] | None, sampling: JsonObject
@@ -50,6 +51,20 @@ class Role:
 
     def completion_request(self, text: str, sampling: JsonObject) -> JsonObject:
         return {**self._constant, **sampling, "prompt": text}
+
+    def streams(self, request: JsonObject) -> bool:
+        """Whether to stream: always or never by config, else where the answer may take minutes. Proxies cut silent
+        connections, a silent stream can be told from a slow one, and a repetition can be cut off."""
+        if self.config.stream != "auto":
+            return self.config.stream
+        most = request.get("max_tokens")
+        may_be_long = isinstance(most, int) and most > LONG_ANSWER
+        return may_be_long or request.get("reasoning_effort") in ("medium", "high") or self.slowest > SLOW_ANSWER
+
+    @property
+    def in_flight(self) -> int:
+        most = self.config.max_in_flight
+        return min(most, EMBEDDED_IN_FLIGHT) if self.is_embedded else most
 
     def cost(self, usage: Usage) -> float:
         """USD for these tokens."""
@@ -78,49 +93,4 @@ class Roles:
 
     def in_flight(self) -> int:
         """How many calls may be in flight at most, over all roles."""
-        limits = [min(r.config.max_in_flight, EMBEDDED_IN_FLIGHT) if r.is_embedded else r.config.max_in_flight
-                  for r in self._roles.values()]  # fmt: skip
-        return max(limits, default=8)
-
-
-class Network:
-    """The real transport: one `Endpoint` per address and key, shared by the roles that name it."""
-
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-        self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
-
-    async def send(self, role: Role, path: str, request: JsonObject) -> Reply:
-        endpoint = await self._least_busy(role)
-        body = await endpoint.post(path, canonical_json(request))
-        try:
-            return parse_chat(body) if path == "/chat/completions" else parse_completion(body)
-        except ValueError as error:
-            raise TaskFailed("llm", f"{endpoint.url} doesn't speak the OpenAI protocol: {error}") from None
-
-    async def _least_busy(self, role: Role) -> Endpoint:
-        endpoints = [await self._endpoint(address, role.config) for address in role.config.endpoints]
-        return min(endpoints, key=lambda endpoint: endpoint.in_flight)
-
-    async def _endpoint(self, address: str, config: ModelConfig) -> Endpoint:
-        known = self._endpoints.get((address, config.api_key_env))
-        if known is not None:
-            return known
-        embedded = address == EMBEDDED
-        endpoint = Endpoint(
-            await _locate_embedded() if embedded else address,
-            config.api_key_env,
-            in_flight=min(config.max_in_flight, EMBEDDED_IN_FLIGHT) if embedded else config.max_in_flight,
-            timeout=config.timeout,
-            patience=self.patience,
-            locate=_locate_embedded if embedded else None,
-        )
-        return self._endpoints.setdefault((address, config.api_key_env), endpoint)
-
-    async def close(self) -> None:
-        for endpoint in self._endpoints.values():
-            await endpoint.close()
-
-
-async def _locate_embedded() -> str:
-    return await asyncio.to_thread(ensure_embedded)  # it may take a second to load the model
+        return max((role.in_flight for role in self._roles.values()), default=8)

@@ -124,7 +124,10 @@ def _self_bleu(tokens: list[list[str]]) -> float:
         logs = []
         for n, (counts, best) in enumerate(zip(orders, largest, strict=True), start=1):
             own = counts[position]
-            matched = sum(min(count, _largest_elsewhere(best[gram], position)) for gram, count in own.items())
+            matched = 0
+            for gram, count in own.items():
+                most, holder, second = best[gram]
+                matched += min(count, second if holder == position else most)
             smooth = 0 if n == 1 else 1
             precision = (matched + smooth) / (own.total() + smooth) if own.total() + smooth else 0.0
             logs.append(math.log(precision) if precision else -math.inf)
@@ -134,14 +137,14 @@ def _self_bleu(tokens: list[list[str]]) -> float:
     return sum(scores) / len(scores)
 
 
-def _two_largest(counts: list[Grams]) -> dict[tuple[str, ...], list[tuple[int, int]]]:
-    """For each n-gram its two largest counts, as (count, text)."""
-    best: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+def _two_largest(counts: list[Grams]) -> dict[tuple[str, ...], tuple[int, int, int]]:
+    """For each n-gram its largest count, the text that has it, and the largest count in any other text."""
+    best: dict[tuple[str, ...], tuple[int, int, int]] = {}
     for position, grams in enumerate(counts):
         for gram, count in grams.items():
-            best[gram] = heapq.nlargest(2, [*best[gram], (count, position)])
+            most, holder, second = best.get(gram, (0, -1, 0))
+            if count > most:
+                best[gram] = (count, position, most)
+            elif count > second:
+                best[gram] = (most, holder, count)
     return best
-
-
-def _largest_elsewhere(best: list[tuple[int, int]], position: int) -> int:
-    return next((count for count, holder in best if holder != position), 0)

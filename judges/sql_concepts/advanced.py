@@ -405,9 +405,8 @@ def _counts_all(node: exp.Expr) -> bool:
         return False
     if isinstance(sizes, exp.Query):
         return sizes.find(exp.Count) is not None
-    select = node.find_ancestor(exp.Select)
-    lists = own(clause(select, "where"), exp.In) if select else []
-    return any(str(len(members.expressions)) == sizes.name for members in lists)
+    where = clause(select, "where") if (select := node.find_ancestor(exp.Select)) else None
+    return where is not None and any(str(len(set_.expressions)) == sizes.name for set_ in where.find_all(exp.In))
 
 
 @concept("advanced")
