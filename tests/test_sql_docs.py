@@ -80,7 +80,7 @@ def tasks_table() -> str:
 def critics_table() -> str:
     recipe = yaml.safe_load((ROOT / "recipes/generate/text_to_sql_teacher.yaml").read_text("utf-8"))
     rows = []
-    for judge in recipe["judges"][1:]:
+    for judge in (judge for judge in recipe["judges"] if "rubric" in judge):
         rubric = yaml.safe_load((ROOT / f"judges/rubrics/{judge['rubric']}.yaml").read_text("utf-8"))
         dimensions = ", ".join(dimension["name"] for dimension in rubric["dimensions"])
         bars = ", ".join(f"{name} {bar}" for name, bar in judge["at_least"].items())

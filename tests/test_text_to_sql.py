@@ -27,10 +27,10 @@ from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
-from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from gristmill.testing import ScriptedModel, check_generator, judge_scripted, run_scripted
 from judges.sql_concepts import CONCEPTS, DIALECTS
 from judges.sql_engine import Limits
-from judges.sql_execution import check_record, prove_in_sqlite
+from judges.sql_execution import prove_in_sqlite
 from judges.sql_world import SQLProof, statements
 from schemas import Record
 from schemas.run_config import RunConfig
@@ -114,10 +114,10 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
         (lambda question: {"text": "How is the weather in Ghent?"}, "missing"),
         (lambda question: {"text": f"Request: {question}"}, "speaks of the task"),
         (lambda question: {"text": f"Hi, I am [Your Name]. {question}"}, "placeholder"),
-        (lambda question: {"text": f"{question} " + "Thx a lot! " * 16}, "is much longer"),
+        (lambda question: {"text": f"{question} " + "Thank you so much for all the help. " * 8}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
         (lambda question: "no JSON at all", "llm: unparseable"),
-        (lambda question: {"text": "x" * 601}, "llm: unparseable"),
+        (lambda question: {"text": "x" * 901}, "llm: unparseable"),
     ],
 )
 def test_an_unfaithful_paraphrase_leaves_the_template(change: Any, problem: str, tmp_path: Path) -> None:
@@ -315,18 +315,32 @@ def test_seeds_from_a_file(tmp_path: Path) -> None:
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 
-async def test_three_examples_pass_their_own_validators() -> None:
-    lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
-    examples = [Record.model_validate(orjson.loads(line)) for line in lines]
-    assert [example.category for example in examples] == list(TIERS)
-    for example in examples:
-        no_server: Any = None
-        await check_record(example, no_server, Limits())
+EXAMPLES = [
+    Record.model_validate(orjson.loads(line))
+    for line in (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+def test_three_examples_of_three_tiers_and_dialects() -> None:
+    assert [example.category for example in EXAMPLES] == list(TIERS)
+    cells = [Cell.model_validate(example.metadata["cell"]) for example in EXAMPLES]
+    assert [cell.dialect for cell in cells] == list(DIALECTS)
+    for example, cell in zip(EXAMPLES, cells, strict=True):
+        metadata: Any = example.metadata
+        assert cell.concept in metadata["concepts"] and cell.industry in taxonomy().industries
+        assert metadata["sql"]["dialect"] == cell.dialect and metadata["trace"] == "authored"
         trace = example.messages[-1].reasoning_content or ""
-        assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
+        assert len(trace.split()) > 100
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
-        cell = Cell.model_validate(example.metadata["cell"])
-        assert cell.concept in example.metadata["concepts"] and cell.industry in taxonomy().industries
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, pytest.param(1, marks=pytest.mark.postgres), pytest.param(2, marks=pytest.mark.mysql)],
+)
+def test_each_example_passes_its_own_validators(number: int, tmp_path: Path) -> None:
+    (judged,) = judge_scripted([{"name": "sql_execution"}, {"name": "meta_leak"}], [EXAMPLES[number]], tmp_path)
+    assert judged.status == "accepted", judged
 
 
 @pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])

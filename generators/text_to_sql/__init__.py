@@ -27,6 +27,7 @@ from generators.text_to_sql.load import bundled, load
 from generators.text_to_sql.schema import Database
 from generators.text_to_sql.teacher import by_teacher
 from gristmill import Config, Context, Generator, Record
+from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
 from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
 from judges.sql_engine import Limits
@@ -64,7 +65,9 @@ class TextToSQL(Generator[Cell, Params]):
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        if params.mode == "grammar" and params.database:
+        if params.mode == "teacher" and params.database:
+            raise ConfigError("params.database: the teacher invents its own; set mode: grammar to ask about yours.")
+        if params.database:
             _ = self.databases  # a database that can't be read is a config error now, not at the first task
 
     def files(self) -> list[Path]:
