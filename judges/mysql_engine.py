@@ -259,11 +259,11 @@ class MySQL(Database):
             yield
 
     @contextmanager
-    def backwards(self) -> Iterator[None]:
-        views = {}
-        for table, names in self._tables.items():
-            order = ", ".join(f"{number} DESC" for number in range(1, len(names) + 1))
-            views[table] = f"{self._plain(table, names)} ORDER BY {order} LIMIT {_ALL}"
+    def backwards(self, tables: Collection[str]) -> Iterator[None]:
+        views = {table: self._plain(table, names) for table, names in self._tables.items()}
+        for table in tables:
+            order = ", ".join(f"{number} DESC" for number in range(1, len(self._tables[table]) + 1))
+            views[table] += f" ORDER BY {order} LIMIT {_ALL}"
         with self._looking_at(views):
             yield
 

@@ -273,12 +273,14 @@ class Postgres(Database):
         return f"DROP {_DROP_KINDS[self._kinds[table]]} IF EXISTS {quoted(table)} CASCADE"
 
     @contextmanager
-    def backwards(self) -> Iterator[None]:
+    def backwards(self, tables: Collection[str]) -> Iterator[None]:
         """Each row is written again, the last one first: a table is read in the order in which it was written."""
+        behind_views = any(self._kinds[table] != "r" for table in tables)
         loops = [
             f"FOR r IN SELECT ctid AS place FROM {quoted(table)} ORDER BY ctid DESC LOOP "
             f"UPDATE {quoted(table)} SET {quoted(column)} = {quoted(column)} WHERE ctid = r.place; END LOOP;"
             for table, column in self._free_column.items()
+            if behind_views or table in tables
         ]
         with self._undone("changed", _block(*loops)):
             yield

@@ -29,11 +29,11 @@ class Outcome:
 
 def check_query(database: Database, world: SQLWorld, parsed: Parsed, limits: Limits, *, may_be_empty: bool) -> Outcome:
     """Every check of a query that reads; Refuted at the first that fails."""
-    used = check_names(parsed.tree, database.tables(), world.dialect)
+    used = check_names(parsed, database.tables(), world.dialect)
     columns, rows = database.run(parsed.text)
     _check_content(rows, may_be_empty)
     expected = comparable(rows)
-    ordered = _check_stable(database, parsed, world.dialect, len(columns), expected)
+    ordered = _check_stable(database, parsed, used, world.dialect, len(columns), expected)
     _check_distractors(database, world, parsed.text, ordered, expected)
     for table in sorted(used):
         _check_used(database, table, parsed.text, expected)
@@ -51,7 +51,9 @@ def _check_content(rows: list[Row], may_be_empty: bool) -> None:
         raise Refuted("trivial_result", "the query returns a single 0")
 
 
-def _check_stable(database: Database, parsed: Parsed, dialect: Dialect, width: int, expected: list[Row]) -> bool:
+def _check_stable(
+    database: Database, parsed: Parsed, used: set[str], dialect: Dialect, width: int, expected: list[Row]
+) -> bool:
     """Whether the rows have an order; Refuted where another scan or another break of ties gives other rows."""
     is_ordered, runs = bool(parsed.tree.args.get("order")), [expected]
     if is_ordered and parsed.tree.args.get("limit"):
@@ -59,7 +61,7 @@ def _check_stable(database: Database, parsed: Parsed, dialect: Dialect, width: i
         runs += [run for run in broken if run is not None]
     if any(Counter(run) != Counter(expected) for run in runs):
         raise Refuted("ties", "rows are tied at the limit, so which of them come is left to chance")
-    with database.backwards():
+    with database.backwards(used):
         runs.append(_again(database, parsed.text, "unstable"))
     if Counter(runs[-1]) != Counter(expected):
         raise Refuted("unstable", "the rows depend on the order in which the tables are read")
@@ -171,8 +173,8 @@ def _changes(before: Counter[Row], after: Counter[Row]) -> list[Row]:
 def _check_untouched(database: Database, world: SQLWorld, parsed: Parsed, changes: list[Row]) -> None:
     """Without the distractor tables the change is the same, and the statement names no distractor column."""
     tables, columns = _claimed(database, world)
-    targets = {table.name.casefold() for table in real_tables(parsed.tree)}
-    named = {column.name.casefold() for column in parsed.tree.find_all(exp.Column)}
+    targets = {table.name.casefold() for table in real_tables(parsed)}
+    named = {column.name.casefold() for column in parsed.of(exp.Column)}
     for table, _, column in (name.rpartition(".") for name in columns):
         if table.casefold() in targets and column.casefold() in named:
             raise Refuted("distractor_used", f"the statement names {table}.{column}")

@@ -29,6 +29,8 @@ _POSTGRES_DAYS = {"now": 0, "today": 0, "tomorrow": 1, "yesterday": -1}
 
 
 def is_clock(node: exp.Expr, dialect: Dialect) -> bool:
+    if not isinstance(node, exp.Func | exp.Literal):
+        return False
     if isinstance(node, _DATES + _TIMES + _MOMENTS):
         return True
     name = node.name.lower() if isinstance(node, exp.Anonymous) else ""

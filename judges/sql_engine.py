@@ -67,8 +67,8 @@ class Database(ABC):
         """A block in which these tables and columns (`table.column`) don't exist."""
 
     @abstractmethod
-    def backwards(self) -> AbstractContextManager[None]:
-        """A block in which every table is read in another order."""
+    def backwards(self, tables: Collection[str]) -> AbstractContextManager[None]:
+        """A block in which these tables are read in another order."""
 
     @abstractmethod
     def thinned(self, tables: Collection[str], seed: int | None) -> AbstractContextManager[None]:

@@ -3,16 +3,17 @@ chance; and, once the tables are known, that its names are theirs.
 
     parsed = read_query("SELECT city FROM branch WHERE opened_on < CURRENT_DATE", "sqlite", clock=datetime(2024, 5, 1))
     parsed.text                                  "SELECT city FROM branch WHERE opened_on < '2024-05-01'"
-    check_names(parsed.tree, {"branch": ["city", "opened_on"]}, "sqlite")         {"branch"}: the tables it uses
+    check_names(parsed, {"branch": ["city", "opened_on"]}, "sqlite")         {"branch"}: the tables it uses
 
 Everything here is cheap and may be outwitted; what must not happen is prevented by the engines.
 """
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import sqlglot
 from sqlglot import exp
@@ -22,6 +23,8 @@ from sqlglot.schema import MappingSchema
 
 from judges.sql_clock import frozen, is_clock
 from judges.sql_world import Dialect, Refuted, brief, comments, first_word, statements
+
+N = TypeVar("N", bound=exp.Expr)
 
 _CHANGES = re.compile(r"alter|create|delete|drop|insert|merge|replace|truncate|update")
 _SERVICE = re.compile(
@@ -57,10 +60,14 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # else it warns of each st
 
 @dataclass(frozen=True)
 class Parsed:
-    """A statement as it is run (its clocks stopped, if it has any and may have them) and its tree."""
+    """A statement as it is run (its clocks stopped, if it has any and may have them), its tree and all of its nodes."""
 
     text: str
     tree: exp.Expr
+    nodes: list[exp.Expr]
+
+    def of(self, *kinds: type[N]) -> list[N]:
+        return [node for node in self.nodes if isinstance(node, kinds)]
 
 
 def read_query(query: str, dialect: Dialect, *, writes: bool = False, clock: datetime | None = None) -> Parsed:
@@ -75,18 +82,17 @@ def read_query(query: str, dialect: Dialect, *, writes: bool = False, clock: dat
         raise Refuted("forbidden", "a comment that the server executes")
     _check_verb(statement, dialect, writes)
     tree = _parsed(statement, dialect)
-    has_clock = False
-    for node in tree.walk():
-        has_clock |= is_clock(node, dialect)
+    nodes = list(tree.walk())
+    for node in nodes:
         _check_node(node, dialect, writes)
     if not writes and not isinstance(tree, exp.Query | exp.Values):
         raise Refuted("not_a_query", f"{tree.key.upper()} is no query: {brief(statement)}")
-    if not has_clock:
-        return Parsed(statement, tree)
+    if not any(is_clock(node, dialect) for node in nodes):
+        return Parsed(statement, tree, nodes)
     if clock is None:
         raise Refuted("depends_on_now", "a result that changes from day to day proves nothing")
     stopped = frozen(tree, clock, dialect)
-    return Parsed(stopped.sql(dialect), stopped)
+    return Parsed(stopped.sql(dialect), stopped, list(stopped.walk()))
 
 
 def _check_verb(statement: str, dialect: Dialect, writes: bool) -> None:
@@ -106,6 +112,8 @@ def _parsed(statement: str, dialect: Dialect) -> exp.Expr:
 
 
 def _check_node(node: exp.Expr, dialect: Dialect, writes: bool) -> None:
+    if isinstance(node, exp.Identifier | exp.Column | exp.Literal):  # most nodes
+        return
     if isinstance(node, _WRITING) and not (writes and not isinstance(node, exp.Into | exp.Copy)):
         raise Refuted("not_read_only", f"{node.key.upper()} is not allowed")
     if isinstance(node, exp.Parameter | exp.SessionParameter):
@@ -137,23 +145,28 @@ def _limit_is_harmless(node: exp.Expr) -> bool:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def check_names(tree: exp.Expr, tables: Mapping[str, list[str]], dialect: Dialect) -> set[str]:
-    """The tables that the query uses. Refuted unknown_table or unknown_column for a name that stands nowhere.
+def check_names(parsed: Parsed, tables: Mapping[str, list[str]], dialect: Dialect) -> set[str]:
+    """The tables that the query uses. Refuted unknown_table or unknown_column for a name that can't be resolved.
 
-    What sqlglot can't resolve although its names exist (a feature of the dialect that it doesn't know) is left to the
-    engine. SQLite is where this matters most: it takes an unknown name in double quotes for a string.
+    Only a doubtful name is put to sqlglot's optimizer, which knows the scopes: one that stands in no table, or that
+    SQLite would take for a string where no table in its scope has it, as it is in double quotes. What sqlglot can't
+    resolve although the names exist (a feature of the dialect that it doesn't know) is left to the engine.
     """
     known = {name.casefold(): name for name in tables}
     used: set[str] = set()
-    for table in real_tables(tree):
+    for table in real_tables(parsed):
         if table.name.casefold() not in known or table.db not in ("", "public"):
             raise Refuted("unknown_table", f"{table.sql(dialect)} is not in the context")
         used.add(known[table.name.casefold()])
-    try:
-        qualify(tree.copy(), schema=_schema(tables, dialect), dialect=dialect, quote_identifiers=False)
-    except Exception as error:  # whatever the optimizer stumbles over: only a name that stands nowhere refutes
-        if unknown := sorted(_standing_nowhere(tree, tables)):
-            raise Refuted("unknown_column", f"{', '.join(unknown)} in no table ({brief(str(error))})") from None
+    nowhere, quoted = _standing_nowhere(parsed, tables), _bare_quoted(parsed) if dialect == "sqlite" else set()
+    if nowhere or quoted:
+        try:
+            qualify(parsed.tree.copy(), schema=_schema(tables, dialect), dialect=dialect, quote_identifiers=False)
+        except Exception as error:  # whatever it stumbles over
+            unknown = nowhere or {name for name in quoted if name in str(error)}
+            if unknown:
+                fault = f"{', '.join(sorted(unknown))} can't be resolved ({brief(str(error))})"
+                raise Refuted("unknown_column", fault) from None
     return used
 
 
@@ -166,14 +179,15 @@ def _schema(tables: Mapping[str, list[str]], dialect: Dialect) -> MappingSchema:
     return MappingSchema(names, dialect=dialect, normalize=False)
 
 
-def real_tables(tree: exp.Expr) -> Iterator[exp.Table]:
+def real_tables(parsed: Parsed) -> list[exp.Table]:
     """Without the names that a WITH clause gives; functions in the place of a table are none."""
-    given = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
-    for table in tree.find_all(exp.Table):
-        if isinstance(table.this, exp.Identifier) and not (
-            not table.db and table.name.casefold() in given and not _own_source(table)
-        ):
-            yield table
+    given = {cte.alias.casefold() for cte in parsed.of(exp.CTE)}
+    return [
+        table
+        for table in parsed.of(exp.Table)
+        if isinstance(table.this, exp.Identifier)
+        and (table.db or table.name.casefold() not in given or _own_source(table))
+    ]
 
 
 def _own_source(table: exp.Table) -> bool:
@@ -184,21 +198,25 @@ def _own_source(table: exp.Table) -> bool:
     return cte is not None and not (cte.parent and cte.parent.args.get("recursive"))
 
 
-def _standing_nowhere(tree: exp.Expr, tables: Mapping[str, list[str]]) -> set[str]:
+def _standing_nowhere(parsed: Parsed, tables: Mapping[str, list[str]]) -> set[str]:
     """Columns that no table has and nothing in the query names; none where a function in FROM may name more."""
-    if any(_names_more(node) for node in tree.find_all(exp.Table, exp.Lateral, exp.Unnest, exp.Explode)):
+    if any(not isinstance(table.this, exp.Identifier) for table in parsed.of(exp.Table)):
+        return set()
+    if parsed.of(exp.Lateral, exp.Unnest, exp.Explode):
         return set()
     known = {name.casefold() for table, columns in tables.items() for name in (table, *columns)}
-    known |= {alias.alias.casefold() for alias in tree.find_all(exp.Alias, exp.TableAlias, exp.CTE)}
-    known |= {name.name.casefold() for alias in tree.find_all(exp.TableAlias) for name in alias.columns}
+    aliases = parsed.of(exp.TableAlias)
+    known |= {alias.alias.casefold() for alias in (*parsed.of(exp.Alias, exp.CTE), *aliases)}
+    known |= {column.name.casefold() for alias in aliases for column in alias.columns}
     return {
         column.name
-        for column in tree.find_all(exp.Column)
-        if isinstance(column.this, exp.Identifier)
-        and column.name.casefold() not in known
+        for column in parsed.of(exp.Column)
+        if column.name.casefold() not in known
+        and isinstance(column.this, exp.Identifier)
         and not (isinstance(column.parent, exp.Anonymous) and not column.this.quoted)  # a unit, such as MONTH
     }
 
 
-def _names_more(node: exp.Expr) -> bool:
-    return not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier)
+def _bare_quoted(parsed: Parsed) -> set[str]:
+    columns = (column.this for column in parsed.of(exp.Column) if not column.table)
+    return {name.name for name in columns if isinstance(name, exp.Identifier) and name.quoted}

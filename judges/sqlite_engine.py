@@ -35,6 +35,10 @@ _WRITE = _LOAD | {
     sqlite3.SQLITE_DROP_INDEX,
     sqlite3.SQLITE_DROP_VIEW,
 }
+_CATALOG = """
+SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_xinfo(m.name) AS c
+WHERE m.type IN ('table', 'view') AND m.name NOT GLOB 'sqlite_*' ORDER BY m.rowid, c.cid
+"""
 _ACTION_NAME = re.compile(r"SQLITE_((CREATE|DROP|ALTER|ATTACH|PRAGMA|INSERT|UPDATE|DELETE|TRANSACTION|SAVEPOINT)\w*)")
 _ACTIONS = {value: match[1] for name, value in vars(sqlite3).items() if (match := _ACTION_NAME.fullmatch(name))}
 _CHANCE = {"random", "randomblob", "current_date", "current_time", "current_timestamp", "load_extension", "changes"}
@@ -106,9 +110,10 @@ class SQLite(Database):
         return self._tables
 
     def _listed(self) -> dict[str, list[str]]:
-        listed = self._db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
-        names = [name for (name,) in listed if not name.startswith("sqlite_")]
-        return {name: [row[1] for row in self._db.execute(f"PRAGMA table_xinfo({quoted(name)})")] for name in names}
+        tables: dict[str, list[str]] = {}
+        for table, column in self._db.execute(_CATALOG):
+            tables.setdefault(table, []).append(column)
+        return tables
 
     @contextmanager
     def without(self, tables: Collection[str], columns: Collection[str]) -> Iterator[None]:
@@ -122,10 +127,10 @@ class SQLite(Database):
             yield
 
     @contextmanager
-    def backwards(self) -> Iterator[None]:
+    def backwards(self, tables: Collection[str]) -> Iterator[None]:
         with self._changed():
-            for table, columns in self._tables.items():
-                order = ", ".join(f"{number} DESC" for number in range(1, len(columns) + 1))
+            for table in tables:
+                order = ", ".join(f"{number} DESC" for number in range(1, len(self._tables[table]) + 1))
                 self._shadow(table, f"SELECT * FROM main.{quoted(table)} ORDER BY {order} LIMIT -1")
             yield
 

@@ -40,7 +40,7 @@ _REDRAWN = frozenset({"no_rows", "trivial_result", "insensitive"})
 
 
 class Rewording(Answer):
-    text: Annotated[str, Field(max_length=600)]
+    text: Annotated[str, Field(max_length=900)]
 
 
 class Settings(Protocol):
