@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from generators.text_to_sql.cells import DIALECTS, TIERS, axes
+from generators.text_to_sql.cells import DIALECTS, TIERS, teacher_axes
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.taxonomy import taxonomy
 from judges.sql_concepts import CONCEPTS
@@ -24,7 +24,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def axes_table() -> str:
-    known = axes("teacher", {}, TIERS, DIALECTS)
+    known = teacher_axes(TIERS, DIALECTS, 0.04)
     said = {
         "dialect": ", ".join(DIALECTS),
         "tier": ", ".join(TIERS),
