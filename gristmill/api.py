@@ -70,6 +70,10 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
         """The user's files, besides the seeds, that results depend on: when one changes, every task runs again."""
         return []
 
+    def coverage_axes(self) -> dict[str, list[Any]]:
+        """For each axis of the records' `metadata.cell` all that it can be, for the table of coverage; {} for none."""
+        return {}
+
     async def prepare(self, ctx: Context) -> None:
         """Once per run, before the first task: model-made material goes to `ctx.artifacts`."""
 

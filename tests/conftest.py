@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from gristmill.errors import GristmillError
 from gristmill.sandbox import engines
+from judges.sql_server import Server
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,10 +39,28 @@ def _absent_engine(check: Callable[[], str]) -> str | None:
     return None
 
 
+def _absent_postgres() -> str | None:
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed"
+    from judges.postgres_server import programs
+
+    return None if programs() else "PostgreSQL's programs are not installed"
+
+
+def _absent_mysql() -> str | None:
+    if find_spec("pymysql") is None:
+        return "pymysql is not installed"
+    from judges.mysql_server import programs
+
+    return None if programs() else "MariaDB's programs are not installed"
+
+
 _ABSENT: dict[str, Callable[[], str | None]] = {
     "bubblewrap": partial(_absent_engine, engines.check_bubblewrap),
     "docker": partial(_absent_engine, engines.check_docker),
     "embedded": _absent_embedded,
+    "mysql": _absent_mysql,
+    "postgres": _absent_postgres,
     "shared": _absent_shared,
 }
 
@@ -62,6 +81,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_data() -> Path:
     """The folder of real public inputs (see CONTRIBUTING.md)."""
     return Path(os.environ["GRISTMILL_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    from judges.postgres_engine import postgres
+
+    with postgres("local", 2) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    from judges.mysql_engine import mysql
+
+    with mysql("local", 2) as server:
+        yield server
 
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
