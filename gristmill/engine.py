@@ -14,6 +14,8 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+import orjson
+
 from gristmill.api import RunJudge
 from gristmill.budget import Meter
 from gristmill.context import Runtime, Task
@@ -85,6 +87,7 @@ class Engine:
             config = self.plan.config
             self.quota = make_quota(config.samples, config.quota.by, self._seeds)
             self._note_wanted()
+            self.ledger["axes"] = orjson.dumps(self.plan.generator.coverage_axes()).decode()
             feed = self._jobs()
             await self._work(feed)
             while not self._stop and self._wants_more_candidates():

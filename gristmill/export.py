@@ -23,6 +23,7 @@ from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.selection import Selected, Wanted, select
+from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
@@ -89,6 +90,7 @@ class Sums:
     categories: Counter[str] = field(default_factory=Counter)
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
+    coverage: Coverage = field(default_factory=Coverage)
 
     def add(self, task: Selected) -> None:
         if task.counted:
@@ -102,6 +104,9 @@ class Sums:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
         self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
+        cell = orjson.loads(row["metadata"]).get("cell")
+        if isinstance(cell, dict):
+            self.coverage.add(cell)
 
     def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -117,7 +122,8 @@ class Sums:
 def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint: str) -> dict[str, Any]:
     """Writes everything but the ledger anew; the summary."""
     wanted = Wanted.from_json(ledger["wanted"])
-    sums = _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted))
+    sums = Sums(coverage=Coverage(orjson.loads(ledger["axes"] or "{}") or None))
+    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted), sums)
     _export_calls(folder, ledger)
     summary = _summary(ledger, sums, wanted.records)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -127,8 +133,7 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     return summary
 
 
-def _export_tasks(folder: RunFolder, tasks: Iterator[Selected]) -> Sums:
-    sums = Sums()
+def _export_tasks(folder: RunFolder, tasks: Iterator[Selected], sums: Sums) -> None:
     records, rejects = RowWriter(folder.records, RECORDS), RowWriter(folder.rejects, REJECTS)
     surplus = RowWriter(folder.surplus, RECORDS)
     for task in tasks:
@@ -140,7 +145,6 @@ def _export_tasks(folder: RunFolder, tasks: Iterator[Selected]) -> Sums:
         writer.publish()
     if surplus.rows == 0:
         shutil.rmtree(folder.surplus)
-    return sums
 
 
 def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
@@ -158,7 +162,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         key: sum(role[key] for role in by_role.values()) for key in ("calls", "input", "output", "reasoning", "cached")
     }
     usd, records = sum(role["usd"] for role in by_role.values()), sums.categories.total()
-    summary = {
+    return {
         "tasks": sums.tasks.total(),
         "accepted": sums.tasks["accepted"],
         "rejected": sums.tasks["rejected"],
@@ -182,15 +186,18 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
             for (stage,), used in ledger.usage("stage").items()
         },
         "diversity": sums.diversity.figures(),
+        "coverage": sums.coverage.figures(),
+        "quota": _quota(sums, wanted or {}),
         "wall_s": round(float(ledger["wall_s"] or 0), 3),
         "started": ledger["started"],
         "finished": ledger["finished"],
     }
-    if wanted and list(wanted) != [""]:
-        summary["quota"] = {
-            bucket: {"wanted": count, "records": sums.buckets[bucket]} for bucket, count in sorted(wanted.items())
-        }
-    return summary
+
+
+def _quota(sums: Sums, wanted: dict[str, int]) -> dict[str, dict[str, int]]:
+    """Per bucket; empty for a run without a quota, whose one bucket has no name."""
+    named = sorted(bucket for bucket in wanted if bucket)
+    return {bucket: {"wanted": wanted[bucket], "records": sums.buckets[bucket]} for bucket in named}
 
 
 def _with_tokens(ledger: Ledger, role: str, sums: dict[str, float]) -> dict[str, Any]:
