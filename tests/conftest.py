@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from gristmill.errors import GristmillError
 from gristmill.sandbox import engines
+from gristmill.sandbox.pool import Pool, open_pool
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +63,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_data() -> Path:
     """The folder of real public inputs (see CONTRIBUTING.md)."""
     return Path(os.environ["GRISTMILL_SHARED"])
+
+
+ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in (engines.STRONGER, engines.WEAKER)]
+"""For tests that run with each engine of the sandbox."""
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """The sandbox, with each engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(engines.CHOICE, request.param)
+        with open_pool() as opened:
+            yield opened
 
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]

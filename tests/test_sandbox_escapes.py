@@ -19,8 +19,7 @@ import pytest
 from gristmill.sandbox import Run, SandboxLimits, Snippet
 from gristmill.sandbox.engines import CHOICE
 from gristmill.sandbox.pool import Pool, open_pool
-
-ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("docker", "bubblewrap")]
+from tests.conftest import ENGINES
 
 CELL = "open('/proc/1/stat').read().split()[21]"
 """Inside: when the cell's first process was started, which tells one cell from another."""
