@@ -11,7 +11,7 @@ import random
 import time
 from typing import Any
 
-from gristmill.errors import EndpointError, TaskFailed
+from gristmill.errors import EndpointError, Reject, TaskFailed
 from gristmill.llm.endpoint import Endpoint, Fault
 from schemas import JsonObject
 
@@ -39,18 +39,20 @@ class Pool:
         Raises EndpointError (unreachable), ConfigError (key, model, redirect), Reject (prompt too long or filtered),
         TaskFailed (this request can't be served although the endpoint serves others).
         """
-        started = time.monotonic()
-        attempt = broken = 0
+        started = failed_at = time.monotonic()
+        attempt = own = 0
         while True:
             endpoint = await self._choose()
             result = await self._attempt(endpoint, path, request, stream)
+            if result is None or (isinstance(result, Fault) and result.kind == "form"):
+                continue
             if not isinstance(result, Fault):
                 return result
-            if result.kind == "form":
-                continue
             attempt += 1
-            broken += result.kind != "busy"
-            self._check_patience(endpoint, result, broken, started)
+            if result.kind != "busy" and endpoint.last_success > failed_at:
+                own += 1
+            failed_at = time.monotonic()
+            await self._give_up_where_useless(endpoint, result, own, attempt, started)
             if result.kind == "lost" and self._has_another(endpoint):
                 continue
             self.resting += 1
@@ -66,39 +68,56 @@ class Pool:
         while True:
             there = [endpoint for endpoint in self.endpoints if endpoint.circuit.admits()]
             if there:
-                return min(there, key=lambda endpoint: endpoint.limit.in_flight / endpoint.limit.allowed)
+                return min(there, key=lambda endpoint: endpoint.limit.load)
             self._check_gone()
             await asyncio.sleep(OPEN_POLL)
 
     async def _attempt(
         self, endpoint: Endpoint, path: str, request: JsonObject, stream: bool
-    ) -> dict[str, Any] | Fault:
+    ) -> dict[str, Any] | Fault | None:
+        """What came of one attempt; None where the endpoint went away while the call waited for its place."""
         async with endpoint.limit:
-            endpoint.circuit.enter()
+            if not endpoint.circuit.admits():
+                return None
+            probe = endpoint.circuit.enter()
             try:
                 result = await endpoint.attempt(path, request, stream)
-            except BaseException:
-                endpoint.circuit.left()
+            except (Reject, TaskFailed):  # an answer too
+                self._saw_success(endpoint)
                 raise
-        fault = result if isinstance(result, Fault) else None
-        if fault is None:
-            endpoint.reached, endpoint.last_success, self._failing_since = True, time.monotonic(), None
-        if fault is not None and fault.kind in ("lost", "broken"):
-            endpoint.circuit.failed()
-        else:
+            except BaseException:
+                endpoint.circuit.left(probe)
+                raise
+        if not isinstance(result, Fault):
+            self._saw_success(endpoint)
+            endpoint.limit.saw(strained=False)
+        elif result.kind in ("lost", "broken"):
+            endpoint.circuit.failed(probe)
+        elif result.kind == "form":
             endpoint.circuit.close()
-            endpoint.limit.saw(fault is not None and fault.kind == "busy", fault.retry_after if fault else 0.0)
+        else:
+            endpoint.circuit.left(probe)
+            endpoint.limit.saw(strained=True, rest=result.retry_after)
         return result
+
+    def _saw_success(self, endpoint: Endpoint) -> None:
+        endpoint.circuit.close()
+        endpoint.reached, endpoint.last_success, self._failing_since = True, time.monotonic(), None
 
     def _has_another(self, endpoint: Endpoint) -> bool:
         return any(other is not endpoint and other.circuit.admits() for other in self.endpoints)
 
-    def _check_patience(self, endpoint: Endpoint, fault: Fault, broken: int, started: float) -> None:
-        """Raises where it makes no sense to try again: this request is at fault, or all endpoints are gone too long."""
-        if max(other.last_success for other in self.endpoints) > started:
-            if broken >= ATTEMPTS and endpoint.last_success > started:
-                raise TaskFailed("llm", f"{endpoint.url}: {fault.what}, {broken} tries, while it answered others")
-            return
+    async def _give_up_where_useless(
+        self, endpoint: Endpoint, fault: Fault, own: int, attempts: int, started: float
+    ) -> None:
+        """Raises where it makes no sense to try again: this request is at fault, or all endpoints are gone too long.
+
+        `own` counts the failures before each of which the endpoint answered another call. Where there are no others
+        (the last task of a run), an endpoint that answered since this call `started` is asked whether it is there.
+        """
+        alone = fault.kind == "broken" and attempts >= ATTEMPTS and endpoint.last_success > started
+        if own >= ATTEMPTS or (alone and await endpoint.is_there()):
+            raise TaskFailed("llm", f"{endpoint.url}: {fault.what}, {attempts} tries, while it answered others")
         self._failing_since = self._failing_since or time.monotonic()
         self._trouble = f"{endpoint.url} can't be reached: {fault.what}"
         self._check_gone()
@@ -108,7 +127,7 @@ class Pool:
             return
         patience = self.patience if any(endpoint.reached for endpoint in self.endpoints) else START_SECONDS
         gone = time.monotonic() - self._failing_since
-        if gone > patience:
+        if gone > patience and not any(endpoint.is_serving() for endpoint in self.endpoints):
             raise EndpointError(
                 f"{self._trouble}, tried for {gone:.0f} s. Start it or correct `endpoint`, then repeat the command: "
                 "what was answered is kept."

@@ -3,9 +3,10 @@
 from gristmill.testing.contract import check_generator
 from gristmill.testing.judged import Judged, judge_scripted
 from gristmill.testing.scripted import ScriptedModel, example_of, run_scripted
-from gristmill.testing.server import Faults, FaultServer
+from gristmill.testing.server import Dialect, Faults, FaultServer
 
 __all__ = [
+    "Dialect",
     "FaultServer",
     "Faults",
     "Judged",
