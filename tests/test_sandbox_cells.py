@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
-from gristmill.sandbox import Run, SandboxLimits, Snippet, cells, local_python
+from gristmill.sandbox import Run, SandboxLimits, Snippet, cells, engines, local_python
 from gristmill.sandbox.bubblewrap import BubblewrapCell
 from gristmill.sandbox.cells import Cell, CellDied
 from gristmill.sandbox.engines import CHOICE, survey
@@ -214,6 +214,36 @@ def test_the_weaker_one_says_so_and_how_to_get_the_better(monkeypatch: pytest.Mo
     assert survey()[0] is False
 
 
+def test_a_missing_package_or_daemon_is_named_with_its_remedy(
+    cli: CLI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(CHOICE, "docker")
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    assert survey() == (
+        False,
+        "no code can be run: Docker's Python package is not installed: pip install 'gristmill[sandbox]'",
+    )
+    done = cli("sandbox", "build", env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "start one, or name one by DOCKER_HOST" in done.stderr or "pip install 'gristmill[sandbox]'" in done.stderr
+
+
+@pytest.mark.docker
+def test_the_pulled_image_comes_before_the_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gristmill.sandbox import docker, image
+
+    client = docker.connect()
+    try:
+        local = image.obtain(client) if image.find(client) == image.LOCAL else image.import_local(client)
+        monkeypatch.setattr(image, "PULLED", "gristmill-test:pulled")
+        assert image.find(client) == local
+        client.images.get(local).tag("gristmill-test", "pulled")
+        assert image.find(client) == "gristmill-test:pulled"
+    finally:
+        client.images.remove("gristmill-test:pulled", force=True)
+        client.close()
+
+
 def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CHOICE, "chroot")
     with pytest.raises(ConfigError, match="GRISTMILL_SANDBOX=chroot: docker or bubblewrap is expected"):
@@ -303,11 +333,14 @@ def test_the_filter_knows_its_architecture() -> None:
 def test_the_image_of_the_running_python(cli: CLI) -> None:
     from gristmill.sandbox import docker, image
 
-    done = cli("sandbox", "build", "--local")
-    assert done.returncode == 0 and image.LOCAL in done.stdout, done.stderr
+    for _ in range(2):
+        done = cli("sandbox", "build", "--local")
+        assert done.returncode == 0 and image.LOCAL in done.stdout, done.stderr
     client = docker.connect()
     labels = client.images.get(image.LOCAL).labels
+    ours = client.images.list(filters={"label": image.BUILT_FROM})
     client.close()
+    assert len(ours) == 1, "the one that was replaced is still there"
     assert labels == {image.BUILT_FROM: f"CPython {sys.version.split()[0]} of this machine"}
 
 
