@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from gristmill.errors import GristmillError
 from gristmill.sandbox import engines
+from gristmill.sandbox.pool import Pool, open_pool
 from judges.sql_server import Server
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,19 @@ def mysql_server() -> Iterator[Server]:
 
     with mysql("local", 2) as server:
         yield server
+
+
+ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in (engines.STRONGER, engines.WEAKER)]
+"""For tests that run with each engine of the sandbox."""
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """The sandbox, with each engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(engines.CHOICE, request.param)
+        with open_pool() as opened:
+            yield opened
 
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]

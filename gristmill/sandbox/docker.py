@@ -152,6 +152,8 @@ class DockerCell(Cell):
     def kill(self) -> None:
         """If the daemon doesn't answer now, it removes the container later, for its input is closed."""
         if self._socket is not None:
+            with suppress(OSError):  # no longer connected
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes who reads, here and there
             self._socket.close()
         if self._container:
             with suppress(*FAILURES):

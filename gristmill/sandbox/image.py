@@ -65,6 +65,7 @@ def import_local(client: DockerClient) -> str:
         archive.seek(0)
         try:
             client.api.import_image_from_data(archive, repository=repository, tag=tag, changes=changes)
+            client.images.prune(filters={"dangling": True, "label": BUILT_FROM})  # the one that had the name before
         except FAILURES as error:
             raise GristmillError(f"the Docker daemon doesn't import the image {LOCAL}: {brief(error)}.") from None
     return LOCAL
