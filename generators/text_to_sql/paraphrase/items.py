@@ -17,6 +17,7 @@ from generators.text_to_sql.grammar.plan import (
     Elapsed,
     EndValue,
     Item,
+    Mapped,
     Median,
     Ref,
     Renamed,
@@ -63,6 +64,8 @@ class Items:
         match item:
             case Renamed(ref, name):
                 found = self._renamed(ref, name)
+            case Mapped():
+                found = self._mapped(item)
             case Arithmetic():
                 found = self._arithmetic(item)
             case Cased(ref, case):
@@ -138,6 +141,17 @@ class Items:
                     self.evidence.use(literal)
                     return True
         return False
+
+    def _mapped(self, item: Mapped) -> bool:
+        """Each word beside its value, always on the same side of it; and the word for the rest."""
+        pairs = dict(zip(item.words, item.values, strict=True))
+        said = [m for m in self.reading.literals if m.value in {*pairs, *pairs.values()}]
+        rest = [m for m in self.reading.literals if m.value == item.rest]
+        couples = [(str(one.value), str(other.value)) for one, other in zip(said[::2], said[1::2], strict=False)]
+        if set(couples) != set(pairs.items()) and {(b, a) for a, b in couples} != set(pairs.items()):
+            return False
+        self.evidence.used |= {m.start for m in (*said, *rest)}
+        return bool(rest) and len(said) == 2 * len(pairs) and self._lock(self._of(item.ref), [said[0].start])
 
     def _arithmetic(self, item: Arithmetic) -> bool:
         pair = self._pair(item.left, item.right)

@@ -172,6 +172,8 @@ class Shape:
         words = {token.lower for token in self.reading.tokens}
         if bool(self.reading.tagged("streak")) != (shape == "islands"):
             self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
+        if bool(self.reading.tagged("summary")) != (shape == "rollup"):
+            self._problem(f"the row for all groups is {'missing' if shape == 'rollup' else 'added'}")
         if shape == "series" and not words & {"0", "zero"}:
             self._problem("months without any row are not included")
         if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):

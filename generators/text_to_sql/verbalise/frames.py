@@ -297,6 +297,11 @@ class Frames:
     # --- what is neither rows nor groups ---
 
     def _shape(self, form: Form) -> str:
+        if self.plan.shape == "rollup":
+            core = self._group(form)
+            key = self.names.key(self.plan.group[0])
+            self.notes.append(self.voice.say("rollup_note", key=key, keys=words.plural(key)))
+            return core
         if self.plan.shape == "series":
             core = self._group(form)
             self.notes.append(self.voice.say("series_note", subjects=self.subject.plural))
