@@ -129,9 +129,9 @@ class Conditions:
         return mention in self.reading.literals and not mention.soft and ours
 
     def _negations(self, mention: Mention) -> int:
-        if self.facts.plan.combine == "except":
-            return 0  # the only "not" takes one set off the other
         own = self.reading.operators.get(mention.start) == "ne" and "not" not in mention.tags
+        if self.facts.plan.combine == "except":
+            return own  # the only "not" takes one set off the other
         return self.reading.negated(mention, self.anchors) + own
 
     def _turned(self, what: object, mentions: list[Mention], negated: bool) -> None:

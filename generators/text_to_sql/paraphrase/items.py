@@ -30,6 +30,7 @@ from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _FORWARD, _BACK = plain_words("forward"), plain_words("back")
+_STANDING_IN, _NAMING = plain_words("standing_in"), plain_words("naming")
 _PIECES, _OPENING = plain_words("pieces"), plain_words("opening")
 _SEPARATORS = {" ": {"space"}, ", ": {"comma", "space"}, " - ": {"hyphen", "space"}}
 _NAMED_SEPARATORS = {"space": "space", "comma": "comma", "hyphen": "hyphen", "dash": "hyphen"}
@@ -135,7 +136,7 @@ class Items:
 
     def _renamed(self, ref: Ref, name: str) -> bool:
         for literal in self.reading.literals:
-            if literal.value == name:
+            if literal.value == name and _NAMING & self._words(literal.start - 4, literal.start):
                 before = next((m for m in self.reading.left(literal) if m.columns), None)
                 if before and (ref.table, ref.column) in before.columns:
                     self.evidence.use(literal)
@@ -193,12 +194,17 @@ class Items:
     def _default(self, ref: Ref, value: int | str) -> bool:
         for literal in self.reading.literals:
             if literal.value == value:
-                missing = [cue for cue in self.reading.tagged("null_missing") if self._near(cue, literal, 8)]
+                missing = [cue for cue in self.reading.tagged("null_missing") if self._stands_in(literal, cue)]
                 column = next((m for m in self.reading.left(literal, 12) if m.columns), None)
                 if missing and column and (ref.table, ref.column) in column.columns:
                     self.evidence.use(literal)
                     return self._lock([column], [literal.start])
         return False
+
+    def _stands_in(self, literal: Mention, cue: Mention) -> bool:
+        """ "'none' where it is missing", "missing values as 'none'"; but not "the level ('none') is missing"."""
+        first, second = sorted((literal, cue), key=lambda mention: mention.start)
+        return self._near(cue, literal, 8) and bool(_STANDING_IN & set(self.reading.between(first, second)))
 
     def _shifted(self, ref: Ref, days: int) -> bool:
         for number in self._numbers(abs(days)):
