@@ -1,5 +1,6 @@
 """Execution as proof: what holds passes, and whatever is wrong with a record is refuted by a reason of its own."""
 
+import sqlite3
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from judges.sql_engine import Limits
 from judges.sql_execution import SQLExecution, prove_in_sqlite, query_in
 from judges.sql_world import SAMPLE_ROWS, Refuted, SQLProof, SQLWorld, comparable, joined, result_hash
 from judges.sqlite_engine import SQLite
+from judges.sqlite_like import install
 from schemas import Verdict, assistant, user
 
 DDL = [
@@ -188,8 +190,36 @@ def test_a_frozen_clock_shows_its_moment_everywhere() -> None:
     ]  # fmt: skip
 
 
-def test_a_query_that_never_ends_is_stopped() -> None:
-    assert refuted(ENDLESS, limits=Limits(seconds=0.2)).reason == "timeout"
+@pytest.mark.parametrize(
+    "query",
+    [
+        ENDLESS,
+        "SELECT COUNT(*) FROM " + ", ".join(f"loan AS t{number}" for number in range(13)),
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n ORDER BY i DESC LIMIT 3",
+    ],
+)
+def test_a_query_that_never_ends_is_stopped(query: str) -> None:
+    assert refuted(query, BARE, limits=Limits(seconds=0.2)).reason == "timeout"
+
+
+def test_a_pattern_can_not_hold_the_engine_up() -> None:
+    """SQLite's own LIKE would take years, and can't be interrupted."""
+    letters = "REPLACE(HEX(ZEROBLOB(2000)), '0', 'a')"
+    for pattern in (f"LIKE '{'%a' * 20}%b'", f"GLOB '{'*a' * 20}*b'"):
+        assert refuted(f"SELECT city FROM branch WHERE {letters} {pattern}", BARE).reason == "no_rows"
+
+
+patterns = st.text(alphabet="ab_%x[]^-*?É", max_size=8)
+
+
+@given(st.text(alphabet="abxABé[]^-*?É", max_size=8), patterns, st.sampled_from(["", "x", "%"]))
+def test_like_and_glob_are_those_of_sqlite(text: str, pattern: str, escape: str) -> None:
+    own, ours = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
+    install(ours)
+    queries = [("SELECT ? LIKE ?", (text, pattern)), ("SELECT ? GLOB ?", (text, pattern))]
+    queries += [("SELECT ? LIKE ? ESCAPE ?", (text, pattern, escape))] if escape else []
+    for query, values in queries:
+        assert own.execute(query, values).fetchone() == ours.execute(query, values).fetchone(), (query, values)
 
 
 @pytest.mark.parametrize(
