@@ -147,9 +147,11 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
         _run(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
 
 
-def opened(address: Address) -> pq.abc.PGconn:
-    """A connection; GristmillError where there is none to be had."""
-    connection = pq.PGconn.connect(address)
+def opened(address: Address, patience: float = 0.0) -> pq.abc.PGconn:
+    """A connection; GristmillError where there is none to be had for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (connection := pq.PGconn.connect(address)).status != pq.ConnStatus.OK and time.monotonic() < deadline:
+        time.sleep(_POLL)
     if connection.status != pq.ConnStatus.OK:
         said = connection.error_message.decode(errors="replace").strip()
         raise GristmillError(f"PostgreSQL can't be reached: {said}")

@@ -63,6 +63,16 @@ async def _outcome(world: SQLWorld, query: str, ctx: Context, limits: Limits, co
 
 
 def _on_server(server: Server, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
+    """Tried again where the server broke off, which may have been another worker's fault."""
+    try:
+        return _once_on_server(server, world, parsed, limits, concept)
+    except Refuted as refuted:
+        if refuted.reason != "crashed":
+            raise
+    return _once_on_server(server, world, parsed, limits, concept)
+
+
+def _once_on_server(server: Server, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
     with server.database(world.context, limits) as database:
         return _checked(database, world, parsed, limits, concept)
 

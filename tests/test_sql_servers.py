@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,7 +128,7 @@ async def test_proof_of_a_query(engine: Engine) -> None:
         ("no_rows", "SELECT * FROM loan WHERE amount < 0"),
         ("trivial_result", "SELECT MAX(amount) FROM loan WHERE amount < 0"),
         ("trivial_result", "SELECT COUNT(*) FROM loan WHERE amount < 0"),
-        ("unstable", "SELECT loan_id, ROW_NUMBER() OVER (ORDER BY amount) FROM loan"),
+        ("ties", "SELECT loan_id, ROW_NUMBER() OVER (ORDER BY amount) FROM loan"),
         ("ties", "SELECT branch_id, COUNT(*) AS n FROM loan GROUP BY branch_id ORDER BY n DESC LIMIT 1"),
         ("distractor_used", "SELECT status, amount FROM loan"),
         ("distractor_used", "SELECT COUNT(*) FROM loan, branch, card"),
@@ -344,6 +346,45 @@ async def test_numbers_that_a_sequence_gives(postgres_server: Server) -> None:
     proof = await engine.prove("INSERT INTO item (name) VALUES ('c')", world)
     assert proof.result == [["+", "item", "row", 3, "c"]]
     assert (await engine.prove("INSERT INTO item (name) VALUES ('c')", world)).hash == proof.hash
+
+
+def test_a_broken_connection_is_replaced(engine: Engine) -> None:
+    """What ran on it is refuted, and the next check has another one."""
+
+    def hang_up(database: Any) -> None:
+        time.sleep(0.3)
+        postgres = engine.dialect == "postgres"
+        wire = database._connection._pg.socket if postgres else database._reader._my._sock.fileno()
+        with socket.socket(fileno=os.dup(wire)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+    with engine.server.database(CONTEXT, Limits(seconds=2)) as database:
+        killer = threading.Thread(target=hang_up, args=(database,))
+        killer.start()
+        with pytest.raises(Refuted) as caught:
+            database.run(CROSSED)
+        killer.join()
+    assert caught.value.reason == "crashed", caught.value
+    time.sleep(2)  # the query itself knows nothing of it, and holds its tables until its own time is up
+    for _ in range(2):
+        assert len(engine.run(TOTALS)) == 3
+
+
+async def test_a_proof_survives_one_break(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import judges.sql_execution
+
+    breaks = [Refuted("crashed", "the server ended the connection")]
+    check = judges.sql_execution.check_query
+
+    def breaking_once(*arguments: Any, **options: Any) -> Any:
+        if breaks:
+            raise breaks.pop()
+        return check(*arguments, **options)
+
+    monkeypatch.setattr(judges.sql_execution, "check_query", breaking_once)
+    assert (await engine.prove(TOTALS)).row_count == 3 and not breaks
+    breaks = [Refuted("crashed", "again"), Refuted("crashed", "the server ended the connection")]
+    assert (await engine.refuted(TOTALS)).reason == "crashed"
 
 
 # --- the life of a server --------------------------------------------------------------------------------------------
