@@ -50,11 +50,13 @@ _DROP_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW"
 _CATALOG = """
 SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod),
        a.attgenerated = '' AND a.attidentity <> 'a'
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_catalog.pg_class c
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm')
 ORDER BY c.oid, a.attnum
 """
+"""From 16384 on are the objects that aren't the system's."""
+
 _WITHOUT_KEYS = """
 FOR r IN SELECT conname, conrelid::regclass AS place FROM pg_catalog.pg_constraint WHERE contype = 'f' LOOP
   EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', r.place, r.conname);
