@@ -43,7 +43,12 @@ def check_query(database: Database, world: SQLWorld, parsed: Parsed, limits: Lim
         _check_used(database, table, parsed.text, expected)
     if limits.sensitivity and rows:
         _check_sensitive(database, used, parsed.text, expected)
-    return Outcome(columns, rows, ordered, database.version)
+    return Outcome(columns, rows, ordered, _engine(database, parsed))
+
+
+def _engine(database: Database, parsed: Parsed) -> str:
+    """What the proof holds on: the engine, and the moment of its clock where the query asks for one."""
+    return database.version if parsed.clock is None else f"{database.version}, clock at {parsed.clock}"
 
 
 def _check_content(rows: list[Row], may_be_empty: bool) -> None:
@@ -171,7 +176,7 @@ def check_change(database: Database, world: SQLWorld, parsed: Parsed) -> Outcome
     if _after(database, parsed.text) != after:
         raise Refuted("unstable", "the same statement leaves something else the second time")
     _check_untouched(database, world, parsed, changes)
-    return Outcome(["change", "table", "kind", "values"], changes, True, database.version)
+    return Outcome(["change", "table", "kind", "values"], changes, True, _engine(database, parsed))
 
 
 def _after(database: Database, statement: str, missing: Iterable[str] = ()) -> Counter[Row]:

@@ -153,6 +153,27 @@ def test_every_reason(reason: str, query: str) -> None:
     assert refuted(query).reason == reason
 
 
+def test_the_concept_that_was_asked_for() -> None:
+    assert prove_in_sqlite(BARE, TOTALS, concept="join_group").row_count == 3
+    with pytest.raises(Refuted) as caught:
+        prove_in_sqlite(BARE, "SELECT amount FROM loan", concept="join_group")
+    assert caught.value.reason == "concept_missing"
+
+
+async def test_the_judge_knows_what_a_record_was_made_for() -> None:
+    made = foreign()
+    for concept, passed in (("join_group", True), ("pivot_columns", False), ("somebody_elses", True)):
+        made.metadata["cell"] = {"concept": concept}
+        verdict = await judged(made)
+        assert verdict.passed is passed, verdict.reason
+
+
+def test_a_concept_that_may_find_nothing() -> None:
+    nobody = "SELECT city FROM branch AS b LEFT JOIN loan AS l ON l.branch_id = b.branch_id WHERE l.loan_id IS NULL"
+    assert refuted(nobody, BARE).reason == "no_rows"
+    assert prove_in_sqlite(BARE, nobody, concept="anti_join").row_count == 0
+
+
 def test_the_other_rows_may_be_left_out() -> None:
     query = "SELECT COUNT(amount) >= 0 AS any FROM loan"
     assert prove_in_sqlite(WORLD, query, Limits(sensitivity=False)).result == [[1]]
@@ -186,7 +207,9 @@ def test_a_frozen_clock_shows_its_moment_everywhere() -> None:
     shown = (
         "SELECT city, CURRENT_DATE, CURRENT_TIME, CURRENT_TIMESTAMP, DATE(), strftime('%Y'), unixepoch() FROM branch"
     )
-    (first, *_) = prove_in_sqlite(BARE, shown, clock).result
+    proof = prove_in_sqlite(BARE, shown, clock)
+    assert proof.engine.endswith(", clock at 2012-03-04 05:06:07")
+    (first, *_) = proof.result
     assert first[1:] == [
         "2012-03-04", "05:06:07", "2012-03-04 05:06:07", "2012-03-04", "2012", 1330837567,
     ]  # fmt: skip
