@@ -3,7 +3,7 @@
     {"dialect": "postgres", "context": "CREATE TABLE loan (...);\\nINSERT INTO loan VALUES ...;",
      "distractor_tables": ["card"], "distractor_columns": ["loan.status"], "query": "SELECT city, SUM(amount) ...",
      "columns": ["city", "total"], "ordered": true, "row_count": 5, "result": [["Ghent", 61200.5], ...],
-     "hash": "9f31...", "engine": "PostgreSQL 15.18"}          # and where it asks for the time ", clock at 2024-05-01 ..."
+     "hash": "9f31...", "engine": "PostgreSQL 15.18"}
 
 The first five make a claim that `judges.sql_execution` can prove, whoever wrote them; the others are its proof.
 """

@@ -18,8 +18,9 @@ import orjson
 import pytest
 
 from gristmill.errors import ConfigError, GristmillError
+from judges.sql_checks import check_query
 from judges.sql_engine import Limits
-from judges.sql_execution import prove
+from judges.sql_execution import prove, prove_on
 from judges.sql_server import Server, server_for
 from judges.sql_world import Dialect, Refuted, SQLProof, SQLWorld, joined
 from tests.conftest import CLI
@@ -371,17 +372,14 @@ def test_a_broken_connection_is_replaced(engine: Engine) -> None:
 
 
 async def test_a_proof_survives_one_break(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import judges.sql_execution
-
     breaks = [Refuted("crashed", "the server ended the connection")]
-    check = judges.sql_execution.check_query
 
     def breaking_once(*arguments: Any, **options: Any) -> Any:
         if breaks:
             raise breaks.pop()
-        return check(*arguments, **options)
+        return check_query(*arguments, **options)
 
-    monkeypatch.setattr(judges.sql_execution, "check_query", breaking_once)
+    monkeypatch.setattr("judges.sql_execution.check_query", breaking_once)
     assert (await engine.prove(TOTALS)).row_count == 3 and not breaks
     breaks = [Refuted("crashed", "again"), Refuted("crashed", "the server ended the connection")]
     assert (await engine.refuted(TOTALS)).reason == "crashed"
@@ -441,6 +439,51 @@ def test_no_server_outlives_its_process(dialect: Dialect) -> None:
             while time.monotonic() < deadline and (folder.exists() or processes(str(folder))):
                 time.sleep(0.1)
         assert not folder.exists() and not processes(str(folder))
+
+
+def users_server(engine: Engine, name: str, *, superuser: bool) -> str:
+    """The URL of a role or user of that name, made on the session's server."""
+    with engine.server.database("", Limits()) as database:
+        inside: Any = database
+    if engine.dialect == "postgres":
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+        from judges.postgres_server import run_commands as run_postgres
+
+        folder = conninfo_to_dict(inside._connection._address.decode())["host"]
+        admin = make_conninfo(host=folder, user="postgres", dbname="postgres")
+        rights = "SUPERUSER" if superuser else "CREATEDB"
+        run_postgres(admin, f"CREATE ROLE {name} LOGIN {rights}", f"GRANT CONNECT ON DATABASE postgres TO {name}")
+        return f"postgresql://{name}@/postgres?host={folder}"
+    from judges.mysql_server import RIGHTS
+    from judges.mysql_server import run_commands as run_mysql
+
+    place = inside._loader._options["unix_socket"]
+    rights = "ALL PRIVILEGES ON *.*" if superuser else f"{RIGHTS} ON `gristmill\\_proof\\_%`.*"
+    options = {"unix_socket": place, "user": "root"}
+    run_mysql(options, f"CREATE USER '{name}'@'%' IDENTIFIED BY 'a b'", f"GRANT {rights} TO '{name}'@'%'")
+    return f"mysql://{name}:a%20b@localhost/?unix_socket={place}"
+
+
+def test_a_server_of_the_users(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by a variable; proofs leave no database behind."""
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("OWN_SERVER", users_server(engine, "own", superuser=False))
+    with starter(engine.dialect)("OWN_SERVER", 2) as server:
+        assert prove_on(server, engine.world(), TOTALS).row_count == 3
+        with pytest.raises(Refuted, match=r"forbidden|not_read_only"):
+            Engine(engine.dialect, server).run("DELETE FROM loan")
+    shown = {"postgres": "SELECT datname FROM pg_database", "mysql": "SHOW DATABASES"}[engine.dialect]
+    assert not [row for row in engine.run(shown) if "gristmill_proof" in row[0]]
+
+
+def test_a_server_where_a_query_might_do_anything(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("OWN_SERVER", users_server(engine, "mighty", superuser=True))
+    with pytest.raises(ConfigError, match=r"superuser|too much"), starter(engine.dialect)("OWN_SERVER", 2):
+        pass
 
 
 async def test_a_missing_server_is_one_sentence(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
