@@ -28,7 +28,9 @@ from judges.sql_server import Server
 from judges.sql_world import Refuted, Row, brief, first_word, statements
 
 _LOADING = frozenset({"create", "insert", "alter", "update", "delete", "drop", "replace"})
-_FRAME = re.compile(r"(set|start|begin|commit|lock|unlock|use)\b.*|create\s+database\b.*", re.IGNORECASE | re.DOTALL)
+_FRAME = re.compile(
+    r"(set|start|begin|commit|lock|unlock|use)\b.*|(create|drop)\s+(database|schema)\b.*", re.IGNORECASE | re.DOTALL
+)
 """What frames a dump and says nothing about its content."""
 
 _REASONS = {

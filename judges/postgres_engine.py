@@ -30,7 +30,7 @@ from judges.sql_world import Refuted, Row, brief, first_word, statements
 
 _LOADING = frozenset({"create", "insert", "alter", "comment", "update", "delete", "drop", "with", "select"})
 _FRAME = re.compile(
-    r"(set\s.*|begin.*|commit.*|start\s.*|select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*)",
+    r"(\\\w+.*|(create|drop)\s+database\s.*|set\s.*|begin.*|commit.*|start\s.*|select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*)",
     re.IGNORECASE | re.DOTALL,
 )
 """What frames a dump and says nothing about its content."""

@@ -241,7 +241,10 @@ patterns = st.text(alphabet="ab_%x[]^-*?É", max_size=8)
 def test_like_and_glob_are_those_of_sqlite(text: str, pattern: str, escape: str) -> None:
     own, ours = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
     install(ours)
-    queries = [("SELECT ? LIKE ?", (text, pattern)), ("SELECT ? GLOB ?", (text, pattern))]
+    queries: list[tuple[str, tuple[str, ...]]] = [
+        ("SELECT ? LIKE ?", (text, pattern)),
+        ("SELECT ? GLOB ?", (text, pattern)),
+    ]
     queries += [("SELECT ? LIKE ? ESCAPE ?", (text, pattern, escape))] if escape else []
     for query, values in queries:
         assert own.execute(query, values).fetchone() == ours.execute(query, values).fetchone(), (query, values)
