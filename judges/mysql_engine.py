@@ -28,14 +28,18 @@ from judges.sql_server import Server
 from judges.sql_world import Refuted, Row, brief, first_word, statements
 
 _LOADING = frozenset({"create", "insert", "alter", "update", "delete", "drop", "replace"})
-_FRAME = re.compile(r"(set|start|begin|commit|lock|unlock|use)\b.*|create\s+database\b.*", re.IGNORECASE | re.DOTALL)
+_FRAME = re.compile(
+    r"(set|start|begin|commit|lock|unlock|use)\b.*|(create|drop)\s+(database|schema)\b.*", re.IGNORECASE | re.DOTALL
+)
 """What frames a dump and says nothing about its content."""
 
 _REASONS = {
     1969: "timeout",  # MariaDB's max_statement_time
     3024: "timeout",  # MySQL's max_execution_time
     1317: "timeout",
-    2013: "timeout",  # our own patience
+    2006: "crashed",
+    2013: "crashed",
+    1927: "crashed",
     1931: "timeout",  # MariaDB's max_recursive_iterations, a warning
     3636: "timeout",  # MySQL's cte_max_recursion_depth
     1792: "not_read_only",
@@ -194,7 +198,9 @@ class Pair:
 
 def _refuted(error: Exception) -> Refuted:
     code, said = error.args if len(error.args) == 2 else (0, error)
-    reason = "out_of_memory" if "max_session_mem_used" in str(said) else _REASONS.get(code, "sql_error")
+    reason = _REASONS.get(code, "sql_error")
+    for sign, other in (("max_session_mem_used", "out_of_memory"), ("timed out", "timeout")):  # each under a wide code
+        reason = other if sign in str(said) else reason
     return Refuted(reason, " ".join(str(said).split()))
 
 

@@ -21,7 +21,7 @@ from decimal import Decimal
 from queue import SimpleQueue
 from typing import Any
 
-from psycopg import pq
+from psycopg import OperationalError, generators, pq, waiting
 
 from judges.postgres_server import Address, opened, reachable
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
@@ -30,7 +30,7 @@ from judges.sql_world import Refuted, Row, brief, first_word, statements
 
 _LOADING = frozenset({"create", "insert", "alter", "comment", "update", "delete", "drop", "with", "select"})
 _FRAME = re.compile(
-    r"(set\s.*|begin.*|commit.*|start\s.*|select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*)",
+    r"(\\\w+.*|(create|drop)\s+database\s.*|set\s.*|begin.*|commit.*|start\s.*|select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*)",
     re.IGNORECASE | re.DOTALL,
 )
 """What frames a dump and says nothing about its content."""
@@ -42,17 +42,21 @@ _REASONS = {
     "53200": "out_of_memory",
     "53400": "out_of_memory",  # temp_file_limit
     "54000": "out_of_memory",
+    "57P01": "crashed",
+    "57P02": "crashed",
 }
 _COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _DROP_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
 _CATALOG = """
 SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod),
        a.attgenerated = '' AND a.attidentity <> 'a'
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_catalog.pg_class c
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm')
 ORDER BY c.oid, a.attnum
 """
+"""From 16384 on are the objects that aren't the system's."""
+
 _WITHOUT_KEYS = """
 FOR r IN SELECT conname, conrelid::regclass AS place FROM pg_catalog.pg_constraint WHERE contype = 'f' LOOP
   EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', r.place, r.conname);
@@ -65,6 +69,10 @@ FROM pg_catalog.pg_sequences LOOP
 END LOOP;
 """
 """In a subtransaction: what a sequence gives afterwards is undone with it, which is not so otherwise."""
+
+
+_RECOVERY = 20.0
+"""Seconds that a server has for its recovery, after one of its processes was killed."""
 
 
 class PostgresServer(Server):
@@ -130,7 +138,7 @@ class Connection:
 
     def begin(self, limits: Limits) -> None:
         if not self.alive:
-            self._pg = opened(self._address)
+            self._pg = opened(self._address, patience=_RECOVERY)
         milliseconds = max(1, int(limits.seconds * 1000))
         self.command(f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL cursor_tuple_fraction = 1")
 
@@ -164,11 +172,11 @@ class Connection:
     def _pipeline_fault(self, texts: list[str]) -> Refuted | None:
         fault: Refuted | None = None
         for text in texts:
-            while (result := self._pg.get_result()) is not None:
+            while (result := self._next_result()) is not None:
                 if fault is None and result.status == pq.ExecStatus.FATAL_ERROR:
                     refuted = self._refuted(result)
                     fault = Refuted("context", f"{refuted.detail} in: {brief(text)}")
-        self._pg.get_result()  # of the sync
+        self._next_result()  # of the sync
         return fault
 
     def rows(self, query: str, limits: Limits) -> tuple[Columns, list[Row]]:
@@ -181,7 +189,7 @@ class Connection:
         except Refuted:
             if self.alive:
                 self._pg.get_cancel().cancel()
-                while self._pg.get_result() is not None:
+                while self._next_result() is not None:
                     pass
             raise
         if not columns:
@@ -189,13 +197,22 @@ class Connection:
         return columns, rows
 
     def _streamed(self, columns: Columns) -> Iterator[Row]:
-        while (result := self._pg.get_result()) is not None:
+        while (result := self._next_result()) is not None:
             self._checked(result)
             if not columns:
                 columns += [(result.fname(place) or b"").decode() for place in range(result.nfields)]
             types = [result.ftype(place) for place in range(result.nfields)]
             for number in range(result.ntuples):
                 yield tuple(_value(result.get_value(number, place), kind) for place, kind in enumerate(types))
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        """As `get_result`, which would keep all other threads waiting with us."""
+        try:
+            result: pq.abc.PGresult | None = waiting.wait(generators.fetch(self._pg), self._pg.socket)
+            return result
+        except OperationalError as error:
+            self._pg.finish()
+            raise Refuted("crashed", " ".join(str(error).split())) from None
 
     def _checked(self, result: Any) -> None:
         if result.status == pq.ExecStatus.FATAL_ERROR:

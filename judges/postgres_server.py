@@ -118,12 +118,14 @@ def _wait(admin: str, folder: Path | None) -> None:
 def _made_ready(admin: str, workers: int) -> list[Address]:
     """A role without any right, and a database of its own for each worker. The first one is the others' template."""
     secret = token_hex(16)
-    _run(admin, f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{secret}'", "CREATE DATABASE proof_0")
-    _run(make_conninfo(admin, dbname="proof_0"), _NOT_GRANTED)
-    _run(admin, *(f"CREATE DATABASE proof_{number} TEMPLATE proof_0" for number in range(1, workers)))
+    run_commands(admin, f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{secret}'", "CREATE DATABASE proof_0")
+    run_commands(make_conninfo(admin, dbname="proof_0"), _NOT_GRANTED)
+    run_commands(admin, *(f"CREATE DATABASE proof_{number} TEMPLATE proof_0" for number in range(1, workers)))
     names = [f"proof_{number}" for number in range(workers)]
-    _run(admin, *(f"ALTER DATABASE {name} OWNER TO {_ROLE}" for name in names))
-    _run(admin, *(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC" for name in (*names, "postgres", "template1")))
+    run_commands(admin, *(f"ALTER DATABASE {name} OWNER TO {_ROLE}" for name in names))
+    run_commands(
+        admin, *(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC" for name in (*names, "postgres", "template1"))
+    )
     return [make_conninfo(admin, user=_ROLE, password=secret, dbname=name).encode() for name in names]
 
 
@@ -132,7 +134,7 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
     """Databases on the user's server, which are dropped in the end; its own are left alone."""
     names = [f"gristmill_proof_{token_hex(6)}" for _ in range(workers)]
     try:
-        rights = _run(dsn, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        rights = run_commands(dsn, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
     except ProgrammingError as error:
         raise ConfigError(f"postgres: {variable} holds no URL of a PostgreSQL server: {error}") from None
     if rights != [b"f", b"t"]:
@@ -141,22 +143,24 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
             "CREATE ROLE gristmill LOGIN CREATEDB."
         )
     try:
-        _run(dsn, *(f"CREATE DATABASE {name}" for name in names))
+        run_commands(dsn, *(f"CREATE DATABASE {name}" for name in names))
         yield [make_conninfo(dsn, dbname=name).encode() for name in names]
     finally:
-        _run(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
+        run_commands(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
 
 
-def opened(address: Address) -> pq.abc.PGconn:
-    """A connection; GristmillError where there is none to be had."""
-    connection = pq.PGconn.connect(address)
+def opened(address: Address, patience: float = 0.0) -> pq.abc.PGconn:
+    """A connection; GristmillError where there is none to be had for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (connection := pq.PGconn.connect(address)).status != pq.ConnStatus.OK and time.monotonic() < deadline:
+        time.sleep(_POLL)
     if connection.status != pq.ConnStatus.OK:
         said = connection.error_message.decode(errors="replace").strip()
         raise GristmillError(f"PostgreSQL can't be reached: {said}")
     return connection
 
 
-def _run(address: str, *commands: str) -> list[bytes | None]:
+def run_commands(address: str, *commands: str) -> list[bytes | None]:
     """Our own statements on a connection of their own; the first row of the last one."""
     connection = opened(address.encode())
     try:

@@ -60,11 +60,12 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # else it warns of each st
 
 @dataclass(frozen=True)
 class Parsed:
-    """A statement as it is run (its clocks stopped, if it has any and may have them), its tree and all of its nodes."""
+    """A statement as it is run, its tree, all of its nodes, and the moment at which its clocks stand, if it has any."""
 
     text: str
     tree: exp.Expr
     nodes: list[exp.Expr]
+    clock: datetime | None = None
 
     def of(self, *kinds: type[N]) -> list[N]:
         return [node for node in self.nodes if isinstance(node, kinds)]
@@ -92,7 +93,7 @@ def read_query(query: str, dialect: Dialect, *, writes: bool = False, clock: dat
     if clock is None:
         raise Refuted("depends_on_now", "a result that changes from day to day proves nothing")
     stopped = frozen(tree, clock, dialect)
-    return Parsed(stopped.sql(dialect), stopped, list(stopped.walk()))
+    return Parsed(stopped.sql(dialect), stopped, list(stopped.walk()), clock)
 
 
 def _check_verb(statement: str, dialect: Dialect, writes: bool) -> None:

@@ -16,8 +16,12 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
-from judges.sql_engine import MAX_SIZE, Columns, Database, Limits, columns_of, keeps, rows_within
+from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_world import Refuted, Row, brief, statements
+from judges.sqlite_like import install
+
+_LONGEST = 200_000
+"""Characters or bytes of one value: no function of SQLite can be interrupted, and some take the square of that."""
 
 _READ = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _LOAD = _READ | {
@@ -73,7 +77,8 @@ class SQLite(Database):
         self._db.close()
 
     def _load(self) -> None:
-        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SIZE)
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        install(self._db)
         # On their first use these functions pretend to write, which the authorizer would refuse.
         self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
         self._db.execute("PRAGMA foreign_keys = ON")
