@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sqlglot import exp
 
-from generators.text_to_sql.cells import DIALECTS, TIERS, axes
+from generators.text_to_sql.cells import DIALECTS, TIERS, teacher_axes
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.grammar.idioms import IDIOMS, Idiom
 from generators.text_to_sql.grammar.sql import column, literal, quoted, to_sql
@@ -29,7 +29,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def axes_table() -> str:
-    known = axes("teacher", {}, TIERS, DIALECTS)
+    known = teacher_axes(TIERS, DIALECTS, 0.04)
     said = {
         "dialect": ", ".join(DIALECTS),
         "tier": ", ".join(TIERS),

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from generators.text_to_sql.by_grammar import by_grammar
-from generators.text_to_sql.cells import Axes, Cell, axes, grammar_cells, teacher_cells
+from generators.text_to_sql.cells import Axes, Cell, grammar_axes, grammar_cells, teacher_axes, teacher_cells
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.invented import Sizes
 from generators.text_to_sql.load import bundled, load
@@ -91,8 +91,10 @@ class TextToSQL(Generator[Cell, Params]):
 
     def coverage_axes(self) -> Axes:
         """Every value that an axis of the cells can take, for the run's table of coverage."""
-        databases = self.databases if self.params.mode == "grammar" else {}
-        return axes(self.params.mode, databases, self.params.tiers, self.params.dialects)
+        params = self.params
+        if params.mode == "teacher":
+            return teacher_axes(params.tiers, params.dialects, params.writes)
+        return grammar_axes(self.databases, params.tiers, params.dialects)
 
     def _from_file(self, seeds: str) -> Iterator[Cell | BadSeed]:
         """The user's own cells, a row each."""
