@@ -39,6 +39,13 @@ _REDRAWN = frozenset({"no_rows", "trivial_result", "insensitive"})
 """What an engine may find wrong with a query that is right: other literals will do."""
 
 
+_DANGLING = re.compile(
+    r"(\b(a|an|and|as|at|by|each|every|for|from|in|is|of|on|or|than|that|the|their|to|which|whose|with)|[-,:(])\s*$",
+    re.IGNORECASE,
+)
+"""How no sentence ends."""
+
+
 class Rewording(Answer):
     text: Annotated[str, Field(max_length=900)]
 
@@ -160,8 +167,9 @@ async def _phrase(query: Query, template: str, cell: Cell, settings: Settings, c
 
 
 def _is_open(text: str) -> bool:
-    """A bracket or a quotation mark has no partner; an apostrophe needs none."""
-    return text.count("(") != text.count(")") or text.count('"') % 2 == 1
+    """A bracket or a quotation mark has no partner (an apostrophe needs none), or the last word wants another one."""
+    unpaired = text.count("(") != text.count(")") or text.count('"') % 2 == 1
+    return unpaired or bool(_DANGLING.search(text))
 
 
 def _form_problems(text: str, template: str) -> list[str]:

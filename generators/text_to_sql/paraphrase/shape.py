@@ -178,6 +178,10 @@ class Shape:
             self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
         if bool(self.reading.tagged("summary")) != (shape == "rollup"):
             self._problem(f"the row for all groups is {'missing' if shape == 'rollup' else 'added'}")
+        if shape == "rollup" and not self.reading.tagged("null_missing"):
+            self._problem("that the row for all groups has no key is not said")
+        if self.facts.plan.top and self.facts.plan.top.ties and not self.reading.tagged("ties"):
+            self._problem("rows tied for the last place are not asked for")
         if shape == "series" and not words & {"0", "zero"}:
             self._problem("months without any row are not included")
         if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):
