@@ -25,7 +25,8 @@ from gristmill.errors import GristmillError
 from judges.mysql_server import Address, connect, reachable
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_server import Server
-from judges.sql_world import Refuted, Row, brief, first_word, statements
+from judges.sql_text import loading
+from judges.sql_world import Refuted, Row, brief, first_word
 
 _LOADING = frozenset({"create", "insert", "alter", "update", "delete", "drop", "replace"})
 _FRAME = re.compile(
@@ -220,7 +221,7 @@ class MySQL(Database):
         self._loader.command(f"DROP DATABASE IF EXISTS {quoted(self._base)}")
         self._loader.command(f"CREATE DATABASE {quoted(self._base)}")
         self._loader.use(self._base)
-        for statement in statements(self._context, "mysql"):
+        for statement in loading(self._context, "mysql", self._limits.frozen_clock):
             if _FRAME.fullmatch(statement):
                 continue
             if first_word(statement, "mysql") not in _LOADING:

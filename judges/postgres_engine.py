@@ -26,7 +26,8 @@ from psycopg import OperationalError, generators, pq, waiting
 from judges.postgres_server import Address, opened, reachable
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_server import Server
-from judges.sql_world import Refuted, Row, brief, first_word, statements
+from judges.sql_text import loading
+from judges.sql_world import Refuted, Row, brief, first_word
 
 _LOADING = frozenset({"create", "insert", "alter", "comment", "update", "delete", "drop", "with", "select"})
 _FRAME = re.compile(
@@ -238,7 +239,8 @@ class Postgres(Database):
         self.version = connection.version
 
     def load(self, context: str) -> None:
-        texts = [text for text in statements(context, "postgres") if not _FRAME.fullmatch(text)]
+        found = loading(context, "postgres", self._limits.frozen_clock)
+        texts = [text for text in found if not _FRAME.fullmatch(text)]
         for text in texts:
             if first_word(text, "postgres") not in _LOADING:
                 raise Refuted("context", f"only tables and rows are loaded, not: {brief(text)}")
