@@ -353,7 +353,9 @@ def _value(raw: bytes | None, kind: int) -> Any:
             return text == "t"
         case 20 | 21 | 23:
             return int(text)
-        case 700 | 701:
+        case 700:
+            return float(f"{float(text):.6g}")  # a sum of these is no more exact, and depends on their order
+        case 701:
             return float(text)
         case 1700:
             return Decimal(text)

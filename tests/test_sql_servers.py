@@ -261,6 +261,7 @@ def test_what_mariadb_answers_with_nothing(mysql_server: Server) -> None:
         "SELECT key, value FROM branch, jsonb_each(jsonb_build_object('city', city, 'id', branch_id))",
         "SELECT city, opened_on, opened_on::timestamptz, 'infinity'::date, INTERVAL '1 day', TRUE FROM branch",
         "SELECT json_agg(city ORDER BY city) AS cities FROM branch",
+        "SELECT SUM(amount::real / 3), AVG(amount::real / 7) FROM loan",
         "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY amount) FROM loan",
     ],
 )
@@ -488,6 +489,14 @@ def test_a_server_where_a_query_might_do_anything(engine: Engine, monkeypatch: p
 
     monkeypatch.setenv("OWN_SERVER", users_server(engine, "mighty", superuser=True))
     with pytest.raises(ConfigError, match=r"superuser|too much"), starter(engine.dialect)("OWN_SERVER", 2):
+        pass
+
+
+def test_a_docker_that_does_not_answer_is_one_sentence(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(GristmillError, match=r"docker run: .*nowhere|no Docker"), starter(dialect)("docker:none", 1):
         pass
 
 
