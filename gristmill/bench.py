@@ -43,6 +43,16 @@ def make_judges(config: RunConfig, roles: Roles, *, generating: bool = True) -> 
     ]
 
 
+def make_run_judges(config: RunConfig) -> list[NamedJudge]:
+    """The judges of whole runs alone, for an export: no model is needed, and so no key."""
+    return [
+        _named(entry, config, f"judges.{entry.name}")
+        for entry in config.judges
+        if not (entry.members or entry.roles)
+        and issubclass(registry.load("judges", entry.judge or entry.name), RunJudge)
+    ]
+
+
 def _named(entry: JudgeConfig, config: RunConfig, where: str) -> NamedJudge:
     judge = _panel(entry, config, where) if entry.members or entry.roles else _judge(entry, where)
     scope = "run" if isinstance(judge, RunJudge) else "record"

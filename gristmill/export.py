@@ -23,7 +23,7 @@ from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
-from schemas.arrow import CALLS, RECORDS, REJECTS, rows_to_table
+from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
 BATCH = 512
@@ -149,12 +149,9 @@ def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], wanted: dic
 def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
     new = folder.calls.with_name(".calls.parquet.new")
     with pq.ParquetWriter(new, CALLS, compression="zstd") as writer:
-        facts = ledger.call_facts()
-        while batch := list(islice(facts, BATCH)):
-            rows = [dict(zip(CALLS.names, fact, strict=True)) for fact in batch]
-            for row in rows:
-                row["key"], row["paid"] = row["key"].hex(), bool(row["paid"])
-            writer.write_table(rows_to_table(rows, CALLS))
+        lines = ledger.calls_as_json()
+        while batch := "\n".join(islice(lines, BATCH)):
+            writer.write_table(lines_to_table(batch.encode(), CALLS))
     new.replace(folder.calls)
 
 

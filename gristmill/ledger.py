@@ -24,7 +24,7 @@ VERSION = 2
 """Of the tables; a ledger with other ones is refused."""
 
 GROUP_SECONDS = 0.01
-SMALL = 1024  # bytes
+SMALL = 2048  # bytes
 _ZLIB = b"\x78"  # how a zlib stream begins, and no JSON does
 
 TABLES = f"""
@@ -32,15 +32,14 @@ CREATE TABLE IF NOT EXISTS calls (
     task_id TEXT NOT NULL, key BLOB NOT NULL, scope TEXT NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL,
     model TEXT NOT NULL, finish_reason TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
     reasoning INTEGER NOT NULL, cached INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL,
-    finished_at REAL NOT NULL, paid INTEGER NOT NULL, reply BLOB NOT NULL,
-    PRIMARY KEY (task_id, key));
+    finished_at REAL NOT NULL, paid INTEGER NOT NULL, reply BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS outcomes (
-    task_id TEXT PRIMARY KEY, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
-    bucket TEXT NOT NULL, records INTEGER NOT NULL, rows BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS outcomes_in_order ON outcomes (fingerprint, position);
+    task_id TEXT NOT NULL, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
+    bucket TEXT NOT NULL, records INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY (fingerprint, position));
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
+_INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)"
 _ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
@@ -92,6 +91,7 @@ class SharedLedger:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = open_database(path)
+        self._db.execute(_INDEX)
 
     def find(self, task_id: str, key: bytes) -> Call | None:
         """The call, with its reply still compressed."""
@@ -135,6 +135,9 @@ class Ledger:
         try:
             self._db = open_database(path)
             self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
+            self._resuming = self._db.execute("SELECT 1 FROM outcomes LIMIT 1").fetchone() is not None
+            if self._replaying:  # a first session finds nothing, so it needn't keep an index of random keys up to date
+                self._db.execute(_INDEX)
         except sqlite3.DatabaseError as error:
             if is_full(error):
                 raise
@@ -169,10 +172,15 @@ class Ledger:
             call = Call(*row)
             yield call._replace(reply=unpacked(call.reply), paid=bool(call.paid))
 
-    def call_facts(self) -> Iterator[tuple[Any, ...]]:
-        """All calls without their replies, as tuples of the fields before `reply`."""
-        facts = ", ".join(Call._fields[:-1])
-        yield from self._db.execute(f"SELECT {facts} FROM calls ORDER BY rowid")
+    def calls_as_json(self) -> Iterator[str]:
+        """All calls without their replies, each as a JSON object of what `calls.parquet` shows of it."""
+        query = """SELECT json_object('task_id', task_id, 'key', lower(hex(key)), 'scope', scope, 'stage', stage,
+            'role', role, 'model', model, 'finish_reason', finish_reason, 'input_tokens', input,
+            'output_tokens', output, 'reasoning_tokens', reasoning, 'cached_tokens', cached, 'usd', usd,
+            'seconds', seconds, 'finished_at', finished_at, 'paid', json(iif(paid, 'true', 'false')))
+            FROM calls ORDER BY rowid"""
+        for (line,) in self._db.execute(query):
+            yield line
 
     def usage(self, *by: str) -> dict[tuple[str, ...], dict[str, float]]:
         """Calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
@@ -197,8 +205,10 @@ class Ledger:
 
     def outcome_status(self, task_id: str, position: int, fingerprint: str) -> tuple[str, int] | None:
         """(status, records) of a task that ended under this fingerprint at this position, or None."""
-        query = "SELECT status, records FROM outcomes WHERE task_id = ? AND position = ? AND fingerprint = ?"
-        row: tuple[str, int] | None = self._db.execute(query, (task_id, position, fingerprint)).fetchone()
+        if not self._resuming:
+            return None
+        query = "SELECT status, records FROM outcomes WHERE fingerprint = ? AND position = ? AND task_id = ?"
+        row: tuple[str, int] | None = self._db.execute(query, (fingerprint, position, task_id)).fetchone()
         return row
 
     async def record_outcome(self, outcome: Outcome, fingerprint: str) -> None:
@@ -251,10 +261,7 @@ class Ledger:
             loop.call_later(GROUP_SECONDS - since, self.flush)
 
     def flush(self) -> None:
-        """Commits what waits for its group; called by the loop, and when a run stops.
-
-        What can't be written is kept for the next try: it was paid for.
-        """
+        """Commits what waits for its group. What can't be written is kept for the next try: it was paid for."""
         self._flush_is_due = False
         waiting, self._waiting = self._waiting, []
         if not self._calls and not self._outcomes:
@@ -264,8 +271,9 @@ class Ledger:
             self._db.executemany(_ADD_CALL, self._calls)
             self._db.executemany(_ADD_OUTCOME, self._outcomes)
             self._db.execute("COMMIT")
+            calls, self._calls, self._outcomes = self._calls, [], []
             if self._shared:
-                self._shared.add(self._calls)
+                self._shared.add(calls)
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -273,7 +281,6 @@ class Ledger:
                 if not committed.done():
                     committed.set_exception(ledger_error(error, self.path))
             return
-        self._calls, self._outcomes = [], []
         self._last_commit = time.monotonic()
         for committed in waiting:
             if not committed.done():
@@ -287,7 +294,7 @@ class Ledger:
 
 
 def packed(json: bytes) -> bytes:
-    """Compressed where it pays: the compressor takes as long to start as to compress a kilobyte."""
+    """Compressed where it pays: the compressor takes as long to start as for a few kilobytes."""
     return zlib.compress(json, 1) if len(json) > SMALL else json
 
 

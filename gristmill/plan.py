@@ -25,13 +25,16 @@ _MODEL_WITHOUT_EFFECT = {"endpoint", "api_key_env", "max_in_flight", "timeout", 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `gristmill generate` is about to do. Outcomes count only under the `fingerprint` they were made with."""
+    """What `gristmill generate` is about to do. Outcomes count only under the `fingerprint` they were made with; `code`
+    is the digest of the code that takes part.
+    """
 
     config: RunConfig
     generator: Generator[Any, Any]
     judges: list[NamedJudge]
     roles: Roles
     fingerprint: str
+    code: str = ""
 
 
 def make_plan(config: RunConfig) -> Plan:
@@ -42,8 +45,9 @@ def make_plan(config: RunConfig) -> Plan:
     if generator.endless and config.samples is None and config.tasks is None and config.max_tasks is None:
         raise ConfigError(f"the tasks of {config.generator} never end: say `samples: N` or `tasks: N`.")
     path = seeds_file(config.seeds)
-    inputs = [*([path] if path else []), *generator.files()]
-    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges, inputs))
+    inputs = [*([path] if path else []), *generator.files(), *(file for named in judges for file in named.files())]
+    code = code_digest(generator, judges)
+    return Plan(config, generator, judges, roles, fingerprint(config, inputs, code), code)
 
 
 def make_generator(config: RunConfig) -> Generator[Any, Any]:
@@ -55,17 +59,18 @@ def make_generator(config: RunConfig) -> Generator[Any, Any]:
     return kind(params, seed=config.seed, seeds=config.seeds)
 
 
-def fingerprint(config: RunConfig, generator: Generator[Any, Any], judges: list[NamedJudge], inputs: list[Path]) -> str:
-    """A hash over the config (without what can't change a result), the files that the tasks come from, and the code."""
+def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
+    """A hash over the config (without what can't change a result), the files that the tasks come from, and the code's
+    digest."""
     relevant = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     relevant["models"] = {
         role: model.model_dump(mode="json", exclude=_MODEL_WITHOUT_EFFECT) for role, model in config.models.items()
     }
     digests = []
-    for path in [*inputs, *(file for named in judges for file in named.files())]:
+    for path in inputs:
         with path.open("rb") as content:
             digests.append(file_digest(content, "sha256").hexdigest())
-    return content_hash([relevant, digests, code_digest(generator, judges)])
+    return content_hash([relevant, digests, code])
 
 
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Ledger
-from gristmill.plan import Plan, code_digest
+from gristmill.plan import Plan
 from schemas.run_config import RunConfig
 
 
@@ -52,7 +52,7 @@ class RunFolder:
         kept = {
             "config": plan.config.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": plan.fingerprint,
-            "code": code_digest(plan.generator, plan.judges),
+            "code": plan.code,
             "prompts": prompts,
         }
         write_atomically(self.config, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))

@@ -37,6 +37,14 @@ def identify(text: str) -> tuple[str, float]:
     return str(language), float(confidence)
 
 
+def likelihoods(text: str) -> dict[str, float]:
+    """The share of each language, as if all were equally common; without `zxx`, which means none. {} for no letters."""
+    text = prose(text)
+    if not letters(text):
+        return {}
+    return {str(language): float(share) for language, share in _identifier().rank(text) if language != "zxx"}
+
+
 @cache
 def _identifier() -> Any:
     try:

@@ -5,8 +5,8 @@
     "The task is to write a synthetic user question."       of the generation prompt
     "The hidden answer is Lake Constance, so I'll hint."    of hidden facts
 
-A phrase counts only where the conversation before it doesn't speak of the same thing: who was asked for a JSON schema
-may reason about it. `hidden` names fields whose values the reader can't know, such as `metadata.walk`; a trace that
+A phrase counts only where the conversation before it doesn't speak of the same thing: who was asked for a format may
+reason about it. `hidden` names fields whose values the reader can't know, such as `metadata.walk`; a trace that
 names one before the conversation does is a leak as well. With a role, a model reads the traces that the rules pass.
 
 Source: ours; reasoning that refers to its own prompt is what users of distilled traces find first.
@@ -14,7 +14,7 @@ Source: ours; reasoning that refers to its own prompt is what users of distilled
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,33 +22,48 @@ from gristmill import Answer, Config, Context, Judge, Record, Verdict
 from judges.asking import Reason, ask
 from judges.fields import FieldPath, lookup, read_out
 
-_PHRASES = [
-    (re.compile(rf"\b{pattern}", re.IGNORECASE), subject)
-    for subject, patterns in {
-        "schema": [
+_SUBJECTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "schema": (
+        ("schema", "json", "format"),
+        (
             r"(?:the|this|required|given|output|response|json) schema (?:requires|wants|says|asks|needs|expects)",
             r"(?:required|expected) (?:json|output|response) (?:format|schema|structure)\b",
             r"(?:output|return|respond with|produce) (?:only )?(?:a )?(?:valid )?json (?:object )?(?:with|matching|as)",
-        ],
-        "rubric": [
+        ),
+    ),
+    "rubric": (
+        ("rubric", "grad", "judge", "evaluat", "score", "marks"),
+        (
             r"(?:the|this|a|grading|scoring|evaluation) rubric\b",
             r"(?:the )?(?:grader|evaluator|judge) (?:will|would|wants|expects|checks|is looking)",
             r"(?:full|maximum|high) (?:score|marks|credit) (?:for|from|on)",
-        ],
-        "prompt": [
+        ),
+    ),
+    "prompt": (
+        ("prompt", "synthetic", "training", "fine-tun", "role-play", "role play"),
+        (
             r"(?:the|this|my) (?:system )?prompt (?:says|asks|tells|wants|requires|instructs|states|specifies)",
             r"(?:write|create|generate|produce|invent)(?: an?| some)? (?:synthetic|training) \w+",
-            r"(?:training|fine-?tuning) (?:data|example|sample)s?\b",
-            r"as (?:instructed|specified|required) (?:by|in) the (?:prompt|instructions|task description)",
+            r"(?:as|for) (?:training|fine-?tuning) (?:data|example|sample)s?\b",
+            r"as (?:instructed|specified|required) (?:by|in) the (?:prompt|task description)",
             r"(?:the )?(?:persona|role)[- ]?play(?:ing)? (?:instructions?|prompt)",
-        ],
-        "answer": [
-            r"(?:the )?(?:hidden|reference|expected|gold(?:en)?|provided|given) (?:answer|solution|label)",
+        ),
+    ),
+    "answer": (
+        ("answer", "ground truth", "ground-truth", "label", "solution"),
+        (
+            r"(?:the )?(?:hidden|reference|gold(?:en)?) (?:answer|solution|label)",
             r"(?:the )?ground[- ]truth\b",
             r"(?:the )?answer key\b",
-        ],
-        "distractor": [r"(?:the |a )?distractors?\b"],
-    }.items()
+        ),
+    ),
+    "distractor": (("distract",), (r"(?:the |a )?distractors?\b",)),
+}
+"""What is spoken of, the words in a conversation that excuse it, and how it is spoken of."""
+
+_PHRASES = [
+    (re.compile(rf"\b{pattern}", re.IGNORECASE), subject, excuses)
+    for subject, (excuses, patterns) in _SUBJECTS.items()
     for pattern in patterns
 ]
 
@@ -61,7 +76,7 @@ class Params(Config):
 
 class Label(Answer):
     reason: Reason
-    verdict: Annotated[str, Field(pattern="^(clean|leaks)$")]
+    verdict: Literal["clean", "leaks"]
 
 
 class MetaLeak(Judge[Params]):
@@ -90,14 +105,14 @@ def leaks(record: Record, hidden: list[str]) -> Iterator[str]:
     before = ""
     for message in record.messages:
         trace = message.reasoning_content or ""
-        for phrase, subject in _PHRASES:
+        for phrase, subject, excuses in _PHRASES:
             found = phrase.search(trace)
-            if found and subject not in before:
+            if found and not any(word in before for word in excuses):
                 yield f"{subject}: {_around(trace, found.start())}"
         for value in hidden:
-            place = trace.casefold().find(value.casefold())
-            if place >= 0 and value.casefold() not in before:
-                yield f"hidden: {_around(trace, place)}"
+            named = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", trace, re.IGNORECASE)
+            if named and value.casefold() not in before:
+                yield f"hidden: {_around(trace, named.start())}"
         before += f"\n{message.content}\n{' '.join(call.function.arguments for call in message.tool_calls)}".casefold()
 
 

@@ -132,9 +132,13 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Ta
 
     They go through JSON: `Table.from_pylist` would import pandas wherever it is installed, at 0.2 s and 40 MB.
     """
-    if not rows:
+    return lines_to_table(b"\n".join(map(orjson.dumps, rows)), schema)
+
+
+def lines_to_table(lines: bytes, schema: pa.Schema) -> pa.Table:
+    """The same for rows that are JSON lines already."""
+    if not lines:
         return pa.Table.from_batches([], schema)
-    lines = b"\n".join(map(orjson.dumps, rows))
     return pyarrow.json.read_json(
         pa.BufferReader(lines),
         read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),

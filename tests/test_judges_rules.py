@@ -21,6 +21,8 @@ from judges.difficulty import Params as DifficultyParams
 from judges.duplicates import Duplicates
 from judges.duplicates import Params as DuplicatesParams
 from judges.fields import final_answer, lookup
+from judges.language import Params as LanguageParams
+from judges.language import judge_language
 from judges.numbers import parse_quantity, same_quantity
 from judges.outliers import Outliers
 from judges.outliers import Params as OutliersParams
@@ -214,6 +216,23 @@ def test_language(tmp_path: Path, answer: str, params: dict[str, Any], passed: b
     assert judged("language", one, tmp_path, **params).verdicts["language"].passed is passed
 
 
+@pytest.mark.shared
+def test_the_language_of_real_questions(shared_data: Path) -> None:
+    """Of 900 English questions one at most fails as English, and one at most passes as another language."""
+    with (shared_data / "safety/xstest_1_200.csv").open(newline="") as rows:
+        texts = [row["prompt"] for row in csv.DictReader(rows)]
+    with (shared_data / "code_benchmarks/mbpp_1_510.jsonl").open() as lines:
+        texts += [json.loads(line)["text"] for line in lines]
+    with (shared_data / "finance/docugami_10q/questions.csv").open(newline="") as rows:
+        texts += [row["Question"] for row in csv.DictReader(rows)]
+    params = LanguageParams()
+    found = Counter(judge_language(text, ["en"], params).passed for text in texts)
+    assert len(texts) > 900 and found[False] <= 1 and found[None] <= 20, found
+    for language in ("de", "fr", "es", "nl", "sv", "zh"):
+        wrong = sum(judge_language(text, [language], params).passed is True for text in texts)
+        assert wrong <= 1, (language, wrong)
+
+
 # --- refusal ---
 
 
@@ -281,6 +300,7 @@ def test_an_answer_that_repeats_the_question_fails(tmp_path: Path) -> None:
         ("The table card is a distractor.", "distractor"),
         ("So it must be Lake Constance, I think.", "hidden"),
         ("Add 3 and 4, then divide by 2.", None),
+        ("The Rhine Fallsview hotel is near.", None),
         ("The database schema has two tables; the user wants one row.", None),
         (None, None),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gristmill import Config, Record, RunJudge, Verdict
-from gristmill.bench import make_judges, model_family
+from gristmill.bench import make_judges, make_run_judges, model_family
 from gristmill.config import validate
 from gristmill.errors import ConfigError
 from gristmill.judging import Acceptance, NamedJudge, WholeRun
@@ -328,3 +328,10 @@ def test_whole_run_judges_see_all_and_then_decide() -> None:
         ]  # fmt: skip
         assert [verdict.name for verdict in records[2].verdicts] == ["long", "watch"]
     assert not judge.lengths and not WholeRun([])
+
+
+def test_the_judges_of_whole_runs_need_no_models() -> None:
+    judges = [RUBRIC, PANEL | {"name": "panel", "judge": "rubric"}, {"name": "outliers"},
+              {"name": "titles", "judge": "duplicates", "mode": "shadow", "of": "metadata.title"}]  # fmt: skip
+    config = validate({"generator": "template", "judges": judges}, RunConfig, "run.yaml")
+    assert [(named.name, named.gate) for named in make_run_judges(config)] == [("outliers", True), ("titles", False)]

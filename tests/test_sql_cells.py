@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from generators.text_to_sql import Params, TextToSQL
-from generators.text_to_sql.cells import DIALECTS, TIERS, Cell, axes, grammar_cells, teacher_cells
+from generators.text_to_sql.cells import DIALECTS, TIERS, Cell, grammar_axes, grammar_cells, teacher_axes, teacher_cells
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.load import bundled
 from generators.text_to_sql.taxonomy import taxonomy
@@ -102,13 +102,15 @@ def test_a_small_run_has_seen_every_concept() -> None:
 
 
 def test_a_run_of_1800_has_covered_the_space() -> None:
-    coverage = Coverage(axes("teacher", {}, TIERS, DIALECTS))
+    coverage = Coverage(teacher_axes(TIERS, DIALECTS, 0.04))
     for cell in CELLS:
         coverage.add(cell.point())
     figures = coverage.figures()
     assert {axis: figure["missing"] for axis, figure in figures.items() if figure["missing"]} == {}
     assert (figures["topic"]["smallest"], figures["topic"]["largest"]) == (2, 3)
     assert figures["concept"]["smallest"] >= 10 and figures["concept"]["largest"] <= 30
+    kinds = Counter(cell.task_type for cell in CELLS if not cell.writes)
+    assert max(kinds.values()) < 2.5 * min(kinds.values()), "kinds that every tier has don't crowd out the others"
     assert len({(c.dialect, c.style) for c in CELLS[:900]}) == 300, "style and dialect are crossed"
     assert len({(c.industry, c.topic, c.concept) for c in CELLS}) >= 1770, "few come again before the others came"
 
@@ -133,7 +135,9 @@ def test_dialects_and_tiers_can_be_chosen(dialects: Any) -> None:
     assert {cell.dialect for cell in cells} == set(dialects) and {cell.tier for cell in cells} == {"advanced"}
     assert not any(cell.writes for cell in cells)
     offered = [n for n, c in CONCEPTS.items() if c.tier == "advanced" and set(c.dialects) & set(dialects)]
-    assert {cell.concept for cell in cells} == set(offered) == set(generator.coverage_axes()["concept"])
+    axes = generator.coverage_axes()
+    assert {cell.concept for cell in cells} == set(offered) == set(axes["concept"])
+    assert {cell.task_type for cell in cells} == set(axes["task_type"]), "nothing that can't come is missing"
 
 
 # --- the grammar's walk ----------------------------------------------------------------------------------------------
@@ -152,5 +156,9 @@ def test_the_grammar_s_walk_is_even_too() -> None:
     assert all(cell.dialect in CONCEPTS[cell.concept].dialects for cell in cells)
     assert len({(c.database, c.dialect, c.concept) for c in cells}) >= 880, "few come again before the others came"
     assert cells == list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
+    coverage = Coverage(grammar_axes(bundled(), TIERS, DIALECTS))
+    for cell in cells:
+        coverage.add(cell.point())
+    assert not any(figure["missing"] for figure in coverage.figures().values())
     assert "topic" not in cells[0].point() and cells[0].point()["index"] == 0
     assert cells[0].point()["database"] == cells[0].database

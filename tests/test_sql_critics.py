@@ -41,8 +41,8 @@ def test_no_two_dimensions_ask_the_same() -> None:
 
 
 def test_the_recipe_has_all_five_with_their_thresholds() -> None:
-    engine, *critics = RECIPE["judges"]
-    assert engine == {"name": "sql_execution"}, "what costs no tokens comes first"
+    engine, leak, *critics, duplicates = RECIPE["judges"]
+    assert [judge["name"] for judge in (engine, leak, duplicates)] == ["sql_execution", "meta_leak", "duplicates"]
     assert [critic["rubric"] for critic in critics] == [f"text_to_sql/{name}" for name in CRITICS]
     for critic, name in zip(critics, CRITICS, strict=True):
         known = {dimension["name"] for dimension in rubric(name)["dimensions"]}

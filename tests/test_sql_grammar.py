@@ -47,6 +47,8 @@ from generators.text_to_sql.grammar.plan import (
     Growth,
     Having,
     HavingMean,
+    Item,
+    Mapped,
     Median,
     Membership,
     Missing,
@@ -391,8 +393,9 @@ def test_a_foreign_key_with_orphans_is_not_joined_over() -> None:
 
 def test_columns_made_of_one_row() -> None:
     visits = rows_of("visit")
-    days = [visit("visit_id"), Elapsed(visit("visit_date"), visit("paid_on")), Shifted(visit("visit_date"), -10)]
-    found = result(Plan("x", "visit", tuple(days), filters=(Missing(visit("paid_on"), negated=True),)))
+    day_of, paid_on = visit("visit_date"), visit("paid_on")
+    days: tuple[Item, ...] = (visit("visit_id"), Elapsed(day_of, paid_on), Shifted(day_of, -10))
+    found = result(Plan("x", "visit", days, filters=(Missing(paid_on, negated=True),)))
     dated = [(r["visit_id"], date.fromisoformat(str(r["visit_date"])[:10]), r["paid_on"]) for r in visits]
     expected = [
         (number, (date.fromisoformat(str(paid)[:10]) - day).days, str(day - timedelta(days=10)))
@@ -447,11 +450,26 @@ def test_conditional_median_and_listed_groups() -> None:
         assert middle == pytest.approx(
             median(float(str(r["fee"])) for r in rows_of("visit") if r["reason"] == found_reason)
         )
-    everything = result(Plan("x", "visit", (Median(fee),)))
-    assert everything == [(pytest.approx(median(float(str(r["fee"])) for r in rows_of("visit"))),)]
+    ((everything,),) = result(Plan("x", "visit", (Median(fee),)))
+    assert everything == pytest.approx(median(float(str(r["fee"])) for r in rows_of("visit")))
     specialty, name = Ref((), "doctor", "specialty"), Ref((), "doctor", "name")
     for kind, names in result(Plan("x", "doctor", (specialty, TextList(name)), group=(specialty,))):
         assert names == ", ".join(sorted(str(r["name"]) for r in rows_of("doctor") if r["specialty"] == kind))
+
+
+def test_codes_and_summary_rows() -> None:
+    reason = visit("reason")
+    mapped = Mapped(reason, ("rash", "fever"), ("R", "F"), "other")
+    codes = {"rash": "R", "fever": "F"}
+    assert result(Plan("x", "visit", (reason, mapped))) == [
+        (r["reason"], codes.get(str(r["reason"]), "other")) for r in rows_of("visit")
+    ]
+    totals = result(Plan("x", "visit", (reason, Aggregate("count")), group=(reason,), shape="rollup"))
+    counts: dict[Value, int] = dict(Counter(r["reason"] for r in rows_of("visit")))
+    assert {row[0]: row[1] for row in totals} == {**counts, None: len(rows_of("visit"))}
+    plan = Plan("x", "visit", (reason, Aggregate("count")), group=(reason,), shape="rollup")
+    assert "".join(query_of(plan, CLINIC, "postgres").sql.split()).endswith("GROUPBYROLLUP(reason)")
+    assert query_of(plan, CLINIC, "mysql").sql.endswith("WITH ROLLUP")
 
 
 def test_related_rows() -> None:
@@ -461,7 +479,7 @@ def test_related_rows() -> None:
     counts = result(Plan("x", "patient", (*number, ChildCount("visit", "patient_id", form="subquery"))))
     for (patient, total), (_, count) in zip(sorted(totals, key=repr), sorted(counts, key=repr), strict=True):
         mine = [float(str(r["fee"])) for r in visits if r["patient_id"] == patient]
-        assert (count, total) == (len(mine), pytest.approx(sum(mine)))
+        assert count == len(mine) and total == pytest.approx(sum(mine))
     assert any(total == 0 for _, total in totals)
     for negated in (False, True):
         inside = Plan("x", "patient", number, filters=(Partner("visit", "patient_id", negated, form="in"),))

@@ -30,6 +30,7 @@ from tests.sql_teacher_world import (
 )
 
 SERVED = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
+ALONE = {**SERVED, "max_in_flight": 1}
 
 
 def records(run: Path) -> list[dict[str, Any]]:
@@ -251,22 +252,81 @@ def test_every_reject_of_the_question(reason: str, asked: dict[str, Any], tmp_pa
     assert [role for role, _ in model.calls] == ["writer", "writer"], "the solver is not paid"
 
 
-@pytest.mark.parametrize(
-    ("reason", "answers"),
-    [
-        ("execution/no_query", [assistant("The answer is 210 pieces.")]),
-        ("execution/several_queries", [assistant(f"```sql\n{RIGHT}\n```\n```sql\n{WRONG}\n```")]),
-        ("execution/unknown_table", [RIGHT.replace("batch", "nowhere")] * 2 + [RIGHT + ", plant.area"]),
-        ("execution/concept_missing", ["SELECT city FROM plant"]),
-        ("execution/distractor_used", [RIGHT + ", plant.area"]),
-        ("execution/not_read_only", ["DROP TABLE batch"]),
-        ("execution/ties", [RIGHT.replace("GROUP", "WHERE batch.pieces > 15 GROUP") + " ORDER BY 1 = 1 LIMIT 1"]),
-        ("llm/no_answer", [assistant("   ")]),
-        ("llm/no_answer", [assistant("   "), assistant("   "), "SELECT nonsense"]),
-    ],
-)
+BARE = RIGHT.replace(" AS pieces", " AS pieces, batch.note")
+"""A column beside the aggregate that isn't grouped: which row it comes from is left to chance."""
+ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+CONSTANT = f"SELECT 5 AS five, (SELECT COUNT(*) * 0 FROM ({RIGHT}) AS t) AS zero"
+ANSWERS: list[tuple[str, list[Any]]] = [
+    ("execution/no_query", [assistant("The answer is 210 pieces.")]),
+    ("execution/several_queries", [assistant(f"```sql\n{RIGHT}\n```\n```sql\n{WRONG}\n```")]),
+    ("execution/several_statements", [f"{RIGHT}; {RIGHT}"]),
+    ("execution/not_a_query", ["SELEC city"]),
+    ("execution/unparsed", [RIGHT.replace("SUM(", "SUM((")]),
+    ("execution/not_read_only", ["DROP TABLE batch"]),
+    ("execution/forbidden", [RIGHT.replace("SUM(batch.pieces)", "LOAD_EXTENSION('x')")]),
+    ("execution/random", [RIGHT + " ORDER BY RANDOM()"]),
+    ("execution/depends_on_now", [RIGHT.replace("GROUP", "WHERE batch.made_on < DATE('now') GROUP")]),
+    ("execution/limit_without_order", [RIGHT + " LIMIT 2"]),
+    ("execution/concept_missing", ["SELECT city FROM plant"]),
+    ("execution/unknown_table", [RIGHT.replace("batch", "nowhere")] * 2 + [RIGHT + ", plant.area"]),
+    ("execution/unknown_column", [RIGHT.replace("pieces)", "quantity)")]),
+    ("execution/sql_error", [RIGHT.replace("batch.pieces)", "TOTALS(batch.pieces))")]),
+    ("execution/timeout", [f"{ENDLESS}{RIGHT.replace('batch JOIN', 'n CROSS JOIN batch JOIN')}"]),
+    ("execution/too_many_rows", [RIGHT]),
+    ("execution/too_large", [RIGHT.replace(" AS pieces", " AS pieces, PRINTF('%.*c', 900000, 'x') AS filling")]),
+    ("execution/no_rows", [RIGHT + " HAVING SUM(batch.pieces) < 0"]),
+    ("execution/trivial_result", [RIGHT.replace("plant.city, SUM(", "0 * SUM(") + " HAVING plant.city = 'Wels'"]),
+    ("execution/unstable", [BARE]),
+    ("execution/ties", [RIGHT.replace("GROUP", "WHERE batch.pieces > 15 GROUP") + " ORDER BY 1 = 1 LIMIT 1"]),
+    ("execution/distractor_used", [RIGHT + ", plant.area"]),
+    ("execution/unused_table", [f"WITH idle AS (SELECT label FROM product) {RIGHT}"]),
+    ("execution/insensitive", [CONSTANT]),
+    ("llm/no_answer", [assistant("   ")]),
+    ("llm/no_answer", [assistant("   "), assistant("   "), "SELECT nonsense"]),
+]
+
+
+@pytest.mark.parametrize(("reason", "answers"), ANSWERS, ids=[reason for reason, _ in ANSWERS])
 def test_every_reject_of_the_answers(reason: str, answers: list[Any], tmp_path: Path) -> None:
-    assert ended(tmp_path, teacher_model(*answers), candidates=len(answers)) == {reason: 1}
+    model = teacher_model(*answers, asked={"query": RIGHT + " HAVING SUM(batch.pieces) > 50"})
+    limits = {"seconds": 0.3, "rows": 2 if reason.endswith("too_many_rows") else 100}
+    assert ended(tmp_path, model, candidates=len(answers), limits=limits) == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [pytest.param("postgres", marks=pytest.mark.postgres), pytest.param("mysql", marks=pytest.mark.mysql)],
+)
+def test_a_server_lives_through_what_a_solver_sends(dialect: str, tmp_path: Path) -> None:
+    """Five tasks share it: four bad answers are rejected for what they are, and the fifth is still proved."""
+    big = RIGHT.replace(" AS pieces", " AS pieces, REPEAT('x', 1000000000) AS filling")
+    file = {"postgres": "PG_READ_FILE('/etc/passwd')", "mysql": "LOAD_FILE('/etc/passwd')"}[dialect]
+    answers = [
+        big,
+        RIGHT.replace("SUM(batch.pieces)", file),
+        RIGHT.replace("batch.pieces)", "TOTALS(batch.pieces))"),
+        "DROP TABLE batch",
+        RIGHT,
+    ]
+    run = config(tmp_path, 5, {"dialect": dialect})
+    summary = run_scripted(
+        {**run, "models": {**run["models"], "solver": ALONE}}, tmp_path / "run", teacher_model(*answers)
+    )
+    reasons = {"execution/forbidden": 1, "execution/not_read_only": 1, "execution/sql_error": 1}
+    assert summary["accepted"] == 1
+    assert {**reasons, "execution/out_of_memory": 1} == summary["by_reason"]
+
+
+def test_a_database_of_ones_own_is_for_the_grammar(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the teacher invents its own"):
+        ended(tmp_path, teacher_model(RIGHT), database="my.sqlite")
+
+
+def test_a_statement_without_effect_changes_nothing(tmp_path: Path) -> None:
+    cell = {"writes": True, "concept": "filter_date", "tier": "basic"}
+    changed = "UPDATE batch SET pieces = pieces + 1 WHERE made_on >= '2024-02-01'"
+    model = teacher_model(changed.replace("+ 1", "+ 0"), asked={"query": changed})
+    assert ended(tmp_path, model, cell) == {"execution/no_effect": 1}
 
 
 FLAWS = [(kind, flaw) for kind, flaws in taxonomy().data_quality.kinds.items() for flaw in flaws]

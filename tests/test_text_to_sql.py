@@ -1,8 +1,10 @@
-"""The text-to-SQL generator: both modes, every way a task can end, and the three example records."""
+"""The text-to-SQL generator by grammar: every way a task can end, its walk, and what is shipped."""
 
 import json
 import re
+import sys
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,11 +13,13 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-import generators.text_to_sql as text_to_sql
 from generators.text_to_sql import Params, TextToSQL
-from generators.text_to_sql.cells import TIERS, Cell
+from generators.text_to_sql.by_grammar import agree
+from generators.text_to_sql.cells import TIERS, Cell, grammar_cells
 from generators.text_to_sql.context import LAYOUTS, choose_context, show
-from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts
+from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
+from generators.text_to_sql.grammar import Query, query_of, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.grammar.plan import Aggregate, Plan, Ref
 from generators.text_to_sql.load import bundled
 from generators.text_to_sql.taxonomy import taxonomy
 from gristmill.config import load_config
@@ -23,21 +27,23 @@ from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
-from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from gristmill.testing import ScriptedModel, check_generator, judge_scripted, run_scripted
+from judges.sql_concepts import CONCEPTS, DIALECTS
 from judges.sql_engine import Limits
-from judges.sql_execution import check_record, prove_in_sqlite
-from judges.sql_world import statements
+from judges.sql_execution import prove_in_sqlite
+from judges.sql_world import SQLProof, statements
 from schemas import Record
 from schemas.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 PROVED = [{"name": "sql_execution"}]
 SERVED = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
+COUNT_BY_CAUSE = Plan("x", "claim", (Ref((), "claim", "cause"), Aggregate("count")), group=(Ref((), "claim", "cause"),))
 ROLES = dict.fromkeys(("default", "paraphraser", "poet", "writer", "solver"), SERVED)
 
 
 def grammar(tasks: int = 30, **params: Any) -> dict[str, Any]:
-    chosen = {"paraphrase": False, **params}
+    chosen = {"paraphrase": False, "dialects": ["sqlite"], **params}
     return {"generator": "text_to_sql", "tasks": tasks, "models": ROLES, "judges": PROVED, "params": chosen}
 
 
@@ -107,11 +113,13 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
     [
         (lambda question: {"text": "How is the weather in Ghent?"}, "missing"),
         (lambda question: {"text": f"Request: {question}"}, "speaks of the task"),
+        (lambda question: {"text": f"{question} (labelled"}, "is cut off"),
+        (lambda question: {"text": f"{question} Limit the output, please."}, "a limit is added"),
         (lambda question: {"text": f"Hi, I am [Your Name]. {question}"}, "placeholder"),
         (lambda question: {"text": f"{question} " + "Thank you so much for all the help. " * 8}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
         (lambda question: "no JSON at all", "llm: unparseable"),
-        (lambda question: {"text": "x" * 601}, "llm: unparseable"),
+        (lambda question: {"text": "x" * 901}, "llm: unparseable"),
     ],
 )
 def test_an_unfaithful_paraphrase_leaves_the_template(change: Any, problem: str, tmp_path: Path) -> None:
@@ -139,7 +147,7 @@ def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     unsuited = next(
         (name, concept)
         for name, database in bundled().items()
-        for concept in CONCEPTS
+        for concept in GRAMMAR
         if concept not in suited_concepts(database)
     )
     cell = {"industry": "any", "database": unsuited[0], "tier": "basic", "concept": unsuited[1]}
@@ -156,8 +164,42 @@ def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         table = database.tables[0]
         return Query(database, query.plan, query.ast, f"SELECT * FROM {table.name} WHERE 1 = 0")
 
-    monkeypatch.setattr(text_to_sql, "sample_query", empty)
+    module = sys.modules["generators.text_to_sql.by_grammar"]
+    monkeypatch.setattr(module, "sample_query", empty)
     assert run_scripted(grammar(3), tmp_path / "empty")["by_reason"] == {"grammar/no_rows": 3}
+
+
+@pytest.mark.postgres
+def test_engines_that_disagree_are_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dialect in which the same plan would mean something else."""
+    module = sys.modules["generators.text_to_sql.by_grammar"]
+
+    def other(plan: Plan, database: Any, dialect: Any = "sqlite") -> Query:
+        query = query_of(plan, database, dialect)
+        return Query(database, plan, query.ast, query.sql.replace("COUNT(*)", "COUNT(*) + 1"), dialect)
+
+    monkeypatch.setattr(module, "query_of", other)
+    seeds = tmp_path / "seeds.jsonl"
+    cell = {"industry": "any", "database": "airline", "tier": "basic", "concept": "count_rows", "dialect": "postgres"}
+    seeds.write_text(json.dumps(cell))
+    summary = run_scripted({**grammar(1), "seeds": str(seeds)}, tmp_path / "run")
+    assert summary["by_reason"] == {"execution/engines_disagree": 1}
+    (reject,) = rejects(tmp_path / "run")
+    assert "SQLite" in reject["detail"] and "PostgreSQL" in reject["detail"]
+
+
+def proof(rows: list[list[Any]], count: int | None = None) -> SQLProof:
+    counted = len(rows) if count is None else count
+    return SQLProof(context="", query="", columns=[], ordered=False, row_count=counted, result=rows, hash="", engine="")
+
+
+def test_what_counts_as_the_same_rows() -> None:
+    assert agree(proof([["a", 2.33333], ["b", 1]]), proof([["b", 1], ["a", 2.3333]]), ordered=False)
+    assert not agree(proof([["a", 1], ["b", 2]]), proof([["b", 2], ["a", 1]]), ordered=True)
+    assert not agree(proof([["a", 1]]), proof([["a", 1.01]]), ordered=True)
+    assert not agree(proof([["a", 1]]), proof([["a", 1], ["b", 1]]), ordered=True)
+    assert not agree(proof([[None]]), proof([[0]]), ordered=True)
+    assert agree(proof([["a"]], count=30), proof([["b"]], count=30), ordered=False), "any ten of thirty rows"
 
 
 def test_no_condition_is_idle(tmp_path: Path) -> None:
@@ -216,34 +258,57 @@ def test_chinook_end_to_end(shared_data: Path, tmp_path: Path) -> None:
 
 def test_distractors_are_linked_and_every_layout_shows_everything() -> None:
     database = bundled()["insurance"]
-    query = "SELECT cause, COUNT(*) FROM claim GROUP BY cause"
     for turn in range(20):
         rng = Random(turn)
-        tables, world = choose_context(database, query, rng, Limits())
-        assert set(world.distractor_tables) == {"policy"}, "the only neighbour of claim"
-        assert "claim.cause" not in world.distractor_columns and "claim.status" in world.distractor_columns
-        prove_in_sqlite(world, query)
-        for layout in LAYOUTS:
-            text = show(tables, layout, rng)
-            for table in tables:
-                for column in table.columns:
-                    assert re.search(rf"\b{column.name}\b", text), (layout, column.name)
-    multi, _ = choose_context(database, "SELECT COUNT(*) FROM policy", Random(0), Limits())
-    assert len(multi) == 3
+        query = query_of(COUNT_BY_CAUSE, database)
+        context = choose_context(query, rng)
+        assert context.distractor_tables == ["policy"], "the only neighbour of claim"
+        assert "claim.cause" not in context.distractor_columns and "claim.status" in context.distractor_columns
+        prove_in_sqlite(context.world("sqlite"), query.sql)
+        for dialect in DIALECTS:
+            for layout in LAYOUTS:
+                text = show(context.tables, layout, dialect, rng)
+                for table in context.tables:
+                    for column in table.columns:
+                        assert re.search(rf"\b{column.name}\b", text), (layout, column.name)
+    policies = query_of(Plan("x", "policy", (Aggregate("count"),)), database)
+    assert len(choose_context(policies, Random(0)).tables) == 3
+
+
+def test_every_beginning_of_the_walk_is_even() -> None:
+    cells = list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
+    for beginning in (90, 450, 900):
+        part = cells[:beginning]
+        for value in (
+            lambda c: c.tier,
+            lambda c: c.dialect,
+            lambda c: c.style.instruction,
+            lambda c: c.style.register,
+            lambda c: c.style.politeness,
+        ):
+            counts = Counter(map(value, part))
+            assert max(counts.values()) - min(counts.values()) <= 1
+        databases = Counter(c.database for c in part)
+        assert len(databases) == len(bundled()) and max(databases.values()) <= 1.5 * min(databases.values()) + 4
+    assert {c.concept for c in cells} == set(GRAMMAR)
+    assert all(tier_of(c.concept) == c.tier and c.dialect in CONCEPTS[c.concept].dialects for c in cells)
+    assert cells == list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
+    assert cells != list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 8), 900))
 
 
 def test_seeds_from_a_file(tmp_path: Path) -> None:
     seeds = tmp_path / "cells.jsonl"
     good = {"industry": "x", "database": "airline", "tier": "basic", "concept": "filter_equal"}
     lines = [good, {**good, "database": "nowhere"}, {**good, "concept": "magic"}, {**good, "tier": "expert"}]
+    lines += [{**good, "dialect": "postgres"}, {**good, "dialect": "oracle"}]
     seeds.write_text("\n".join(map(json.dumps, lines)) + "\n{broken")
     tasks = list(TextToSQL(Params(), seeds=str(seeds)).tasks())
-    assert isinstance(tasks[0], Cell) and tasks[0].database == "airline"
-    bad = [task for task in tasks[1:] if isinstance(task, BadSeed)]
-    assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:5"]
+    assert [getattr(task, "dialect", "") for task in tasks] == ["sqlite", "", "", "", "postgres", "", ""]
+    bad = [task for task in tasks if isinstance(task, BadSeed)]
+    assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:6", "line:7"]
     assert "database is none of airline" in bad[0].detail and "concept is none of" in bad[1].detail
     teacher = list(TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks())
-    assert [isinstance(task, Cell) for task in teacher] == [True, True, False, False, False]
+    assert [isinstance(task, Cell) for task in teacher] == [True, True, False, False, True, False, False]
     seeds.write_text(json.dumps({**good, "concept": "geo_within", "tier": "advanced"}))
     (elsewhere,) = TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks()
     assert isinstance(elsewhere, BadSeed) and "sqlite doesn't have geo_within" in elsewhere.detail
@@ -252,18 +317,32 @@ def test_seeds_from_a_file(tmp_path: Path) -> None:
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 
-async def test_three_examples_pass_their_own_validators() -> None:
-    lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
-    examples = [Record.model_validate(orjson.loads(line)) for line in lines]
-    assert [example.category for example in examples] == list(TIERS)
-    for example in examples:
-        no_server: Any = None
-        await check_record(example, no_server, Limits())
+EXAMPLES = [
+    Record.model_validate(orjson.loads(line))
+    for line in (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+def test_three_examples_of_three_tiers_and_dialects() -> None:
+    assert [example.category for example in EXAMPLES] == list(TIERS)
+    cells = [Cell.model_validate(example.metadata["cell"]) for example in EXAMPLES]
+    assert [cell.dialect for cell in cells] == list(DIALECTS)
+    for example, cell in zip(EXAMPLES, cells, strict=True):
+        metadata: Any = example.metadata
+        assert cell.concept in metadata["concepts"] and cell.industry in taxonomy().industries
+        assert metadata["sql"]["dialect"] == cell.dialect and metadata["trace"] == "authored"
         trace = example.messages[-1].reasoning_content or ""
-        assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
+        assert len(trace.split()) > 100
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
-        cell = Cell.model_validate(example.metadata["cell"])
-        assert cell.concept in example.metadata["concepts"] and cell.industry in taxonomy().industries
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, pytest.param(1, marks=pytest.mark.postgres), pytest.param(2, marks=pytest.mark.mysql)],
+)
+def test_each_example_passes_its_own_validators(number: int, tmp_path: Path) -> None:
+    (judged,) = judge_scripted([{"name": "sql_execution"}, {"name": "meta_leak"}], [EXAMPLES[number]], tmp_path)
+    assert judged.status == "accepted", judged
 
 
 @pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])

@@ -20,13 +20,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from generators.text_to_sql.by_grammar import by_grammar
-from generators.text_to_sql.cells import Axes, Cell, axes, grammar_cells, teacher_cells
+from generators.text_to_sql.cells import Axes, Cell, grammar_axes, grammar_cells, teacher_axes, teacher_cells
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.invented import Sizes
 from generators.text_to_sql.load import bundled, load
 from generators.text_to_sql.schema import Database
 from generators.text_to_sql.teacher import by_teacher
 from gristmill import Config, Context, Generator, Record
+from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
 from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
 from judges.sql_engine import Limits
@@ -35,9 +36,9 @@ from schemas import JsonObject
 
 
 class Params(Config):
-    """`database` is an .sqlite or .yaml file instead of the bundled ones, of which at most `max_rows` rows per table
-    are used and whose trade questions call `industry`. `paraphrase` may name the role to ask; it is asked in
-    `paraphrase_share` of the tasks.
+    """`database` takes the place of the bundled ones: an .sqlite or .yaml file, or the name of an environment variable
+    that holds the URL of a PostgreSQL or MySQL database. At most `max_rows` rows per table of it are used, and its
+    trade is called `industry`. `paraphrase` may name the role to ask; it is asked in `paraphrase_share` of the tasks.
 
     For the teacher: `candidates` counts the solver's answers, `writes` is the share of tasks that change data, `sizes`
     says how large an invented database is.
@@ -64,11 +65,14 @@ class TextToSQL(Generator[Cell, Params]):
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        if params.mode == "grammar" and params.database:
+        if params.mode == "teacher" and params.database:
+            raise ConfigError("params.database: the teacher invents its own; set mode: grammar to ask about yours.")
+        if params.database:
             _ = self.databases  # a database that can't be read is a config error now, not at the first task
 
     def files(self) -> list[Path]:
-        return [self.params.database] if self.params.database else []
+        database = self.params.database
+        return [database] if database and database.is_file() else []
 
     @cached_property
     def databases(self) -> dict[str, Database]:
@@ -87,8 +91,10 @@ class TextToSQL(Generator[Cell, Params]):
 
     def coverage_axes(self) -> Axes:
         """Every value that an axis of the cells can take, for the run's table of coverage."""
-        databases = self.databases if self.params.mode == "grammar" else {}
-        return axes(self.params.mode, databases, self.params.tiers, self.params.dialects)
+        params = self.params
+        if params.mode == "teacher":
+            return teacher_axes(params.tiers, params.dialects, params.writes)
+        return grammar_axes(self.databases, params.tiers, params.dialects)
 
     def _from_file(self, seeds: str) -> Iterator[Cell | BadSeed]:
         """The user's own cells, a row each."""

@@ -40,7 +40,7 @@ _REDRAWN = frozenset({"no_rows", "trivial_result", "insensitive"})
 
 
 class Rewording(Answer):
-    text: Annotated[str, Field(max_length=600)]
+    text: Annotated[str, Field(max_length=900)]
 
 
 class Settings(Protocol):
@@ -87,7 +87,7 @@ async def _draw(cell: Cell, database: Database, limits: Limits, ctx: Context) ->
             raise Reject("grammar", "unsuited", str(unsuited)) from None
         if is_idle(drawn):
             continue
-        query = query_of(drawn.plan, database, cell.dialect)
+        query = drawn if cell.dialect == "sqlite" else query_of(drawn.plan, database, cell.dialect)
         context = choose_context(drawn, ctx.rng)
         own = cell.concept if "sqlite" in CONCEPTS[cell.concept].dialects else ""
         try:
@@ -159,11 +159,17 @@ async def _phrase(query: Query, template: str, cell: Cell, settings: Settings, c
     return text, {"phrasing": "paraphrase", "template": template}
 
 
+def _is_open(text: str) -> bool:
+    """A bracket or a quotation mark has no partner; an apostrophe needs none."""
+    return text.count("(") != text.count(")") or text.count('"') % 2 == 1
+
+
 def _form_problems(text: str, template: str) -> list[str]:
     """What shows at a glance that a rewording is none, whatever it says."""
     signs = {
         "speaks of the task": re.search(r"\brequest:|\breword|\btone\b", text, re.IGNORECASE),
         "holds a placeholder or a line break": re.search(r"[\[\]{}\n]", text),
+        "is cut off": _is_open(text),
         "is much longer": len(text.split()) > 1.5 * len(template.split()) + 5,
     }
     return [problem for problem, found in signs.items() if found]

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
 from generators.text_to_sql.grammar import suited_concepts
 from generators.text_to_sql.schema import Database
-from generators.text_to_sql.taxonomy import DataQuality, Knowledge, Task, taxonomy
+from generators.text_to_sql.taxonomy import DataQuality, Knowledge, taxonomy
 from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style
 from generators.text_to_sql.walk import crossed, paired, rounds, staggered, strata
 from gristmill.errors import ConfigError
@@ -24,7 +24,7 @@ from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
 from judges.sql_world import Dialect
 from schemas import Seed
 
-__all__ = ["DIALECTS", "TIERS", "Cell", "axes", "grammar_cells", "teacher_cells"]
+__all__ = ["DIALECTS", "TIERS", "Cell", "grammar_axes", "grammar_cells", "teacher_axes", "teacher_cells"]
 
 Axes = dict[str, list[Any]]
 
@@ -133,8 +133,7 @@ class _Below:
     """The walks below a tier: its SQL concepts in each dialect, and its kinds of task."""
 
     def __init__(self, seed: int, tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> None:
-        tasks = taxonomy().tasks
-        of_writing = [name for task in tasks.values() for name in task.sql]
+        of_writing = [name for task in taxonomy().tasks.values() for name in task.sql]
         self._concepts = {
             (tier, changes): staggered(
                 _concepts(tier, of_writing if changes else list(CONCEPTS), dialects), f"{seed}|{tier}|{changes}"
@@ -142,11 +141,7 @@ class _Below:
             for tier in tiers
             for changes in (False, True)
         }
-        self._tasks = {
-            (tier, changes): _tasks({n: t for n, t in tasks.items() if t.writes == changes and t.asked_of(tier)}, seed)
-            for tier in tiers
-            for changes in (False, True)
-        }
+        self._tasks = {(tier, changes): _tasks(tier, changes, seed) for tier in tiers for changes in (False, True)}
 
     def concept(self, tier: Tier, dialect: Dialect, changes: bool) -> str:
         return next(self._concepts[tier, changes][dialect])
@@ -159,33 +154,43 @@ def _concepts(tier: Tier, names: Sequence[str], dialects: Sequence[Dialect]) -> 
     return {d: [n for n in names if CONCEPTS[n].tier == tier and d in CONCEPTS[n].dialects] for d in dialects}
 
 
-def axes(mode: str, databases: Mapping[str, Database], tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
-    """Every value that each axis of a mode's cells can take, for the table of coverage."""
+def grammar_axes(databases: Mapping[str, Database], tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
+    """Every value that each axis of the grammar's cells can take, for the table of coverage."""
+    shared = _shared_axes(tiers, dialects)
+    return {**shared, "database": list(databases), "concept": [name for name in shared["concept"] if name in GRAMMAR]}
+
+
+def teacher_axes(tiers: Sequence[Tier], dialects: Sequence[Dialect], writes: float) -> Axes:
+    """The same for the teacher's cells."""
     space = taxonomy()
-    style: Axes = dict(zip(("style.instruction", "style.register", "style.politeness"), map(list, STYLE), strict=True))
-    shared: Axes = {"dialect": list(dialects), "tier": list(tiers)}
-    concepts = [n for n, c in CONCEPTS.items() if c.tier in tiers and set(c.dialects) & set(dialects)]
-    if mode == "grammar":
-        return {**shared, "database": list(databases), "concept": [n for n in concepts if n in GRAMMAR], **style}
-    tasks = {name: task for name, task in space.tasks.items() if any(task.asked_of(tier) for tier in tiers)}
+    offered = {name: task for name, task in space.tasks.items() if writes or not task.writes}
+    tasks = {name: task for name, task in offered.items() if any(task.asked_of(tier) for tier in tiers)}
     return {
-        **shared,
+        **_shared_axes(tiers, dialects),
         "industry": list(space.industries),
         "topic": [topic for topics in space.industries.values() for topic in topics],
-        "concept": concepts,
         "task_type": list(tasks),
         "task": [concept for task in tasks.values() for concept in task.concepts],
         "data_quality": list(space.data_quality.kinds),
         "flaw": [flaw for kind in space.data_quality.kinds.values() for flaw in kind],
         "knowledge": list(space.knowledge.kinds),
         "fact": [fact for kind in space.knowledge.kinds.values() for fact in kind],
-        **style,
     }
 
 
-def _tasks(tasks: Mapping[str, Task], seed: int) -> Iterator[tuple[str, str]]:
-    concepts = {name: rounds(task.concepts, _rng(seed, name)) for name, task in tasks.items()}
-    return ((name, next(concepts[name])) for name in rounds(list(tasks), _rng(seed, "task"))) if tasks else iter(())
+def _shared_axes(tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
+    style = zip(("style.instruction", "style.register", "style.politeness"), map(list, STYLE), strict=True)
+    concepts = [n for n, c in CONCEPTS.items() if c.tier in tiers and set(c.dialects) & set(dialects)]
+    return {"dialect": list(dialects), "tier": list(tiers), "concept": concepts, **dict(style)}
+
+
+def _tasks(tier: Tier, changes: bool, seed: int) -> Iterator[tuple[str, str]]:
+    """Kinds with what they ask for. A tier's own kinds come more often than those that the lower tiers have too."""
+    asked = {name: t for name, t in taxonomy().tasks.items() if t.writes == changes and t.asked_of(tier)}
+    concepts = {name: rounds(task.concepts, _rng(seed, f"{tier} {name}")) for name, task in asked.items()}
+    times = {name: TIERS.index(tier) + 1 if task.lowest == tier else 1 for name, task in asked.items()}
+    kinds = rounds([name for name in asked for _ in range(times[name])], _rng(seed, f"{tier} {changes} task"))
+    return ((kind, next(concepts[kind])) for kind in kinds)
 
 
 def _challenges(challenge: DataQuality | Knowledge, seed: int) -> Iterator[tuple[str, str]]:

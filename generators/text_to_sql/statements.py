@@ -13,6 +13,7 @@ for: DATE or a timestamp, BOOLEAN, exact decimals, VARCHAR where the values are 
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import cast
 
 from generators.text_to_sql.grammar.sql import quoted
@@ -28,7 +29,12 @@ def ddl(tables: Iterable[Table], dialect: Dialect = "sqlite") -> list[str]:
 
 def inserts(tables: Iterable[Table], dialect: Dialect = "sqlite") -> list[str]:
     """One INSERT with all rows for each table that has any, parents first."""
-    return [insert(table, table.rows, dialect) for table in parents_first(tables) if table.rows]
+    return [_filled(table, dialect) for table in parents_first(tables) if table.rows]
+
+
+@lru_cache(maxsize=1024)
+def _filled(table: Table, dialect: Dialect) -> str:
+    return insert(table, table.rows, dialect)
 
 
 def insert(table: Table, rows: Iterable[tuple[Value, ...]], dialect: Dialect = "sqlite") -> str:

@@ -188,7 +188,7 @@ async def _elect(
     faults: list[Reject] = []
     for reply in replies:
         try:
-            proved.append((_given(reply), await _proof(_given(reply), world, cell, limits, ctx)))
+            proved.append(await _proved(reply, world, cell, limits, ctx))
         except Reject as fault:
             faults.append(fault)
     if not proved:
@@ -209,15 +209,14 @@ async def _elect(
     return best, proof, count
 
 
-def _given(reply: Reply | Reject) -> Reply:
+async def _proved(
+    reply: Reply | Reject, world: SQLWorld, cell: Cell, limits: Limits, ctx: Context
+) -> tuple[Reply, SQLProof]:
+    """The answer with its proof; Reject where it is no answer or isn't proved."""
     if isinstance(reply, Reject):
         raise reply
-    return reply
-
-
-async def _proof(reply: Reply, world: SQLWorld, cell: Cell, limits: Limits, ctx: Context) -> SQLProof:
     try:
-        return await prove(world, query_in(reply.text), ctx, limits, concept=cell.concept)
+        return reply, await prove(world, query_in(reply.text), ctx, limits, concept=cell.concept)
     except Refuted as refuted:
         raise Reject("execution", refuted.reason, refuted.detail, answer=reply.text) from None
 

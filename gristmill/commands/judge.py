@@ -86,7 +86,7 @@ def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
     from gristmill.config import validate
     from gristmill.errors import ConfigError
     from gristmill.llm import Roles
-    from gristmill.plan import Plan, fingerprint
+    from gristmill.plan import Plan, code_digest, fingerprint
     from schemas.run_config import RunConfig
 
     kept = {key: value for key, value in content.items() if key not in _OF_GENERATION}
@@ -96,7 +96,9 @@ def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
     generator = Recorded(NoParams(), seed=config.seed, seeds=str(source))
     roles = Roles(config.models)
     judges = make_judges(config, roles, generating=False)
-    return Plan(config, generator, judges, roles, fingerprint(config, generator, judges, record_files(source)))
+    code = code_digest(generator, judges)
+    inputs = [*record_files(source), *(file for named in judges for file in named.files())]
+    return Plan(config, generator, judges, roles, fingerprint(config, inputs, code), code)
 
 
 def _judge(arguments: Namespace) -> int:

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
 from gristmill.runs import write_atomically
 
@@ -19,6 +19,7 @@ def page_environment(*folders: Path) -> Environment:
     """Templates from `folders`, then from here: a page extends `page.html.jinja`; what goes into HTML is escaped."""
     return Environment(
         loader=FileSystemLoader([*folders, _HERE]),
+        bytecode_cache=FileSystemBytecodeCache(),
         autoescape=lambda name: bool(name) and ".html" in str(name),
         undefined=StrictUndefined,
         trim_blocks=True,

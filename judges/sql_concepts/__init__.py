@@ -18,12 +18,16 @@ from typing import get_args
 
 from sqlglot import exp
 
-from judges.sql_concepts import advanced, basic, intermediate
-from judges.sql_concepts.registry import DIALECTS, REGISTRY, Concept, Dialect, Tier
+from judges.sql_concepts import advanced, basic, intermediate, joins, windows
+from judges.sql_concepts.registry import DIALECTS, REGISTRY, Concept, Tier
+from judges.sql_world import Dialect
 
-__all__ = ["CONCEPTS", "DIALECTS", "TIERS", "Concept", "Dialect", "Tier", "advanced", "basic", "intermediate", "shows"]
+__all__ = ["CONCEPTS", "DIALECTS", "TIERS", "Concept", "Tier", "shows"]
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
+
+MODULES = (basic, joins, intermediate, windows, advanced)
+"""Where the checks stand: importing them fills the registry."""
 
 CONCEPTS: dict[str, Concept] = {
     name: concept for tier in TIERS for name, concept in REGISTRY.items() if concept.tier == tier

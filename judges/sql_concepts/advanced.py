@@ -1,11 +1,11 @@
-"""Advanced concepts: windows, recursion, sets of sets, JSON and places."""
+"""Advanced concepts: aggregates of aggregates, sets of rows, recursion, JSON and places."""
 
-from collections.abc import Iterator
 from itertools import combinations
 
 from sqlglot import exp
 
-from judges.sql_concepts.intermediate import grouped
+from judges.sql_concepts.dates import is_date, is_date_shift
+from judges.sql_concepts.joins import grouped
 from judges.sql_concepts.registry import concept
 from judges.sql_concepts.trees import (
     COMPARISONS,
@@ -17,6 +17,7 @@ from judges.sql_concepts.trees import (
     clause,
     columns,
     common_tables,
+    comparisons,
     conditional,
     conditions,
     function_name,
@@ -24,10 +25,9 @@ from judges.sql_concepts.trees import (
     group_keys,
     is_constant,
     is_correlated,
-    is_date,
-    is_date_shift,
     joins,
     named,
+    names_in,
     negated,
     own,
     projections,
@@ -38,220 +38,9 @@ from judges.sql_concepts.trees import (
     sources,
     steps,
     table_names,
-    window_part,
     windows,
 )
-
-# --- windows ---------------------------------------------------------------------------------------------------------
-
-
-def names_of(tree: exp.Expr, *kinds: type[exp.Expr]) -> set[str]:
-    """The output names behind which stands a window call of these functions and nothing else."""
-    return {name for name, e, _ in named(tree) if isinstance(e, exp.Window) and isinstance(function_of(e), kinds)}
-
-
-def filters_on(tree: exp.Expr, names: set[str]) -> Iterator[exp.Expr]:
-    """Comparisons in WHERE between one of these output columns and a constant."""
-    for select in selects(tree):
-        for node in own(clause(select, "where"), *COMPARISONS, exp.Between, exp.In):
-            if isinstance(node.this, exp.Column) and node.this.name.lower() in names:
-                yield node
-
-
-def numbered_groups(tree: exp.Expr) -> set[str]:
-    """The output names of numberings that begin anew in each partition."""
-    calls = ((name, e) for name, e, _ in named(tree) if isinstance(e, exp.Window))
-    return {
-        name
-        for name, call in calls
-        if isinstance(function_of(call), NUMBERINGS) and window_part(call, "partition_by")
-    }  # fmt: skip
-
-
-@concept("advanced")
-def rank_rows(tree: exp.Expr) -> bool:
-    """a rank or number for each row, by RANK, DENSE_RANK or ROW_NUMBER"""
-    return bool(windows(tree, *NUMBERINGS))
-
-
-@concept("advanced")
-def top_per_group(tree: exp.Expr) -> bool:
-    """the first few rows of each group, by a numbering with PARTITION BY and a filter on it"""
-    if any(True for _ in filters_on(tree, numbered_groups(tree))):
-        return True
-    beside = (lateral.this.unnest() for lateral in tree.find_all(exp.Lateral))
-    return any(query.args.get("limit") and query.args.get("order") and is_correlated(query) for query in beside)
-
-
-@concept("advanced")
-def latest_per_group(tree: exp.Expr) -> bool:
-    """the one latest row of each group"""
-    first = (node for node in filters_on(tree, numbered_groups(tree)) if isinstance(node, exp.EQ))
-    if any(isinstance(node.expression, exp.Literal) and node.expression.name == "1" for node in first):
-        return True
-    if any(isinstance(d, exp.Distinct) and d.args.get("on") for s in selects(tree) if (d := s.args.get("distinct"))):
-        return True
-    latest = {name for name, e, select in named(tree) if isinstance(e, exp.Max) and group_keys(select)}
-    return any(_is_latest(node, latest) for select in selects(tree) for node in conditions(select))
-
-
-def _is_latest(node: exp.Expr, latest: set[str]) -> bool:
-    """It equals the MAX of its group, which a correlated subquery or a join with the groups finds."""
-    if not isinstance(node, exp.EQ):
-        return False
-    queries = [side for side in sides(node) if isinstance(side, exp.Query)]
-    joined = all(isinstance(side, exp.Column) for side in sides(node))
-    return any(query.find(exp.Max) and is_correlated(query) for query in queries) or (
-        joined and any(side.name.lower() in latest for side in sides(node))
-    )
-
-
-@concept("advanced")
-def running_total(tree: exp.Expr) -> bool:
-    """a running total or count: SUM or COUNT over everything up to the row"""
-    return any(_runs(window) for window in windows(tree, exp.Sum, exp.Count))
-
-
-def _runs(window: exp.Window) -> bool:
-    spec = window_part(window, "spec")
-    if not isinstance(spec, exp.Expr):
-        return bool(window_part(window, "order"))
-    begins, ends = spec.args.get("start"), spec.args.get("end")
-    return bool(window_part(window, "order")) and begins == "UNBOUNDED" and ends in (None, "CURRENT ROW")
-
-
-@concept("advanced")
-def moving_average(tree: exp.Expr) -> bool:
-    """a moving average over a frame of a few rows"""
-    frames = (window_part(window, "spec") for window in windows(tree, exp.Avg))
-    return any(isinstance(spec, exp.Expr) and isinstance(spec.args.get("start"), exp.Expr) for spec in frames)
-
-
-@concept("advanced")
-def change_to_previous(tree: exp.Expr) -> bool:
-    """the difference to the previous or next row, by LAG or LEAD"""
-    shifted = names_of(tree, exp.Lag, exp.Lead)
-    return any(_looks_back(side, shifted) for node in tree.find_all(exp.Sub, exp.DateDiff) for side in sides(node))
-
-
-def _looks_back(node: exp.Expr, shifted: set[str]) -> bool:
-    called = any(
-        isinstance(function_of(window), exp.Lag | exp.Lead)
-        for window in own(node, exp.Window)
-        if isinstance(window, exp.Window)
-    )
-    return called or any(column.name.lower() in shifted for column in columns(node))
-
-
-@concept("advanced")
-def period_growth(tree: exp.Expr) -> bool:
-    """growth in per cent from one period to the next"""
-    shifted = names_of(tree, exp.Lag, exp.Lead)
-    return any(_looks_back(side, shifted) for node in tree.find_all(exp.Div) for side in sides(node))
-
-
-@concept("advanced")
-def share_of_total(tree: exp.Expr) -> bool:
-    """the share that a row or group has in the total"""
-    totals = {name for name, e, select in named(tree) if _is_total(e) and not group_keys(select)}
-    return any(_divides_by(node.expression, totals) for node in tree.find_all(exp.Div))
-
-
-def _is_total(node: exp.Expr) -> bool:
-    plain = function_of(node) if isinstance(node, exp.Window) else node
-    return isinstance(plain, exp.Sum | exp.Count)
-
-
-def _divides_by(divisor: exp.Expr, totals: set[str]) -> bool:
-    if any(
-        _is_total(window) and not window_part(window, "order")
-        for window in own(divisor, exp.Window)
-        if isinstance(window, exp.Window)
-    ):
-        return True
-    inner = divisor.find(exp.Subquery)
-    if inner is not None and inner.find(exp.Sum, exp.Count):
-        return True
-    return any(column.name.lower() in totals for column in columns(divisor))
-
-
-@concept("advanced")
-def deviation_from_average(tree: exp.Expr) -> bool:
-    """how far each row lies from the average of all or of its group"""
-    averages = names_of(tree, exp.Avg) | {n for n, e, _ in named(tree) if isinstance(e, exp.Avg)}
-    return any(_is_average(node.expression, averages) for node in tree.find_all(exp.Sub))
-
-
-def _is_average(node: exp.Expr, averages: set[str]) -> bool:
-    plain = node.unnest()
-    if isinstance(plain, exp.Window):
-        return isinstance(function_of(plain), exp.Avg)
-    if isinstance(plain, exp.Query):
-        return plain.find(exp.Avg) is not None
-    return any(column.name.lower() in averages for column in columns(plain)) or any(
-        isinstance(function_of(w), exp.Avg) for w in own(plain, exp.Window) if isinstance(w, exp.Window)
-    )
-
-
-@concept("advanced")
-def quantile_groups(tree: exp.Expr) -> bool:
-    """quarters, tenths or percentile ranks, by NTILE, PERCENT_RANK or CUME_DIST"""
-    return bool(windows(tree, exp.Ntile, exp.PercentRank, exp.CumeDist))
-
-
-@concept("advanced")
-def first_last_value(tree: exp.Expr) -> bool:
-    """the first or last value of a partition beside each row: FIRST_VALUE, or LAST_VALUE with a frame to the end"""
-    if any(window_part(window, "order") for window in windows(tree, exp.FirstValue)):
-        return True
-    specs = (window_part(window, "spec") for window in windows(tree, exp.LastValue, exp.NthValue))
-    return any(isinstance(spec, exp.Expr) and spec.args.get("end") == "UNBOUNDED" for spec in specs)
-
-
-@concept("advanced")
-def median_value(tree: exp.Expr) -> bool:
-    """the median: PERCENTILE_CONT, or the middle rows of a numbering"""
-    if tree.find(exp.PercentileCont, exp.PercentileDisc, exp.Median) is not None:
-        return True
-    numbers, counts = names_of(tree, exp.RowNumber), _counts(tree)
-    for select in selects(tree):
-        for node in own(clause(select, "where"), *COMPARISONS, exp.Between, exp.In):
-            halves = any(half.expression.name in ("2", "2.0") for half in node.find_all(exp.Div, exp.IntDiv, exp.Mul))
-            seen = {column.name.lower() for column in node.find_all(exp.Column)}
-            if halves and seen & numbers and (seen & counts or node.find(exp.Count)):
-                return True
-    offsets = (offset for query in tree.find_all(exp.Query) if (offset := clause(query, "offset")))
-    return any(offset.find(exp.Count) and offset.find(exp.Div, exp.IntDiv) for offset in offsets)
-
-
-def _counts(tree: exp.Expr) -> set[str]:
-    return {name for name, e, _ in named(tree) if e.find(exp.Count)} | names_of(tree, exp.RowNumber)
-
-
-@concept("advanced")
-def gaps_and_islands(tree: exp.Expr) -> bool:
-    """streaks of consecutive rows, such as days, by a numbering that is taken off or a running sum of breaks"""
-    islands = {name for name, e, _ in named(tree) if _marks_island(e, tree)}
-    keys = [key for select in grouped(tree) for key in group_keys(select)]
-    return any(_marks_island(key, tree) or {c.name.lower() for c in columns(key)} & islands for key in keys)
-
-
-def _marks_island(node: exp.Expr, tree: exp.Expr) -> bool:
-    """A value minus its number, or a running sum of the places where a run begins."""
-    if isinstance(node, exp.Window):
-        runs = isinstance(function_of(node), exp.Sum | exp.Count) and window_part(node, "order") is not None
-        return runs and bool(windows(tree, exp.Lag, exp.Lead))
-    numbers = names_of(tree, *NUMBERINGS)
-    numbered = bool(windows(node, *NUMBERINGS)) or any(column.name.lower() in numbers for column in columns(node))
-    return (
-        numbered
-        and not isinstance(node, exp.Column)
-        and (
-            node.find(exp.Sub, exp.DateSub, exp.Interval) is not None
-            or any(is_date_shift(part) for part in node.walk())
-        )
-    )
-
+from judges.sql_concepts.windows import filters_on, names_of
 
 # --- aggregates of aggregates ----------------------------------------------------------------------------------------
 
@@ -273,8 +62,7 @@ def _against_own_average(part: exp.Expr, averages: set[str]) -> bool:
     queries = (query for side in sides(part) for query in own(side, exp.Query))
     if any(query.find(exp.Avg) and is_correlated(query) for query in queries):
         return True
-    named_average = any(column.name.lower() in averages for side in sides(part) for column in columns(side))
-    return named_average and not _constant_side(part)
+    return bool(names_in(part) & averages) and not _constant_side(part)
 
 
 def _constant_side(node: exp.Expr) -> bool:
@@ -297,18 +85,12 @@ def average_of_totals(tree: exp.Expr) -> bool:
 def groups_beyond_mean(tree: exp.Expr) -> bool:
     """groups whose total lies above or below the mean of the groups' totals"""
     totals = group_values(tree)
-    means = [node for node in tree.find_all(exp.Avg) if {c.name.lower() for c in columns(node)} & totals]
+    means = [node for node in tree.find_all(exp.Avg) if names_in(node) & totals]
     nested = [w for w in windows(tree, exp.Avg) if function_of(w).find(exp.Sum, exp.Count, exp.Max, exp.Min)]
     if not means and not nested:
         return False
-    compared = (
-        node for s in selects(tree) for name in ("where", "having") for node in own(clause(s, name), *INEQUALITIES)
-    )
-    return any(_has_total(node, totals) and not _constant_side(node) for node in compared)
-
-
-def _has_total(node: exp.Expr, totals: set[str]) -> bool:
-    return any({c.name.lower() for c in columns(side)} & totals or aggregates(side) for side in sides(node))
+    compared = (node for name in ("where", "having") for node in comparisons(tree, *INEQUALITIES, within=name))
+    return any((names_in(node) & totals or aggregates(node)) and not _constant_side(node) for node in compared)
 
 
 @concept("advanced")
@@ -324,24 +106,22 @@ def _is_top(select: exp.Select, tree: exp.Expr) -> bool:
     """Whether only the group with the largest (or smallest) aggregate is left."""
     order = clause(select, "order")
     if group_keys(select) and order is not None and select.args.get("limit"):
-        keyed = {c.name.lower() for c in columns(order)} & group_values(tree)
+        keyed = names_in(order) & group_values(tree)
         return bool(aggregates(order)) or bool(keyed) or bool(order.find(exp.Literal))
     totals = group_values(tree)
     extreme = (n for n in own(clause(select, "where"), exp.EQ) if n.find(exp.Max, exp.Min) and n.find(exp.Query))
-    if any({c.name.lower() for side in sides(n) for c in columns(side)} & totals for n in extreme):
+    if any(names_in(n) & totals for n in extreme):
         return True
-    ranked = {name for name, e, s in named(tree) if isinstance(e, exp.Window) and group_keys(s)} & names_of(
-        tree, *NUMBERINGS
-    )
-    return any(True for _ in filters_on(select, ranked))
+    ranked = {name for name, e, s in named(tree) if isinstance(e, exp.Window) and group_keys(s)}
+    return any(True for _ in filters_on(select, ranked & names_of(tree, *NUMBERINGS)))
 
 
 @concept("advanced")
 def cohort_by_first(tree: exp.Expr) -> bool:
     """groups formed by each one's first date, such as customers by the month of their first purchase"""
     first = {n for n, e, s in named(tree) if e.find(exp.Min) and (group_keys(s) or e.find(exp.Window))}
-    first |= {name for name, e, _ in named(tree) if {c.name.lower() for c in columns(e)} & first}
-    return any({c.name.lower() for c in columns(key)} & first for s in grouped(tree) for key in group_keys(s))
+    first |= {name for name, e, _ in named(tree) if names_in(e) & first}
+    return any(names_in(key) & first for s in grouped(tree) for key in group_keys(s))
 
 
 @concept("advanced")

@@ -2,6 +2,7 @@
 
 from sqlglot import exp
 
+from judges.sql_concepts.dates import has_date_part, is_date, is_date_part
 from judges.sql_concepts.registry import concept
 from judges.sql_concepts.trees import (
     ARITHMETIC,
@@ -14,10 +15,7 @@ from judges.sql_concepts.trees import (
     clause,
     columns,
     filtered,
-    has_date_part,
     is_constant,
-    is_date,
-    is_date_part,
     is_plain,
     joins,
     own,

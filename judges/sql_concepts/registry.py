@@ -14,8 +14,9 @@ from typing import Literal, get_args
 
 from sqlglot import exp
 
+from judges.sql_world import Dialect
+
 Tier = Literal["basic", "intermediate", "advanced"]
-Dialect = Literal["sqlite", "postgres", "mysql"]
 Check = Callable[[exp.Expr], bool]
 
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)

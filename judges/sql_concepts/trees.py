@@ -4,7 +4,6 @@ A select's *own* nodes are those of its clauses without what lies in its subquer
 function in FROM or JOIN, under the name by which columns refer to it.
 """
 
-import re
 from collections.abc import Iterator
 
 from sqlglot import exp
@@ -14,18 +13,7 @@ INEQUALITIES = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod)
 VALUES = (exp.Sum, exp.Avg, exp.Min, exp.Max)
 NUMBERINGS = (exp.RowNumber, exp.Rank, exp.DenseRank)
-DATE_PARTS = (
-    exp.Extract, exp.TimeToStr, exp.TimestampTrunc, exp.DateTrunc, exp.Year, exp.Quarter, exp.Month, exp.Week,
-    exp.WeekOfYear, exp.Day, exp.DayOfMonth, exp.DayOfWeek, exp.DayOfYear, exp.Dayname, exp.Monthname, exp.Hour,
-    exp.Minute, exp.YearOfWeek,
-)  # fmt: skip
-DATE_SHIFTS = (exp.DateAdd, exp.DateSub, exp.TsOrDsAdd, exp.DatetimeAdd, exp.TimestampAdd)
 _AROUND = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
-_PART_FUNCTIONS = {"date_part", "weekday", "yearweek", "monthname", "dayname", "hour", "minute"}
-_DATE_FUNCTIONS = {"date", "datetime", "julianday", "unixepoch", "to_date", "str_to_date", "date_part"}
-_DATE_TEXT = re.compile(r"\d{4}-\d{2}(-\d{2})?\b")
-_DATE_NAME = re.compile(r"date|day|time|(^|_)(on|at|start|end|from|to|since|until)(s|ed)?$", re.IGNORECASE)
-_MODIFIER = re.compile(r"\s*[+-]?\s*\d+\s+(second|minute|hour|day|month|year)s?\s*|start of \w+", re.IGNORECASE)
 
 
 # --- selects and their parts -----------------------------------------------------------------------------------------
@@ -126,6 +114,11 @@ def _followed(key: exp.Expr, select: exp.Select, outputs: dict[str, exp.Expr]) -
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
+def comparisons(tree: exp.Expr, *kinds: type[exp.Expr], within: str = "where") -> Iterator[exp.Expr]:
+    """Nodes of these kinds in WHERE (or another clause) of any select."""
+    return (node for select in selects(tree) for node in own(clause(select, within), *kinds))
+
+
 def flattened(condition: exp.Expr | None) -> list[exp.Expr]:
     """The parts of a conjunction."""
     if condition is None:
@@ -199,6 +192,11 @@ def columns(node: exp.Expr | None) -> list[exp.Column]:
     return [column for column in own(node, exp.Column) if isinstance(column, exp.Column)]
 
 
+def names_in(node: exp.Expr) -> set[str]:
+    """The names of the columns of an expression, in lower case and without their tables."""
+    return {column.name.lower() for column in columns(node)}
+
+
 def belongs(column: exp.Column, names: set[str]) -> bool:
     """Whether the column is (or, where its table isn't said, may be) one of these sources'."""
     return not column.table or column.table in names
@@ -254,6 +252,12 @@ def windows(tree: exp.Expr, *functions: type[exp.Expr]) -> list[exp.Window]:
     return [window for window in tree.find_all(exp.Window) if isinstance(function_of(window), functions)]
 
 
+def own_windows(node: exp.Expr, *functions: type[exp.Expr]) -> list[exp.Window]:
+    """The same without those in subqueries."""
+    found = (window for window in own(node, exp.Window) if isinstance(window, exp.Window))
+    return [window for window in found if isinstance(function_of(window), functions)]
+
+
 def function_of(window: exp.Window) -> exp.Expr:
     function: exp.Expr = window.this
     while isinstance(function, _AROUND):
@@ -287,47 +291,5 @@ def conditional(aggregate: exp.Expr) -> exp.Expr | None:
     return argument if isinstance(argument, (*COMPARISONS, exp.In, exp.And, exp.Or, exp.Is)) else None
 
 
-# --- dates -----------------------------------------------------------------------------------------------------------
-
-
 def function_name(node: exp.Expr) -> str:
     return node.name.lower() if isinstance(node, exp.Anonymous) else ""
-
-
-def is_date_part(node: exp.Expr) -> bool:
-    """A function that takes a part of a date, or the first letters of an ISO date: its year or its month."""
-    if isinstance(node, exp.Substring) and isinstance(node.args.get("length"), exp.Literal):
-        return node.args["length"].name in ("4", "7") and is_date(node.this.unnest())
-    return isinstance(node, DATE_PARTS) or function_name(node) in _PART_FUNCTIONS
-
-
-def has_date_part(node: exp.Expr) -> bool:
-    return any(is_date_part(part) for part in node.walk())
-
-
-def is_date_shift(node: exp.Expr) -> bool:
-    """A date moved by a span of time: an operator with INTERVAL, a function, or SQLite's modifiers."""
-    if isinstance(node, DATE_SHIFTS):
-        return True
-    if isinstance(node, exp.Add | exp.Sub):
-        return any(isinstance(side, exp.Interval) for side in sides(node))
-    if function_name(node) in ("date", "datetime", "strftime") or isinstance(node, exp.Date):
-        return any(_is_modifier(argument) for argument in node.args.get("expressions") or [])
-    return False
-
-
-def _is_modifier(argument: exp.Expr) -> bool:
-    texts = [literal.name for literal in argument.find_all(exp.Literal) if literal.is_string]
-    return isinstance(argument, exp.DPipe | exp.Concat) or any(_MODIFIER.fullmatch(text) for text in texts)
-
-
-def is_date(node: exp.Expr) -> bool:
-    """An expression that gives a date, as far as its form or its name tells."""
-    for part in node.walk():
-        if is_date_part(part) or isinstance(part, exp.Date | exp.TsOrDsToDate | exp.TsOrDsToTimestamp | exp.StrToDate):
-            return True
-        if isinstance(part, exp.Cast) and part.is_type("date", "timestamp", "datetime", "timestamptz"):
-            return True
-        if function_name(part) in _DATE_FUNCTIONS or (isinstance(part, exp.Literal) and _DATE_TEXT.match(part.name)):
-            return True
-    return isinstance(node, exp.Column) and _DATE_NAME.search(node.name) is not None

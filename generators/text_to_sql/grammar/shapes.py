@@ -1,12 +1,29 @@
 """Queries whose rows are neither rows nor groups of a table: months without a gap, runs of months, cohorts, pairs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlglot import exp
 
 from generators.text_to_sql.grammar import sql
 from generators.text_to_sql.grammar.plan import DatePart, Ref
 from generators.text_to_sql.grammar.steps import Steps
+
+
+def rollup(steps: Steps) -> exp.Query:
+    """Groups and their total; where the dialect has no ROLLUP, the total comes from a SELECT of its own."""
+    grouped = steps.inner()
+    keys = [steps.select().expressions.item(key) for key in steps.plan.group]
+    group = grouped.args["group"]
+    if steps.idiom.dialect == "postgres":
+        group.set("expressions", [exp.Rollup(expressions=keys)])
+        return grouped
+    if steps.idiom.dialect == "mysql":
+        group.set("rollup", [exp.Rollup()])
+        return grouped
+    total = steps.of(replace(steps.plan, shape="rows", select=steps.plan.select[1:], group=())).inner()
+    total.set("expressions", [exp.null(), *total.expressions])
+    return exp.Union(this=grouped, expression=total, distinct=False)
 
 
 def series(steps: Steps) -> exp.Select:
@@ -101,7 +118,8 @@ def pairs(steps: Steps) -> exp.Select:
     return outer.join(sql.table(plan.subject, "second"), on=link)
 
 
-SHAPES: dict[str, Callable[[Steps], exp.Select]] = {
+SHAPES: dict[str, Callable[[Steps], exp.Query]] = {
+    "rollup": rollup,
     "series": series,
     "islands": islands,
     "cohort": cohort,

@@ -66,16 +66,18 @@ def is_plain(name: str, dialect: Dialect) -> bool:
 
 
 def to_sql(ast: exp.Expr, dialect: Dialect = "sqlite") -> str:
-    """The dialect's text, pretty and stable."""
-    tree = ast.copy()
-    for identifier_ in tree.find_all(exp.Identifier):
-        identifier_.set("quoted", not is_plain(identifier_.name, dialect))
-    for negation in list(tree.find_all(exp.Not)):
+    """The dialect's text, pretty and stable. The tree is made ready for it: names are quoted, NOT is moved."""
+    negations = []
+    for node in ast.walk():
+        if isinstance(node, exp.Identifier):
+            node.args["quoted"] = not is_plain(node.name, dialect)
+        elif isinstance(node, exp.Not) and isinstance(node.this, exp.In | exp.Like):
+            negations.append(node)
+    for negation in negations:  # `x NOT IN (...)`, where sqlglot would put the NOT before x
         inner = negation.this
-        if isinstance(inner, exp.In | exp.Like):  # `x NOT IN (...)`, where sqlglot would put the NOT before x
-            inner.set("this", exp.Var(this=f"{inner.this.sql(dialect)} NOT"))
-            negation.replace(inner)
-    return tree.sql(dialect, pretty=True, max_text_width=60, copy=False)
+        inner.set("this", exp.Var(this=f"{inner.this.sql(dialect)} NOT"))
+        negation.replace(inner)
+    return ast.sql(dialect, pretty=True, max_text_width=60, copy=False)
 
 
 @cache

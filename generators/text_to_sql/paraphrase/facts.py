@@ -19,6 +19,7 @@ from generators.text_to_sql.grammar.plan import (
     Either,
     Filter,
     Item,
+    Mapped,
     Membership,
     Nested,
     Order,
@@ -142,6 +143,8 @@ class Facts:
                     found |= set(labels)
                 case Renamed(name=name) | Default(value=str(name)):
                     found.add(name)
+                case Mapped(values=values, words=words, rest=rest):
+                    found |= {*values, *words, rest}
         return frozenset(found)
 
     @cached_property

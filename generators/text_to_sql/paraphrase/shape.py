@@ -74,6 +74,8 @@ class Shape:
             words = [token.lower for token in self.reading.tokens]
             if plan.limit is None and {("first", "one"), ("first", "row"), ("single", "row")} & set(pairwise(words)):
                 self._problem("a limit of one is added")
+            if any(map(self._limits, self.evidence.unused(self.reading.tagged("number")))):
+                self._problem("a limit is added")
             return
         if plan.offset:
             self._page(plan.offset, plan.limit or 1)
@@ -82,6 +84,8 @@ class Shape:
         if count is None:
             if plan.order and self._single(grouped=bool(plan.group)):
                 self._problem("a limit of one is added")
+            if any(mention.text.lower().startswith("limit") for mention in self.reading.tagged("limit")):
+                self._problem("a limit is added")
         elif count == 1:
             if not self._single(grouped=bool(plan.group)):
                 self._problem("missing the limit of one")
@@ -172,6 +176,8 @@ class Shape:
         words = {token.lower for token in self.reading.tokens}
         if bool(self.reading.tagged("streak")) != (shape == "islands"):
             self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
+        if bool(self.reading.tagged("summary")) != (shape == "rollup"):
+            self._problem(f"the row for all groups is {'missing' if shape == 'rollup' else 'added'}")
         if shape == "series" and not words & {"0", "zero"}:
             self._problem("months without any row are not included")
         if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):

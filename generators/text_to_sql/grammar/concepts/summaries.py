@@ -49,6 +49,15 @@ def conditional_aggregate(catalog: Catalog, rng: Random) -> Plan:
 
 
 @concept("advanced")
+def group_rollup(catalog: Catalog, rng: Random) -> Plan:
+    draw = Draw.over(catalog, rng)
+    of = Aggregate("count") if draw.chance(0.5) else draw.aggregate()
+    key = draw.key()
+    filters = (draw.filter(avoid=[key, *([of.ref] if of.ref else [])]),) if draw.chance(0.3) else ()
+    return Plan("group_rollup", draw.subject.name, (key, of), filters=filters, group=(key,), shape="rollup")
+
+
+@concept("advanced")
 def pivot_columns(catalog: Catalog, rng: Random) -> Plan:
     """One column for each of two or three values."""
     draw = Draw.over(catalog, rng)
