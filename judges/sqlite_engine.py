@@ -218,6 +218,8 @@ class SQLite(Database):
             return Refuted("not_read_only", self._refusal)
         if "one statement at a time" in str(error):
             return Refuted("several_statements", "expected exactly one statement")
+        if "too big" in str(error):
+            return Refuted("too_large", f"{error}: more than {_LONGEST} characters in one value")
         if "interrupted" in str(error):
             return Refuted("timeout", f"ran longer than {self._limits.seconds:g} s")
         return Refuted("sql_error", str(error))

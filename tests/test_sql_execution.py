@@ -124,7 +124,7 @@ def test_order_counts_only_where_it_is_complete() -> None:
         ("unknown_column", 'SELECT amount FROM loan WHERE status <> "city"'),
         ("sql_error", "SELECT no_such_function(amount) FROM loan"),
         ("sql_error", "SELECT b.amount FROM loan AS a JOIN branch AS b USING (branch_id)"),
-        ("sql_error", "SELECT zeroblob(2000000)"),
+        ("too_large", "SELECT zeroblob(2000000)"),
         (
             "too_large",
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9) SELECT zeroblob(2e5) FROM n",
