@@ -84,11 +84,12 @@ def reachable(where: str, workers: int) -> Iterator[list[Address]]:
 
 def programs() -> Path | None:
     """The folder of `initdb` and `postgres`: on the PATH, or where Debian and Red Hat keep them."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
+    on_path = shutil.which("initdb")
+    if on_path and (Path(on_path).resolve().parent / "postgres").exists():
+        return Path(on_path).resolve().parent
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    with_initdb = [folder for folder in folders if (folder / "initdb").exists()]
-    return max(with_initdb, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
+    complete = [folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()]
+    return max(complete, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
 
 
 def _plan() -> Plan:
