@@ -120,6 +120,7 @@ class Connection:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._pg = opened(address)
+        self._later: list[str] = []
 
     def close(self) -> None:
         self._pg.finish()
@@ -145,12 +146,18 @@ class Connection:
 
     def end(self) -> None:
         """Leaves nothing behind, also where a statement from outside has ended the transaction."""
+        self._later.clear()
         if self.alive:
             self.command("ROLLBACK" if self.in_transaction else "DROP OWNED BY CURRENT_USER CASCADE")
 
     def command(self, text: str) -> None:
-        """Our own statements, several at once."""
-        self._checked(self._pg.exec_(text.encode()))
+        """Our own statements, several at once, behind those that were put off."""
+        texts, self._later = [*self._later, text], []
+        self._checked(self._pg.exec_("; ".join(texts).encode()))
+
+    def later(self, text: str) -> None:
+        """Goes with the next command: what wakes the server up costs more than what it is told."""
+        self._later.append(text)
 
     def execute(self, statement: str) -> None:
         """One statement from outside that may write."""
@@ -207,7 +214,9 @@ class Connection:
                 yield tuple(_value(result.get_value(number, place), kind) for place, kind in enumerate(types))
 
     def _next_result(self) -> pq.abc.PGresult | None:
-        """As `get_result`, which would keep all other threads waiting with us."""
+        """As `get_result`, which would keep all other threads waiting with us where it has to wait."""
+        if not self._pg.is_busy():
+            return self._pg.get_result()
         try:
             result: pq.abc.PGresult | None = waiting.wait(generators.fetch(self._pg), self._pg.socket)
             return result
@@ -236,6 +245,7 @@ class Postgres(Database):
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
+        self._reading = False
         self.version = connection.version
 
     def load(self, context: str) -> None:
@@ -264,18 +274,29 @@ class Postgres(Database):
         return self._tables
 
     def run(self, query: str) -> tuple[Columns, list[Row]]:
-        with self._undone("query", "SET LOCAL transaction_read_only = on"):
+        if self._reading:
+            return self._connection.rows(query, self._limits)
+        with self._changed():
             return self._connection.rows(query, self._limits)
 
     @contextmanager
-    def _undone(self, name: str, *commands: str) -> Iterator[None]:
-        """A subtransaction that begins with these commands and is rolled back."""
+    def _changed(self, *commands: str) -> Iterator[None]:
+        """A subtransaction that begins with these commands, only reads after them, and is rolled back."""
+        with self._undone(*commands, "SET LOCAL transaction_read_only = on"):
+            self._reading = True
+            try:
+                yield
+            finally:
+                self._reading = False
+
+    @contextmanager
+    def _undone(self, *commands: str) -> Iterator[None]:
         try:
-            self._connection.command("; ".join((f"SAVEPOINT {name}", *commands)))
+            self._connection.command("; ".join(("SAVEPOINT here", *commands)))
             yield
         finally:
             if self._connection.in_transaction:
-                self._connection.command(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+                self._connection.later("ROLLBACK TO SAVEPOINT here; RELEASE SAVEPOINT here")
 
     @contextmanager
     def without(self, tables: Collection[str], columns: Collection[str]) -> Iterator[None]:
@@ -285,7 +306,7 @@ class Postgres(Database):
             gone = [f"DROP COLUMN {quoted(column)} CASCADE" for column in self._tables[table] if column not in kept]
             if gone and self._kinds[table] in "rp":
                 commands.append(f"ALTER TABLE {quoted(table)} {', '.join(gone)}")
-        with self._undone("changed", *commands):
+        with self._changed(*commands):
             yield
 
     def _drop(self, table: str) -> str:
@@ -301,7 +322,7 @@ class Postgres(Database):
             for table, column in self._free_column.items()
             if behind_views or table in tables
         ]
-        with self._undone("changed", _block(*loops)):
+        with self._changed(_block(*loops)):
             yield
 
     @contextmanager
@@ -313,12 +334,12 @@ class Postgres(Database):
             f"AS number FROM {quoted(table)}) AS numbered WHERE NOT ({keeps('number', seed)}));"
             for table in chosen
         ]
-        with self._undone("changed", _block(_WITHOUT_KEYS, *deletions)):
+        with self._changed(_block(_WITHOUT_KEYS, *deletions)):
             yield
 
     @contextmanager
     def written(self, statement: str, *, missing: Collection[str] = ()) -> Iterator[list[Row]]:
-        with self._undone("changed", *map(self._drop, missing), _block(_SEQUENCES_ANEW)):
+        with self._undone(*map(self._drop, missing), _block(_SEQUENCES_ANEW)):
             if statement:
                 self._connection.execute(statement)
                 self._connection.command("SET CONSTRAINTS ALL IMMEDIATE")
