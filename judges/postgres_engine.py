@@ -152,8 +152,14 @@ class Connection:
 
     def command(self, text: str) -> None:
         """Our own statements, several at once, behind those that were put off."""
+        self.listed(text)
+
+    def listed(self, text: str) -> list[Row]:
+        """The rows of the last of our own statements."""
         texts, self._later = [*self._later, text], []
-        self._checked(self._pg.exec_("; ".join(texts).encode()))
+        result = self._pg.exec_("; ".join(texts).encode())
+        self._checked(result)
+        return list(_rows_of(result))
 
     def later(self, text: str) -> None:
         """Goes with the next command: what wakes the server up costs more than what it is told."""
@@ -209,9 +215,7 @@ class Connection:
             self._checked(result)
             if not columns:
                 columns += [(result.fname(place) or b"").decode() for place in range(result.nfields)]
-            types = [result.ftype(place) for place in range(result.nfields)]
-            for number in range(result.ntuples):
-                yield tuple(_value(result.get_value(number, place), kind) for place, kind in enumerate(types))
+            yield from _rows_of(result)
 
     def _next_result(self) -> pq.abc.PGresult | None:
         """As `get_result`, which would keep all other threads waiting with us where it has to wait."""
@@ -261,8 +265,7 @@ class Postgres(Database):
         self._tables: dict[str, list[str]] = {}
         self._kinds: dict[str, str] = {}
         self._free_column: dict[str, str] = {}
-        _, rows = self._connection.rows(_CATALOG, self._limits.model_copy(update={"rows": 100_000}))
-        for table, kind, column, _, plain in rows:
+        for table, kind, column, _, plain in self._connection.listed(_CATALOG):
             self._tables.setdefault(table, [])
             self._kinds[table] = kind
             if column is not None:
@@ -346,12 +349,18 @@ class Postgres(Database):
             yield rows_within(self._state(), self._limits)
 
     def _state(self) -> Iterator[Row]:
-        _, catalog = self._connection.rows(_CATALOG, self._limits.model_copy(update={"rows": 100_000}))
+        catalog = self._connection.listed(_CATALOG)
         for table, _, column, kind, _ in catalog:
             yield (table, "column", column, kind)
         for table in dict.fromkeys(row[0] for row in catalog):
             _, rows = self._connection.rows(f"SELECT * FROM {quoted(table)}", self._limits)
             yield from ((table, "row", *row) for row in rows)
+
+
+def _rows_of(result: pq.abc.PGresult) -> Iterator[Row]:
+    types = [result.ftype(place) for place in range(result.nfields)]
+    for number in range(result.ntuples):
+        yield tuple(_value(result.get_value(number, place), kind) for place, kind in enumerate(types))
 
 
 def _block(*commands: str) -> str:
