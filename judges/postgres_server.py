@@ -38,15 +38,18 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_connections": "50",
     "shared_buffers": "32MB",
-    "work_mem": "8MB",
-    "temp_file_limit": "200MB",
     "dynamic_shared_memory_type": "mmap",  # a file in its folder, and so gone with it
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",
     "log_min_error_statement": "panic",
+}
+_ROLE_SETTINGS = {
+    "temp_file_limit": "200MB",  # which a role can't change for itself
+    "work_mem": "8MB",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "timezone": "UTC",
 }
 _NOT_GRANTED = """
 DO $$ DECLARE f regprocedure; BEGIN
@@ -81,11 +84,12 @@ def reachable(where: str, workers: int) -> Iterator[list[Address]]:
 
 def programs() -> Path | None:
     """The folder of `initdb` and `postgres`: on the PATH, or where Debian and Red Hat keep them."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
+    on_path = shutil.which("initdb")
+    if on_path and (Path(on_path).resolve().parent / "postgres").exists():
+        return Path(on_path).resolve().parent
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    with_initdb = [folder for folder in folders if (folder / "initdb").exists()]
-    return max(with_initdb, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
+    complete = [folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()]
+    return max(complete, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
 
 
 def _plan() -> Plan:
@@ -119,6 +123,7 @@ def _made_ready(admin: str, workers: int) -> list[Address]:
     """A role without any right, and a database of its own for each worker. The first one is the others' template."""
     secret = token_hex(16)
     run_commands(admin, f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{secret}'", "CREATE DATABASE proof_0")
+    run_commands(admin, *(f"ALTER ROLE {_ROLE} SET {name} = '{value}'" for name, value in _ROLE_SETTINGS.items()))
     run_commands(make_conninfo(admin, dbname="proof_0"), _NOT_GRANTED)
     run_commands(admin, *(f"CREATE DATABASE proof_{number} TEMPLATE proof_0" for number in range(1, workers)))
     names = [f"proof_{number}" for number in range(workers)]

@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
-from judges.sql_world import Refuted, Row, brief, statements
+from judges.sql_text import loading
+from judges.sql_world import Refuted, Row, brief
 from judges.sqlite_like import install
 
 _LONGEST = 200_000
@@ -84,7 +85,7 @@ class SQLite(Database):
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("BEGIN")
         self._db.execute("PRAGMA defer_foreign_keys = ON")  # checked by COMMIT, so rows may come in any order
-        for statement in statements(self._context, "sqlite"):
+        for statement in loading(self._context, "sqlite", self._limits.frozen_clock):
             if _FRAME.fullmatch(statement):
                 continue
             try:
@@ -217,6 +218,8 @@ class SQLite(Database):
             return Refuted("not_read_only", self._refusal)
         if "one statement at a time" in str(error):
             return Refuted("several_statements", "expected exactly one statement")
+        if "too big" in str(error):
+            return Refuted("too_large", f"{error}: more than {_LONGEST} characters in one value")
         if "interrupted" in str(error):
             return Refuted("timeout", f"ran longer than {self._limits.seconds:g} s")
         return Refuted("sql_error", str(error))

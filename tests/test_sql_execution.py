@@ -124,7 +124,7 @@ def test_order_counts_only_where_it_is_complete() -> None:
         ("unknown_column", 'SELECT amount FROM loan WHERE status <> "city"'),
         ("sql_error", "SELECT no_such_function(amount) FROM loan"),
         ("sql_error", "SELECT b.amount FROM loan AS a JOIN branch AS b USING (branch_id)"),
-        ("sql_error", "SELECT zeroblob(2000000)"),
+        ("too_large", "SELECT zeroblob(2000000)"),
         (
             "too_large",
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9) SELECT zeroblob(2e5) FROM n",
@@ -215,6 +215,19 @@ def test_a_frozen_clock_shows_its_moment_everywhere() -> None:
     ]  # fmt: skip
 
 
+def test_a_frozen_clock_is_that_of_the_context_too() -> None:
+    clock = Limits(frozen_clock=datetime(2012, 3, 4))
+    made = loaded(
+        "CREATE TABLE visit (seen_on DATE, made_at TEXT DEFAULT CURRENT_TIMESTAMP, word TEXT)",
+        "INSERT INTO visit (seen_on, word) VALUES (DATE('now', '-3 days'), 'now'), (CURRENT_DATE, 'today')",
+    )
+    proof = prove_in_sqlite(made, "SELECT * FROM visit ORDER BY seen_on", clock)
+    assert proof.result == [
+        ["2012-03-01", "2012-03-04 00:00:00", "now"],
+        ["2012-03-04", "2012-03-04 00:00:00", "today"],
+    ]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -261,7 +274,9 @@ def test_like_and_glob_are_those_of_sqlite(text: str, pattern: str, escape: str)
         ("may not be modified", "UPDATE sqlite_master SET sql = ''"),
         ("points to no row of branch", "INSERT INTO loan VALUES (16, 99, 1, 'open', NULL)"),
         ("NOT NULL", "INSERT INTO branch VALUES (4, NULL, NULL)"),
-        ("another value each time", "INSERT INTO branch VALUES (4, 'Mons', CURRENT_DATE)"),
+        ("depends on the day", "INSERT INTO branch VALUES (4, 'Mons', CURRENT_DATE)"),
+        ("depends on the day", "INSERT INTO branch VALUES (4, 'Mons', DATE('now', '-3 days'))"),
+        ("another value each time", "INSERT INTO branch VALUES (4, 'Mons', RANDOM())"),
         ("not allowed", "DELETE FROM card"),
         ("unrecognized token", "INSERT INTO branch VALUES (4, 'Mons"),
     ],
