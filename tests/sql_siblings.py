@@ -405,7 +405,7 @@ def _forms(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
             case Conditional(of=of, condition=condition) if of in plan.select:
                 rest = tuple(other for other in plan.select if other != item)
                 yield replace(plan, select=rest, filters=(*plan.filters, condition))
-    if plan.shape in ("series", "rollup"):
+    if plan.shape in ("series", "rollup", "unpivot"):
         yield replace(plan, shape="rows")
     if plan.combine != "union":
         yield replace(plan, combine="union")

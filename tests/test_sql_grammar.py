@@ -472,6 +472,14 @@ def test_codes_and_summary_rows() -> None:
     assert query_of(plan, CLINIC, "mysql").sql.endswith("WITH ROLLUP")
 
 
+def test_figures_below_each_other() -> None:
+    select = (visit("visit_id"), visit("fee"), visit("duration"))
+    figures = result(Plan("x", "visit", select, shape="unpivot"))
+    assert figures == comparable(
+        (row["visit_id"], name, float(str(row[name]))) for name in ("fee", "duration") for row in rows_of("visit")
+    )
+
+
 def test_related_rows() -> None:
     number = (Ref((), "patient", "patient_id"),)
     visits = rows_of("visit")

@@ -26,6 +26,22 @@ def rollup(steps: Steps) -> exp.Query:
     return exp.Union(this=grouped, expression=total, distinct=False)
 
 
+def unpivot(steps: Steps) -> exp.Query:
+    """One SELECT for each measure, put below each other: the row's label, what the measure is called, its value."""
+    label, *measures = steps.plan.select
+    stacked: exp.Query | None = None
+    for measure in measures:
+        step = steps.of(replace(steps.plan, shape="rows", select=(label, measure)))
+        select, expressions = step.inner(), step.select().expressions
+        assert isinstance(measure, Ref)
+        name = exp.alias_(sql.literal(steps.catalog.column(measure).words), "measure")
+        figure = exp.alias_(expressions.item(measure), "figure")
+        select.set("expressions", [step.select().output(label), name, figure])
+        stacked = exp.Union(this=stacked, expression=select, distinct=False) if stacked else select
+    assert stacked
+    return stacked
+
+
 def series(steps: Steps) -> exp.Select:
     """WITH RECURSIVE months AS (the first of every month) SELECT each with its number of rows, be it 0."""
     plan, idiom = steps.plan, steps.idiom
@@ -120,6 +136,7 @@ def pairs(steps: Steps) -> exp.Select:
 
 SHAPES: dict[str, Callable[[Steps], exp.Query]] = {
     "rollup": rollup,
+    "unpivot": unpivot,
     "series": series,
     "islands": islands,
     "cohort": cohort,

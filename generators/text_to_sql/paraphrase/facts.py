@@ -137,6 +137,8 @@ class Facts:
                     found |= {value for value in values if isinstance(value, str)}
                 case VersusNamed(name=name):
                     found.add(name)
+        if self.plan.shape == "unpivot":
+            found |= {self.catalog.column(ref).words for item in self.plan.select[1:] for ref in refs_of(item)}
         for item in self.items():
             match item:
                 case Bucket(labels=labels):

@@ -2,7 +2,17 @@
 
 from itertools import pairwise
 
-from generators.text_to_sql.grammar.plan import ChildCount, ChildTotal, Moving, Order, Rank, Ref, TextList, Tile
+from generators.text_to_sql.grammar.plan import (
+    ChildCount,
+    ChildTotal,
+    Moving,
+    Order,
+    Rank,
+    Ref,
+    TextList,
+    Tile,
+    refs_of,
+)
 from generators.text_to_sql.paraphrase.computed import Computed, End
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -178,6 +188,10 @@ class Shape:
             self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
         if bool(self.reading.tagged("summary")) != (shape == "rollup"):
             self._problem(f"the row for all groups is {'missing' if shape == 'rollup' else 'added'}")
+        if bool(self.reading.tagged("stacked")) != (shape == "unpivot"):
+            self._problem(f"rows instead of columns are {'missing' if shape == 'unpivot' else 'added'}")
+        if shape == "unpivot":
+            self._labels()
         if shape == "rollup" and not self.reading.tagged("null_missing"):
             self._problem("that the row for all groups has no key is not said")
         if self.facts.plan.top and self.facts.plan.top.ties and not self.reading.tagged("ties"):
@@ -195,6 +209,16 @@ class Shape:
         alike = words & {"same", "share"} and self.reading.tagged("lower") and self.reading.tagged("pairs")
         if shape == "pairs" and not alike:
             self._problem("missing what makes a pair")
+
+    def _labels(self) -> None:
+        """Each figure's label stands in quotes."""
+        for item in self.facts.plan.select[1:]:
+            for ref in refs_of(item):
+                label = self.facts.catalog.column(ref).words
+                said = [mention for mention in self.reading.literals if mention.value == label]
+                if not any(self.reading.tokens[mention.start].kind == "quote" for mention in said):
+                    self._problem(f"missing the label {label!r}")
+                self.evidence.used |= {mention.start for mention in said}
 
     def _is_key(self, label: object) -> bool:
         keys = self.facts.catalog.table(self.facts.plan.subject).primary_key

@@ -283,6 +283,13 @@ class Frames(Apart):
     # --- what is neither rows nor groups ---
 
     def _shape(self, form: Form) -> str:
+        if self.plan.shape == "unpivot":
+            core = self._rows(form)
+            measures = [item for item in self.plan.select[1:] if isinstance(item, Ref)]
+            labels = [self.voice.keep(words.quoted(self.names.column(m).words, self.voice.mark)) for m in measures]
+            cols = self.voice.listed([self.names.noun(measure) for measure in measures])
+            self.notes.append(self.voice.say("unpivot_note", cols=cols, labels=self.voice.listed(labels, "or")))
+            return core
         if self.plan.shape == "rollup":
             core = self._group(form)
             key = self.names.key(self.plan.group[0])
