@@ -150,8 +150,9 @@ def on_server(dialect: Dialect, server: Server, started: float, count: int, roun
 
 def transaction_or_database(count: int) -> None:
     """Loading a context into a transaction that is rolled back, and into a database that is made from a template."""
-    from judges.postgres_engine import Connection, Postgres
+    from judges.postgres_engine import Postgres
     from judges.postgres_server import reachable
+    from judges.postgres_wire import Connection
 
     worlds = [world for world, _ in records("postgres", count, 99)]
     with reachable("local", 1) as (address,):

@@ -19,6 +19,7 @@ from generators.text_to_sql.grammar.plan import (
     Either,
     Elapsed,
     Item,
+    Mapped,
     Membership,
     Missing,
     Order,
@@ -28,16 +29,17 @@ from generators.text_to_sql.grammar.plan import (
     Renamed,
     Shifted,
     Simple,
+    refs_of,
 )
 from generators.text_to_sql.schema import Column
 
 _SEPARATORS: tuple[Literal[" ", ", ", " - "], ...] = (" ", ", ", " - ")
 
 
-def shown_with(name: str, draw: Draw, item: Item, filters: int = 1) -> Plan:
+def shown_with(name: str, draw: Draw, item: Item) -> Plan:
     """The label of the rows and the computed column, perhaps for some of the rows only, perhaps ordered."""
     refs = [ref for ref in draw.labels() if ref != getattr(item, "ref", None)]
-    chosen = (draw.filter(),) if filters and draw.chance(0.45) else ()
+    chosen = (draw.filter(avoid=refs_of(item)),) if draw.chance(0.45) else ()
     beside = draw.beside() if draw.chance(JOINED) else ()
     plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *beside, item), filters=chosen)
     by = draw.pick([ref for ref in plan.select if isinstance(ref, Ref) and not ref.path], "a column to order by")
@@ -64,6 +66,21 @@ def _new_name(draw: Draw, ref: Ref) -> str:
     if name in draw.subject.by_name or not name.isascii():
         raise Unsuited("a name of its own")
     return name
+
+
+@concept("intermediate")
+def value_mapping(catalog: Catalog, rng: Random) -> Plan:
+    """A letter for two or three values of a category, and a word for the rest."""
+    draw = Draw.over(catalog, rng)
+    ref = draw.category()
+    values = [str(value) for value in catalog.column(ref).values if isinstance(value, str) and value[0].isalpha()]
+    if len(values) < 3 or len(values) < len(catalog.column(ref).values):
+        raise Unsuited("a category of three words")
+    chosen = rng.sample(values, rng.choice((2, 2, min(3, len(values) - 1))))
+    words = [value[0].upper() for value in chosen]
+    if len(set(words)) < len(words) or set(words) & set(values) or "other" in values:
+        raise Unsuited("values with letters of their own")
+    return shown_with("value_mapping", draw, Mapped(ref, tuple(chosen), tuple(words), "other"))
 
 
 @concept("basic")
