@@ -38,7 +38,8 @@ async def pool_of(
 
 async def ask(pool: Pool, count: int, workers: int = 32, name: str = "") -> list[Any]:
     """`count` requests, `workers` of them at once, as an engine keeps tasks running."""
-    numbers, results = iter(range(count)), []
+    numbers = iter(range(count))
+    results: list[Any] = []
 
     async def work() -> None:
         for number in numbers:
@@ -164,7 +165,7 @@ async def test_back_off_has_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None
 
     with FaultServer(Faults(status_429=1.0)) as server:
         async with pool_of(server.url) as pool:
-            monkeypatch.setattr(module.random, "uniform", draw)
+            monkeypatch.setattr(random, "uniform", draw)
             asked = asyncio.create_task(pool.post("/chat/completions", request(1)))
             await until(lambda: len(ceilings) >= 10)
             asked.cancel()
