@@ -1,5 +1,6 @@
 """The config of `gristmill generate`, `preview` and `judge`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from schemas.base import Config, JsonObject
 
 EMBEDDED = "embedded"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Positive = Annotated[int, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0)]
@@ -57,8 +59,12 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         for endpoint in self.endpoints:
+            if "@" in endpoint:  # and not repeated here: a message may end up in a log
+                raise ValueError("an endpoint holds no user or password: name the variable of a key in `api_key_env`")
             if endpoint != EMBEDDED and not endpoint.startswith(("http://", "https://")):
                 raise ValueError(f"endpoint is `embedded` or a URL with http:// or https://, not {endpoint!r}")
+        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
+            raise ValueError("api_key_env names an environment variable, such as MY_KEY; the key itself stays out")
         if not self.model and any(endpoint != EMBEDDED for endpoint in self.endpoints):
             raise ValueError("`model` is missing: the name under which the endpoint serves it")
         return self
