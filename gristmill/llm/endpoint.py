@@ -128,7 +128,8 @@ class Endpoint:
         except aiohttp.ClientConnectorError as error:
             if self._locate is not None:
                 self.url = await self._locate()
-            return Fault(f"no connection ({error.os_error.strerror or error.os_error})", "lost")
+            number = error.os_error.errno
+            return Fault(f"no connection ({os.strerror(number).lower() if number else error.os_error})", "lost")
         except aiohttp.ConnectionTimeoutError:
             return Fault("no connection in time", "lost")
         except TimeoutError:
