@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from gristmill import Context, Generator, NoParams, Record, Reject, Seed
 from gristmill.commands.generate import run_plan
-from gristmill.errors import EndpointError, GristmillError
+from gristmill.errors import EndpointError, GristmillError, TaskFailed
 from gristmill.llm import Reply, Role, Roles, object_shape
 from gristmill.plan import Plan
 from gristmill.runs import RunFolder
-from gristmill.testing import Faults, FaultServer
+from gristmill.testing import Faults, FaultServer, ScriptedModel
 from schemas import JsonObject, Message, Usage, assistant, canonical_json, user
 from schemas.run_config import RunConfig
 from tests.conftest import CLI
@@ -293,3 +293,40 @@ def test_any_interleaving_of_kills_and_resumes_gives_the_same_records(
         again = Deterministic(order)
         session(folder, again)
         assert again.sent.total() == 0
+
+
+# ---- what ends a run is one sentence
+
+
+def test_a_log_that_cannot_be_written_stops_the_run_with_a_sentence(cli: CLI, tmp_path: Path) -> None:
+    with FaultServer() as server:
+        write(two_calls(tmp_path, server.url, 10), tmp_path / "run.yaml")
+        (tmp_path / "runs/run").mkdir(parents=True)
+        (tmp_path / "runs/run/log.jsonl").symlink_to("/dev/full")
+        done = cli("generate", "run.yaml")
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "no space left on device: runs/run/log.jsonl" in done.stderr
+        (tmp_path / "runs/run/log.jsonl").unlink()
+        assert cli("generate", "run.yaml").returncode == 0 and server.requests <= 20 + 20
+        assert len(rows_of(tmp_path / "runs/run")) == 10
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("", "can't prepare: llm: no_answer"),
+        (TaskFailed("llm", "status 400: odd"), "can't prepare: llm: status 400: odd"),
+        ("fine", "ZeroDivisionError: integer division or modulo by zero (test_durable.py:"),
+    ],
+)
+def test_a_preparation_that_fails_stops_the_run_with_a_sentence(tmp_path: Path, answer: Any, sentence: str) -> None:
+    class Preparing(Branching):
+        async def prepare(self, ctx: Context) -> None:
+            await ctx.chat("writer", [user("domains, please")])
+            _ = 1 // 0
+
+    made = plan(tmp_path)
+    made = Plan(made.config, Preparing(NoParams()), [], made.roles, "f")
+    with pytest.raises(GristmillError) as stopped:
+        run_plan(made, RunFolder(tmp_path), transport=ScriptedModel(lambda role, asked: answer), quiet=True)
+    assert sentence in str(stopped.value) and stopped.value.exit_status == 1
