@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from aiohttp import web
 
 from gristmill.errors import EndpointError, Reject, TaskFailed
 from gristmill.llm import pool as module
-from gristmill.llm.endpoint import Endpoint
+from gristmill.llm.endpoint import Endpoint, Timeouts
 from gristmill.llm.limits import Circuit, Limit
 from gristmill.llm.pool import Pool
 from gristmill.testing import Faults, FaultServer
 from schemas import JsonObject
+from tests.runs import run, two_calls
 
 
 def request(number: object) -> JsonObject:
@@ -28,9 +30,9 @@ def request(number: object) -> JsonObject:
 async def pool_of(
     *urls: str, in_flight: int = 16, patience: float = 20.0, seconds: float = 30.0
 ) -> AsyncIterator[Pool]:
-    endpoints = [Endpoint(url, None, in_flight=in_flight, timeout=seconds) for url in urls]
+    endpoints = [Endpoint(url, None, in_flight=in_flight) for url in urls]
     try:
-        yield Pool(endpoints, patience)
+        yield Pool(endpoints, patience, in_flight, Timeouts(seconds))
     finally:
         for endpoint in endpoints:
             await endpoint.close()
@@ -366,6 +368,36 @@ async def test_slow_answers_hold_up_nobody() -> None:
         slow = server.met["slow"]
     assert 1 <= slow <= 6
     assert sum(at < slow_latency for at in ended) >= 200 - slow
+
+
+# ---- roles that share an endpoint
+
+
+def test_each_role_keeps_its_own_limit_and_time(tmp_path: Path) -> None:
+    """The judge may have two calls out and waits a second; the writer, which asks first, sixteen and an hour."""
+    judging, most = 0, 0
+
+    class Watching(FaultServer):
+        async def _answered(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            nonlocal judging, most
+            if "response_format" not in asked:
+                return await super()._answered(request, asked)
+            judging, most = judging + 1, max(most, judging + 1)
+            try:
+                if "fact 7" in str(asked) and not self.met["hung"]:
+                    self.met["hung"] += 1
+                    await asyncio.sleep(60)
+                return await super()._answered(request, asked)
+            finally:
+                judging -= 1
+
+    with Watching(Faults(latency=0.02)) as server:
+        config = two_calls(tmp_path, server.url, 40, model={"max_in_flight": 16})
+        config["models"]["judge"] = {"endpoint": server.url, "model": "m", "max_in_flight": 2, "timeout": 1}
+        started = time.monotonic()
+        assert run(config, tmp_path / "run")["accepted"] == 40
+    assert server.met["hung"] == 1 and time.monotonic() - started < 30
+    assert most <= 2 + server.met["hung"], "the one that hangs at the server has been given up here"
 
 
 # ---- what is a result or an end, not a fault

@@ -5,7 +5,7 @@ import time
 
 from gristmill.embedded import ensure_embedded
 from gristmill.errors import TaskFailed
-from gristmill.llm.endpoint import Endpoint
+from gristmill.llm.endpoint import Endpoint, Timeouts
 from gristmill.llm.pool import Pool
 from gristmill.llm.reply import Reply, estimate_usage, parse_chat, parse_completion
 from gristmill.llm.roles import EMBEDDED_IN_FLIGHT, Role
@@ -37,7 +37,8 @@ class Network:
 
     async def _connect(self, role: Role) -> Pool:
         endpoints = [await self._endpoint(address, role.config) for address in role.config.endpoints]
-        return self._pools.setdefault(role.name, Pool(endpoints, self.patience))
+        timeouts = Timeouts(role.config.timeout, role.config.idle_timeout)
+        return self._pools.setdefault(role.name, Pool(endpoints, self.patience, role.in_flight, timeouts))
 
     async def _endpoint(self, address: str, config: ModelConfig) -> Endpoint:
         embedded = address == EMBEDDED
@@ -49,8 +50,6 @@ class Network:
                 url,
                 config.api_key_env,
                 in_flight=in_flight,
-                timeout=config.timeout,
-                idle_timeout=config.idle_timeout,
                 locate=_locate_embedded if embedded else None,
             )
             self._endpoints.setdefault(key, endpoint)
