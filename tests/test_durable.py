@@ -36,6 +36,7 @@ COMMAND = [sys.executable, "-m", "gristmill.cli", "generate", "run.yaml", "--qui
 # ---- real processes
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_under_faults(cli: CLI, tmp_path: Path) -> None:
     """SIGKILL, at least 20 times, anywhere between the start and the export. What is asked again after each is at most
     the calls in flight and the replies of the last 10 ms."""
@@ -111,15 +112,14 @@ def test_a_second_process_on_one_folder_is_refused_and_harmless(cli: CLI, tmp_pa
         assert process.wait(60) == 0 and server.requests == 80
 
 
-def test_down_at_the_start_then_up_and_down_in_the_middle(tmp_path: Path) -> None:
-    """Exit 4 within ten seconds at the start; in the middle it waits, and goes on when the endpoint is back."""
+def test_down_at_the_start_then_up_and_down_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start it is said soon (within ten seconds, see test_cli); in the middle it is waited for."""
+    monkeypatch.setattr("gristmill.llm.pool.START_SECONDS", 1.0)
     with FaultServer(Faults(latency=0.03)) as server:
         server.down()
         config = two_calls(tmp_path, server.url, 60, model={"max_in_flight": 8})
-        started = time.monotonic()
         with pytest.raises(EndpointError, match=r"can't be reached: no connection .*refused.*, tried for \d+ s"):
             run(config, tmp_path / "run")
-        assert time.monotonic() - started < 10 + 3  # the rest is a busy machine's
         server.up()
         write(config, tmp_path / "run.yaml")
         process = subprocess.Popen(COMMAND, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -146,13 +146,13 @@ def test_every_row_comes_out_of_every_fault_at_no_extra_cost(tmp_path: Path) -> 
 
 
 def test_one_slow_task_holds_up_nobody(tmp_path: Path) -> None:
-    """Its first answer takes as long as all the rest: 99 others end before, and the order of records is kept."""
+    """Its first answer takes longer than all the rest: 99 others end before, and the order of records is kept."""
 
     class SlowFirst(FaultServer):
         def _draw(self, digest: str, attempt: int) -> str | None:
             return "slow" if self.requests == 1 else None
 
-    with SlowFirst(Faults(latency=0.005, slow_latency=4.0)) as server:
+    with SlowFirst(Faults(latency=0.005, slow_latency=3.0)) as server:
         run(two_calls(tmp_path, server.url, 100, model={"max_in_flight": 4}), tmp_path / "run")
     ended = [orjson.loads(line)["position"] for line in (tmp_path / "run/log.jsonl").read_bytes().splitlines()]
     assert sorted(ended) == list(range(100)) and len(ended[: ended.index(0)]) >= 95
@@ -267,7 +267,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, int]:
     return records_file(folder), model.sent.total()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kills=st.lists(st.integers(1, 60), max_size=5), seed=st.integers(0, 2**16))
 def test_any_interleaving_of_kills_and_resumes_gives_the_same_records(
     undisturbed: tuple[bytes, int], kills: list[int], seed: int
