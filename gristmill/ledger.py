@@ -218,11 +218,15 @@ class Ledger:
             yield line
 
     def usage(self, *by: str) -> dict[tuple[str, ...], dict[str, float]]:
-        """Calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
+        """Model calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
         names = ("calls", "input", "output", "reasoning", "cached", "usd", "seconds")
-        sums = "count(*), sum(input), sum(output), sum(reasoning), sum(cached), sum(usd), sum(seconds)"
+        sums = (
+            "count(*), sum(input), sum(output), sum(reasoning), sum(cached), round(sum(usd), 9), round(sum(seconds), 3)"
+        )
         groups = ", ".join(by)
-        query = f"SELECT {groups}, {sums} FROM calls WHERE paid GROUP BY {groups} ORDER BY {groups}"
+        query = (
+            f"SELECT {groups}, {sums} FROM calls WHERE paid AND finish_reason != '' GROUP BY {groups} ORDER BY {groups}"
+        )
         return {row[: len(by)]: dict(zip(names, row[len(by) :], strict=True)) for row in self._db.execute(query)}
 
     def output_quantiles(self, role: str, count: int, shares: tuple[float, ...]) -> list[int]:

@@ -6,6 +6,7 @@ and grows back by a tenth per good window. Plain additive-increase/multiplicativ
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -97,21 +98,23 @@ class Limit:
 
 
 class Circuit:
-    """Opens after `TOLERATED` failures in a row (lost connections, 5xx): nothing is sent then but one probe after ever
-    longer pauses. Otherwise an endpoint that fails at once would look like the least busy one, and get every call."""
+    """Opens after `TOLERATED` failures in a row (lost connections, 5xx) and no answer for `GRACE` seconds: then nothing
+    is sent but one probe, after ever longer pauses. Otherwise an endpoint that fails at once would look like the least
+    busy one and get every call. The grace is there because failures come faster than answers: of calls that start
+    together, those that fail end first.
+    """
 
     TOLERATED = 5
+    GRACE = 1.0
     FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 
     def __init__(self) -> None:
+        self.is_open = False
         self._failures = 0
+        self._answered_at = -math.inf
         self._pause = self.FIRST_PAUSE
         self._probe_at = 0.0
         self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        return self._failures >= self.TOLERATED
 
     def admits(self) -> bool:
         """Whether a call may be sent: always while closed; while open, one at a time when its pause is over."""
@@ -125,14 +128,19 @@ class Circuit:
 
     def close(self) -> None:
         """The endpoint answered."""
-        self._failures, self._pause, self._probing = 0, self.FIRST_PAUSE, False
+        self._answered_at = time.monotonic()
+        if self._failures:
+            self.is_open, self._failures, self._pause, self._probing = False, 0, self.FIRST_PAUSE, False
 
     def failed(self, probe: bool) -> None:
         """The endpoint didn't answer, or only with an error of its own. Calls that were out when the circuit opened
         fail as well; only a probe that fails makes the pause longer."""
+        now = time.monotonic()
         self._failures += 1
-        if probe or self._failures == self.TOLERATED:
-            self._probe_at = time.monotonic() + self._pause * random.uniform(0.5, 1.0)
+        opens = not self.is_open and self._failures >= self.TOLERATED and now - self._answered_at >= self.GRACE
+        if opens or probe:
+            self.is_open = True
+            self._probe_at = now + self._pause * random.uniform(0.5, 1.0)
             self._pause = min(self.LONGEST_PAUSE, 2 * self._pause)
         self.left(probe)
 

@@ -18,7 +18,7 @@ from schemas import JsonObject
 START_SECONDS = 9.0
 """How long an endpoint that never answered is tried: a command that can't work says so within ten seconds."""
 ATTEMPTS = 8
-FIRST_PAUSE = 0.25
+FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 OPEN_POLL = 0.1
 
@@ -39,6 +39,7 @@ class Pool:
         self._places = asyncio.Semaphore(in_flight * len(endpoints))
         self._failing_since: float | None = None
         self._trouble = ""
+        self.resting = 0
 
     async def post(self, path: str, request: JsonObject, stream: bool = False) -> dict[str, Any]:
         """The parsed JSON of a successful response.
@@ -63,8 +64,11 @@ class Pool:
             await self._give_up_where_useless(endpoint, result, own, attempt, started)
             if result.kind == "lost" and self._has_another(endpoint):
                 continue
-            ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-            await asyncio.sleep(max(result.retry_after, random.uniform(0, ceiling)))
+            self.resting += 1
+            try:
+                await asyncio.sleep(_pause(result.retry_after, attempt))
+            finally:
+                self.resting -= 1
 
     async def _choose(self) -> Endpoint:
         """The endpoint with the smallest share of its places taken; while all are gone, one that may be probed."""
@@ -137,3 +141,10 @@ class Pool:
                 f"{self._trouble}, tried for {gone:.0f} s. Start it or correct `endpoint`, then repeat the command: "
                 "what was answered is kept."
             )
+
+
+def _pause(retry_after: float, attempt: int) -> float:
+    """Seconds until the next try: what the server asked for, a little spread out, else full jitter."""
+    if retry_after:
+        return retry_after * random.uniform(1.0, 1.05)
+    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))
