@@ -282,7 +282,7 @@ class Context:
                 reply = await runtime.transport.send(chosen, path, request)
                 runtime.meter.pay(chosen, scope.stage, reply.usage)
             finally:
-                runtime.meter.release(reserved)
+                runtime.meter.release(chosen, reserved)
             seconds = time.monotonic() - started
             usage, usd = reply.usage, chosen.cost(reply.usage)
             await runtime.ledger.record_call(
