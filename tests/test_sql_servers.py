@@ -415,28 +415,32 @@ def processes(folder: str) -> list[int]:
 
 
 @contextmanager
-def holder(dialect: Dialect, place: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has started a server in `place`."""
+def holder(dialect: Dialect, place: Path, *, ready: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has started a server in `place`, or (not `ready`) is still preparing it."""
     script = _HOLDER.format(module=f"{dialect}_engine", name=dialect)
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(place)})
     assert process.stdout
     try:
-        assert process.stdout.readline() == b"up\n"
+        if ready:
+            assert process.stdout.readline() == b"up\n"
+        while not [*place.glob("*/data/*")]:
+            time.sleep(0.02)
         yield process
     finally:
         process.kill()
         process.wait()
 
 
-def test_no_server_outlives_its_process(dialect: Dialect) -> None:
+@pytest.mark.parametrize("ready", [True, False])
+def test_no_server_outlives_its_process(dialect: Dialect, ready: bool) -> None:
     """Killed without a word, it leaves neither a process nor a file."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
-        with holder(dialect, place) as process:
+        with holder(dialect, place, ready=ready) as process:
             (folder,) = place.iterdir()
             assert processes(str(folder)) and folder.stat().st_mode & 0o077 == 0
             process.send_signal(signal.SIGKILL)
