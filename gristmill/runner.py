@@ -46,7 +46,7 @@ class Runner:
                 boundary = f"{error.boundary}: " if isinstance(error, TaskFailed) else ""
                 raise GristmillError(f"{self.plan.generator.name} can't prepare: {boundary}{error}.") from error
             except Exception as error:
-                raise GristmillError(f"{self.plan.generator.name} can't prepare: {_where(error)}.") from error
+                raise GristmillError(f"{self.plan.generator.name} can't prepare: {where(error)}.") from error
 
     async def run(self, job: Job, task: Task) -> Outcome:
         """The outcome; what was used for it is added to `task`."""

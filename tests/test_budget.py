@@ -34,7 +34,9 @@ class Asking(Generator[Number, NoParams]):
 
 
 class Thinking:
-    """Uses between a half and all of `most` tokens for each answer; the first fails if it is told to."""
+    """Uses between a half and all of `most` tokens for each answer."""
+
+    resting = 0
 
     def __init__(self, most: int) -> None:
         self.most, self.in_flight, self.together = most, 0, 0

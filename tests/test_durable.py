@@ -213,6 +213,8 @@ class Deterministic:
     files as they are to `copy`, and ends the session.
     """
 
+    resting = 0
+
     def __init__(self, order: random.Random, copy: Path | None = None, after: int = 10**9) -> None:
         self.order, self.copy, self.left = order, copy, after
         self.sent: Counter[str] = Counter()
