@@ -29,3 +29,4 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python -P benchmarks/text_to_sql.py
+	$(BIN)/python -P benchmarks/text_to_sql_grammar.py

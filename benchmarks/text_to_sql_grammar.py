@@ -1,6 +1,6 @@
 """How fast grammar mode makes SQLite records, each proved in all respects, before any model is called.
 
-    python benchmarks/text_to_sql_grammar.py [--records 500] [--rounds 3]
+    python -P benchmarks/text_to_sql_grammar.py [--records 500] [--rounds 3]
 
 Printed per round and as medians: records per second of CPU of one process, and the ratio to the floor. The floor loads
 the same contexts into SQLite and runs the same queries once, by sqlite3 alone: it proves nothing.

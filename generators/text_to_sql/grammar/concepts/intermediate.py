@@ -43,7 +43,7 @@ def group_count(catalog: Catalog, rng: Random) -> Plan:
 @concept("intermediate")
 def group_aggregate(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
-    return grouped("group_aggregate", draw, draw.category(), aggregates(draw, 2 if draw.chance(0.25) else 1))
+    return grouped("group_aggregate", draw, draw.key(), aggregates(draw, 2 if draw.chance(0.25) else 1))
 
 
 @concept("intermediate")
