@@ -38,6 +38,7 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_connections": "50",
     "shared_buffers": "32MB",
+    "autovacuum_naptime": "10s",
     "dynamic_shared_memory_type": "mmap",  # a file in its folder, and so gone with it
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -31,6 +31,16 @@ _REASONS = {
     "57P02": "crashed",
 }
 _COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+_RENEWED_AFTER = 50
+"""Checks; the server's process behind a connection remembers every table that it ever saw, and a hundred later takes
+half as long again."""
+
+_SWEPT = ", ".join(
+    f"pg_catalog.pg_{name}"
+    for name in ("class", "attribute", "type", "index", "constraint", "depend", "attrdef", "trigger", "rewrite")
+)
+"""Where what was rolled back stays until it is swept out."""
+
 _RECOVERY = 20.0
 """Seconds that a server has for its recovery, after one of its processes was killed."""
 
@@ -42,6 +52,7 @@ class Connection:
         self._address = address
         self._pg = opened(address)
         self._later: list[str] = []
+        self._checks = 0
 
     def close(self) -> None:
         self._pg.finish()
@@ -62,6 +73,11 @@ class Connection:
     def begin(self, limits: Limits) -> None:
         if not self.alive:
             self._pg = opened(self._address, patience=_RECOVERY)
+        self._checks += 1
+        if self._checks % _RENEWED_AFTER == 0:
+            self.command(f"VACUUM {_SWEPT}")
+            self._pg.finish()
+            self._pg = opened(self._address)
         milliseconds = max(1, int(limits.seconds * 1000))
         self.command(f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL cursor_tuple_fraction = 1")
 
