@@ -77,7 +77,8 @@ def value_mapping(catalog: Catalog, rng: Random) -> Plan:
         raise Unsuited("a category of three words")
     chosen = rng.sample(values, rng.choice((2, 2, min(3, len(values) - 1))))
     words = [value[0].upper() for value in chosen]
-    if len(set(words)) < len(words) or set(words) & set(values) or "other" in values:
+    taken = {*values, "A", "I", "Z"}  # "from A to Z" and "I" are no codes
+    if len(set(words)) < len(words) or set(words) & taken or "other" in values:
         raise Unsuited("values with letters of their own")
     return shown_with("value_mapping", draw, Mapped(ref, tuple(chosen), tuple(words), "other"))
 

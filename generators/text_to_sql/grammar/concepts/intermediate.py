@@ -203,7 +203,7 @@ def union_rows(catalog: Catalog, rng: Random) -> Plan:
         other, column = draw.pick(twins, "two tables with one kind of column")
         first, second = (Plan("union_rows", t.name, (Ref((), t.name, column.name),)) for t in (draw.subject, other))
         return replace(first, union=second)
-    select = draw.outputs(1, 2)
+    select = draw.outputs(1, 2, alone=True)
     one = draw.filter()
     two = draw.on(draw.subject).filter(avoid=[column_of(one)])
     first, second = (Plan("union_rows", draw.subject.name, select, filters=(f,)) for f in (one, two))
