@@ -1,6 +1,6 @@
 """What a proof costs on each engine, and how fast grammar mode is before any model call.
 
-    python -P benchmarks/text_to_sql.py [--records 60] [--rounds 5]
+    python benchmarks/text_to_sql.py [--records 60] [--rounds 5]
 
 A record is five tables, two distractors and some sixty rows, different in each record, with one of five queries; every
 check is on. Printed, as medians over rounds: for SQLite CPU milliseconds per record; for the servers, warm and with two

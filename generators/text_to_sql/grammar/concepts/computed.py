@@ -7,7 +7,7 @@ from typing import Literal, cast
 from generators.text_to_sql.grammar.catalog import Catalog, Unsuited
 from generators.text_to_sql.grammar.concepts.parts import column_of, event, filtered, perhaps_ordered, settled
 from generators.text_to_sql.grammar.concepts.registry import concept
-from generators.text_to_sql.grammar.draw import JOINED, Draw
+from generators.text_to_sql.grammar.draw import Draw
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Arithmetic,
@@ -40,8 +40,7 @@ def shown_with(name: str, draw: Draw, item: Item) -> Plan:
     """The label of the rows and the computed column, perhaps for some of the rows only, perhaps ordered."""
     refs = [ref for ref in draw.labels() if ref != getattr(item, "ref", None)]
     chosen = (draw.filter(avoid=refs_of(item)),) if draw.chance(0.45) else ()
-    beside = draw.beside() if draw.chance(JOINED) else ()
-    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *beside, item), filters=chosen)
+    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *draw.beside(), item), filters=chosen)
     by = draw.pick([ref for ref in plan.select if isinstance(ref, Ref) and not ref.path], "a column to order by")
     return perhaps_ordered(plan, draw, 0.25, by=by)
 
@@ -55,7 +54,7 @@ def column_alias(catalog: Catalog, rng: Random) -> Plan:
     if not renamed or len({item.name for item in renamed}) < len(renamed):
         raise Unsuited("columns that can be called otherwise")
     filters = (draw.filter(),) if draw.chance(0.5) else ()
-    return Plan("column_alias", draw.subject.name, (*draw.labels(), *renamed), filters=filters)
+    return Plan("column_alias", draw.subject.name, (*draw.labels(), *draw.beside(), *renamed), filters=filters)
 
 
 def _new_name(draw: Draw, ref: Ref) -> str:
@@ -78,7 +77,8 @@ def value_mapping(catalog: Catalog, rng: Random) -> Plan:
         raise Unsuited("a category of three words")
     chosen = rng.sample(values, rng.choice((2, 2, min(3, len(values) - 1))))
     words = [value[0].upper() for value in chosen]
-    if len(set(words)) < len(words) or set(words) & set(values) or "other" in values:
+    taken = {*values, "A", "I", "Z"}  # "from A to Z" and "I" are no codes
+    if len(set(words)) < len(words) or set(words) & taken or "other" in values:
         raise Unsuited("values with letters of their own")
     return shown_with("value_mapping", draw, Mapped(ref, tuple(chosen), tuple(words), "other"))
 
@@ -259,7 +259,7 @@ def order_two(catalog: Catalog, rng: Random) -> Plan:
     first = draw.category()
     second = draw.pick([*catalog.refs((), draw.subject, "measure", "date")], "a second column to order by")
     up = draw.chance(0.75)
-    select = tuple(dict.fromkeys((*draw.labels(), first, second)))
+    select = tuple(dict.fromkeys((*draw.labels(), *draw.beside(), first, second)))
     filters = (draw.filter(avoid=[first, second]),) if draw.chance(0.35) else ()
     plan = Plan("order_two", draw.subject.name, select, filters=filters)
     return settled(replace(plan, order=(Order(first, not up), Order(second, up))), draw, required=True)
@@ -272,7 +272,7 @@ def skip_rows(catalog: Catalog, rng: Random) -> Plan:
     by = draw.measure() if draw.chance(0.7) else draw.date()
     limit = rng.choice((2, 3, 4, 5, 5))
     offset = rng.choice((1, 2, 3, limit, limit, 2 * limit))
-    select = tuple(dict.fromkeys((*draw.labels(), by)))
+    select = tuple(dict.fromkeys((*draw.labels(), *draw.beside(), by)))
     if len(draw.subject.rows) <= offset + limit:
         raise Unsuited("that many rows")
     plan = Plan("skip_rows", draw.subject.name, select, limit=limit, offset=offset)

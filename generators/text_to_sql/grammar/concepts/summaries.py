@@ -124,7 +124,8 @@ def quantile_groups(catalog: Catalog, rng: Random) -> Plan:
     if len(set(values)) < len(values) or len(values) < 2 * count:
         raise Unsuited("a measure without equal values")
     tile = Tile(ref, draw.chance(0.6), count)
-    return Plan("quantile_groups", draw.subject.name, (*plus(draw.labels(), ref, draw, 0.7), tile))
+    select = (*draw.labels(), *draw.beside())
+    return Plan("quantile_groups", draw.subject.name, (*plus(select, ref, draw, 0.7), tile))
 
 
 @concept("advanced")
