@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -101,12 +102,21 @@ def test_killed_while_it_ends(cli: CLI, tmp_path: Path) -> None:
 
 
 def test_a_second_process_on_one_folder_is_refused_and_harmless(cli: CLI, tmp_path: Path) -> None:
-    with FaultServer(Faults(latency=0.2)) as server:
-        write(two_calls(tmp_path, server.url, 40, model={"max_in_flight": 8}), tmp_path / "run.yaml")
+    gate = asyncio.Event()
+
+    class Gated(FaultServer):
+        async def _chat(self, request: web.Request) -> web.StreamResponse:
+            self.met["asked"] += 1
+            await gate.wait()
+            return await super()._chat(request)
+
+    with Gated() as server:
+        write(two_calls(tmp_path, server.url, 40), tmp_path / "run.yaml")
         process = subprocess.Popen(COMMAND, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        while process.poll() is None and server.requests == 0:
+        while process.poll() is None and server.met["asked"] == 0:
             time.sleep(0.01)
         second = cli("generate", "run.yaml")
+        server._loop.call_soon_threadsafe(gate.set)
         assert second.returncode == 1 and second.stderr.count("\n") == 1
         assert "runs/run is in use by another process" in second.stderr
         assert process.wait(60) == 0 and server.requests == 80
