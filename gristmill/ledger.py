@@ -43,6 +43,7 @@ _INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)
 _ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
+_FIND_REPLIES = "SELECT key, reply FROM calls WHERE task_id = ?"
 
 
 class Call(NamedTuple):
@@ -98,6 +99,9 @@ class SharedLedger:
         row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
         return Call(*row) if row else None
 
+    def replies(self, task_id: str) -> dict[bytes, bytes]:
+        return dict(self._db.execute(_FIND_REPLIES, (task_id,)))
+
     def add(self, calls: list[tuple[Any, ...]]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany(_ADD_CALL, calls)
@@ -132,24 +136,33 @@ class Ledger:
 
     def __init__(self, path: Path, shared: Path | None = None) -> None:
         self.path = path
-        try:
-            self._db = open_database(path)
-            self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
-            self._resuming = self._db.execute("SELECT 1 FROM outcomes LIMIT 1").fetchone() is not None
-            if self._replaying:  # a first session finds nothing, so it needn't keep an index of random keys up to date
-                self._db.execute(_INDEX)
-        except sqlite3.DatabaseError as error:
-            if is_full(error):
-                raise
-            raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
-        self._shared = SharedLedger(shared) if shared else None
         self._calls: list[tuple[Any, ...]] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._flush_is_due = False
         self._last_commit = 0.0
+        try:
+            self._db = open_database(path)
+            self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
+            self._resuming = self._db.execute("SELECT 1 FROM outcomes LIMIT 1").fetchone() is not None
+            if self._replaying:
+                self.replay()
+        except sqlite3.DatabaseError as error:
+            if is_full(error):
+                raise
+            raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
+        self._shared = SharedLedger(shared) if shared else None
 
     # ---- calls
+
+    def replay(self) -> None:
+        """From here on this session's own calls are found as well: those that a lost worker had finished.
+
+        Else a first session finds nothing, so it needn't keep an index of random keys up to date.
+        """
+        self.flush()
+        self._db.execute(_INDEX)
+        self._replaying = True
 
     def reply(self, task_id: str, key: bytes) -> bytes | None:
         """The committed reply of a call of an earlier session or of a run with the same shared ledger, or None."""
@@ -161,8 +174,19 @@ class Ledger:
             return unpacked(call.reply)
         return None
 
+    def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
+        """All that `reply` would find for a task, by key and still compressed."""
+        found: dict[bytes, bytes] = self._shared.replies(task_id) if self._shared else {}
+        if self._replaying:
+            found.update(self._db.execute(_FIND_REPLIES, (task_id,)))
+        return found
+
     async def record_call(self, call: Call) -> None:
-        self._calls.append((*call[:-1], packed(call.reply)))
+        await self.record_packed([call._replace(reply=packed(call.reply))])
+
+    async def record_packed(self, calls: list[Call]) -> None:
+        """Calls whose replies are compressed."""
+        self._calls += calls
         await self._committed()
 
     def calls(self, task_id: str | None = None) -> Iterator[Call]:

@@ -2,7 +2,7 @@
 
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -29,8 +29,21 @@ class Job:
         self.seed = seed
 
 
+class Executor(Protocol):
+    """Where the jobs of a plan run: in this process (`Runner`), or on the workers of `gristmill.scaleout.Cluster`.
+
+    What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome.
+    """
+
+    async def prepare(self) -> None: ...
+
+    async def run(self, job: Job) -> tuple[Outcome, Task]: ...
+
+    async def close(self) -> None: ...
+
+
 class Runner:
-    """Runs the jobs of a plan. What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome."""
+    """Runs the jobs of a plan in this process."""
 
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         self.plan = plan
@@ -41,8 +54,9 @@ class Runner:
         with ctx.scope("0", "prepare"):
             await self.plan.generator.prepare(ctx)
 
-    async def run(self, job: Job, task: Task) -> Outcome:
-        """The outcome; what was used for it is added to `task`."""
+    async def run(self, job: Job) -> tuple[Outcome, Task]:
+        """The outcome, and what was used for it."""
+        task = Task(job.task_id)
         try:
             if isinstance(job.seed, BadSeed):
                 raise TaskFailed("seed", job.seed.detail)
@@ -53,9 +67,13 @@ class Runner:
             payload = {"seed": _dump(job.seed), **reject.payload}
             rows = _lost(task.id, status, reject.stage, reject.reason, reject.detail, payload)
         except TaskFailed as failure:
-            status = "failed"
-            rows = _lost(task.id, status, failure.boundary, "error", str(failure), {"seed": _dump(job.seed)})
-        return Outcome(task.id, job.position, status, job.bucket, rows)
+            return failed(job, failure), task
+        return Outcome(task.id, job.position, status, job.bucket, rows), task
+
+    async def close(self) -> None:
+        """Leaves the resources and the connections of the run."""
+        await self.runtime.resources.close()
+        await self.runtime.transport.close()
 
     async def _generate(self, task: Task, seed: Seed) -> list[Record]:
         generator = self.plan.generator
@@ -116,6 +134,13 @@ class Runner:
             record.license = record.license or self.plan.config.license
             record.provenance = task.provenance(self.plan.config.seed)
         return record_to_row(record)
+
+
+def failed(job: Job, failure: TaskFailed) -> Outcome:
+    """The outcome of a job that broke."""
+    seed = {"seed": _dump(job.seed)}
+    rows = _lost(job.task_id, "failed", failure.boundary, "error", str(failure), seed)
+    return Outcome(job.task_id, job.position, "failed", job.bucket, rows)
 
 
 def _lost(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:

@@ -26,7 +26,15 @@ def _absent_shared() -> str | None:
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
 
 
-_ABSENT: dict[str, Callable[[], str | None]] = {"embedded": _absent_embedded, "shared": _absent_shared}
+def _absent_ray() -> str | None:
+    return None if find_spec("ray") else "not installed: ray"
+
+
+_ABSENT: dict[str, Callable[[], str | None]] = {
+    "embedded": _absent_embedded,
+    "ray": _absent_ray,
+    "shared": _absent_shared,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
