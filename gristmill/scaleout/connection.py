@@ -6,7 +6,10 @@ Ray's own telemetry and dashboard stay off. Keys don't travel: a worker reads th
 import asyncio
 import io
 import os
+import signal
+import socket
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +18,7 @@ from gristmill.scaleout.messages import Said, Told, Work
 from gristmill.scaleout.worker import Worker, listing
 from schemas.run_config import ExecutorConfig
 
+CONNECT_SECONDS = 5.0
 STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster that a run starts for itself: only long batches of messages lie there."""
 
@@ -40,7 +44,8 @@ class Connection:
             raise ConfigError("executor: Ray is not installed: pip install 'gristmill[ray]'.") from None
         if ray.is_initialized():
             return cls(ray, is_ours=False)
-        await asyncio.to_thread(_connect, ray, config)  # in a thread: else it takes our handlers of signals
+        await asyncio.to_thread(_connect, ray, config)
+        _keep_signals()
         return cls(ray, is_ours=True)
 
     def new_worker(self) -> "Remote":
@@ -108,13 +113,25 @@ def _connect(ray: Any, config: ExecutorConfig) -> None:
     if config.address == "local":
         ray.init("local", num_cpus=config.workers, object_store_memory=STORE_BYTES, include_dashboard=False, **quiet)
         return
+    address = os.environ.get("RAY_ADDRESS", "auto") if config.address == "auto" else config.address
     try:
-        ray.init(config.address, **quiet)
-    except (ConnectionError, RuntimeError) as error:
+        host, _, port = address.rpartition(":")
+        if host:  # Ray itself would try for many minutes
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        ray.init(address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        what = f"there is no Ray cluster at {address}" if host else "no Ray cluster runs on this machine"
         raise ConfigError(
-            f"executor.address: {config.address} leads to no Ray cluster ({' '.join(str(error).split())[:200]}). Start "
-            "one (`ray start --head`), name its HOST:PORT, or take `local`."
+            f"executor.address: {what} that can be used ({' '.join(str(error).split())[:200]}). Start one "
+            "(`ray start --head`), correct the address, or take `local`."
         ) from None
+
+
+def _keep_signals() -> None:
+    """Gives back to Python, and so to our own handlers, the signals that Ray's core has taken for a crash report."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.getsignal(number))
 
 
 def _pack(folder: Path) -> bytes:
