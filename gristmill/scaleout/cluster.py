@@ -40,6 +40,8 @@ MOST_LOSSES = 3
 """A job that was running on so many workers when they died is failed: it may be what kills them."""
 MOST_BARREN = 6
 """As many workers in one place that died before they had ended a job stop the run."""
+START_SECONDS = 600.0
+"""How long a run waits for its first worker, or for another one when it has lost all: a cluster may have to grow."""
 CLOSE_SECONDS = 60.0
 
 
@@ -172,15 +174,14 @@ class Cluster:
 
     async def _worker_for(self, job: Job) -> Link:
         """The owner of the job's slice, once there is one."""
-        patience = self.plan.config.patience
         while not self._links and self._stop is None:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(START_SECONDS):
                     await self._news.wait()
             except TimeoutError:
                 raise GristmillError(
-                    f"no worker started within {patience:.0f} s: each takes one CPU of the Ray cluster, and none was "
-                    "free. Add machines, or stop what else runs there, and repeat the command."
+                    f"no worker started within {START_SECONDS:.0f} s: each takes one CPU of the Ray cluster, and none "
+                    "was free. Add machines, or stop what else runs there, and repeat the command."
                 ) from None
         if self._stop:
             raise self._stop
