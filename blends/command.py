@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gristmill.commands import Command
-
-PLAIN_SECONDS = 10.0
+from gristmill.commands import PLAIN_SECONDS, Command, add_config
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the blend's YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    add_config(parser, "the blend's YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the blend's folder, instead of the config's `out`")
 
 

@@ -27,6 +27,7 @@ from gristmill.ledger import Call
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
+from gristmill.sandbox import TaskSandbox
 from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
 T = TypeVar("T")
@@ -172,6 +173,11 @@ class Context:
     async def resource(self, make: Callable[..., AbstractContextManager[T]], *arguments: Hashable) -> T:
         """What entering `make(*arguments)` gives: started once per run on first use, closed when the run ends."""
         return await self._runtime.resources.get(make, *arguments)
+
+    @property
+    def sandbox(self) -> TaskSandbox:
+        """Where a task runs code; see gristmill/sandbox/task.py."""
+        return TaskSandbox(self)
 
     def model(self, role: str) -> str:
         """The name of the model behind a role."""

@@ -6,8 +6,9 @@ nobody. What a task gives is written to the ledger; records are exported from th
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import orjson
 
+from gristmill.api import RunJudge
 from gristmill.budget import Meter
 from gristmill.context import Runtime
-from gristmill.errors import GristmillError
+from gristmill.errors import GristmillError, TooFewRecords
 from gristmill.ledger import Ledger
 from gristmill.llm import Transport
 from gristmill.log import TaskLog
@@ -25,9 +27,11 @@ from gristmill.plan import Plan
 from gristmill.quota import make_quota
 from gristmill.runner import Executor, Job, Runner
 from gristmill.seeds import BadSeed
+from gristmill.selection import Wanted, select
 from schemas import Seed, content_hash
 
 MOST_DEFERRED = 10_000
+RESTING_POLL = 0.05  # seconds
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class Tally:
     failed: int = 0
     records: int = 0
     running: int = 0
+    before: Counter[str] = field(default_factory=Counter)  # tasks and records that earlier sessions gave
     total: int | None = None  # tasks or records that are wanted, where the config says so
     started: float = field(default_factory=time.monotonic)
 
@@ -69,7 +74,8 @@ class Engine:
         self.tally = Tally(total=config.samples or config.tasks or config.max_tasks)
         self._log = log
         self._limit = config.tasks or config.max_tasks
-        self._places = asyncio.Semaphore(2 * plan.roles.in_flight())
+        self._most = 2 * plan.roles.in_flight()
+        self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._stop: GristmillError | None = None
         self._deferred: dict[str, deque[Job]] = {}
@@ -87,18 +93,12 @@ class Engine:
             await self.executor.prepare()
             config = self.plan.config
             self.quota = make_quota(config.samples, config.quota.by, self._seeds)
-            self.ledger["wanted"] = orjson.dumps(self.quota.wanted).decode()
+            self._note_wanted()
+            self.ledger["axes"] = orjson.dumps(self.plan.generator.coverage_axes()).decode()
             feed = self._jobs()
-            while not self._stop:
-                await self._places.acquire()
-                job = None if self._stop else self._next(feed)
-                if job is not None:
-                    self._launch(job)
-                    continue
-                self._places.release()
-                if not self._running:
-                    break
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            await self._work(feed)
+            while not self._stop and self._wants_more_candidates():
+                await self._work(feed)
         finally:
             for task in self._running:
                 task.cancel()
@@ -107,6 +107,52 @@ class Engine:
             self.ledger.flush()  # replies that were paid for while the run was stopping
         if self._stop:
             raise self._stop
+        if self.quota.is_hopeless():
+            raise TooFewRecords(
+                f"{self.quota.barren:,} tasks in a row gave no record, so no more were started: see rejects/ and "
+                "report.html for the reasons. Change the config, then repeat the command."
+            )
+
+    async def _work(self, feed: Iterator[Job]) -> None:
+        """Until no task is needed or left, and none is running."""
+        while not self._stop:
+            job = self._next(feed) if self._has_room() else None
+            if job is not None:
+                self._launch(job)
+            elif self._running:
+                await self._wait()
+            else:
+                break
+
+    def _wants_more_candidates(self) -> bool:
+        """Whether judges of the whole run removed so many that more tasks have to run."""
+        judges = [named for named in self.plan.judges if isinstance(named.judge, RunJudge)]
+        if not judges or self.quota.wanted is None:
+            return False
+        survivors: Counter[str] = Counter()
+        for task in select(lambda: self.ledger.outcomes(self.plan.fingerprint), judges, self._note_wanted()):
+            survivors[task.bucket] += len(task.records)
+        raised = self.quota.raise_targets(survivors)
+        self._note_wanted()
+        return raised
+
+    def _note_wanted(self) -> Wanted:
+        """Kept in the ledger, so that a run can be exported without its plan."""
+        quota = self.quota
+        wanted = Wanted() if quota.wanted is None else Wanted(quota.samples, quota.wanted)
+        self.ledger["wanted"] = wanted.to_json()
+        return wanted
+
+    def _has_room(self) -> bool:
+        """Twice as many tasks as calls; one more for each call that a busy server told to come again later."""
+        return len(self._running) < self._most + min(self.executor.resting, self._most)
+
+    async def _wait(self) -> None:
+        """Until a task lands; not for long while calls rest, as nobody tells when their number changes."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESTING_POLL):
+                await self._changed.wait()
 
     def _seeds(self) -> Iterator[Seed | BadSeed]:
         return islice(self.plan.generator.tasks(), self._limit)
@@ -131,6 +177,7 @@ class Engine:
         if known is None or known[0] == "failed":
             return False
         self.tally.count(*known)
+        self.tally.before.update(tasks=1, records=known[1])
         self.quota.ended(job.bucket, known[1])
         return True
 
@@ -162,7 +209,7 @@ class Engine:
 
     def _landed(self, task: asyncio.Task[None], bucket: str) -> None:
         self._running.discard(task)
-        self._places.release()
+        self._changed.set()
         self.tally.running -= 1
         self.quota.landed(bucket)
         error = None if task.cancelled() else task.exception()

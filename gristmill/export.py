@@ -18,10 +18,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.ledger import Ledger, Outcome
+from gristmill.bench import make_run_judges
+from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
+from gristmill.selection import Selected, Wanted, select
+from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
+from gristmill.verdicts import VerdictSums
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
@@ -84,30 +88,44 @@ class Sums:
     partial_rejects: int = 0
     buckets: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
+    coverage: Coverage = field(default_factory=Coverage)
 
-    def add_record(self, row: dict[str, Any]) -> None:
+    def add(self, task: Selected) -> None:
+        if task.counted:
+            self.tasks[task.status] += 1
+        self.buckets[task.bucket] += len(task.records)
+        for row in task.records:
+            self._add_record(row)
+        self._add_rejects(task.rejects)
+
+    def _add_record(self, row: dict[str, Any]) -> None:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
-        for verdict in row["verdicts"]:
-            found = {True: "passed", False: "failed", None: "undecided"}[verdict["passed"]]
-            self.verdicts[verdict["name"], found] += 1
+        self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
+        cell = orjson.loads(row["metadata"]).get("cell")
+        if isinstance(cell, dict):
+            self.coverage.add(cell)
 
-    def add_rejects(self, rows: list[dict[str, Any]]) -> None:
+    def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             if row["status"] == "partial":
                 self.partial_rejects += 1
             else:
                 self.by_reason[f"{row['stage']}/{row['reason']}"] += 1
+            lost = orjson.loads(row["payload"])
+            if lost.get("verdicts"):
+                self.verdicts.add(lost.get("uuid", ""), lost["messages"], lost["verdicts"])
 
 
 def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint: str) -> dict[str, Any]:
     """Writes everything but the ledger anew; the summary."""
-    wanted = orjson.loads(ledger["wanted"] or "null")
-    sums = _export_outcomes(folder, ledger.outcomes(fingerprint), wanted)
+    wanted = Wanted.from_json(ledger["wanted"])
+    sums = Sums(coverage=Coverage(orjson.loads(ledger["axes"] or "{}") or None))
+    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted), sums)
     _export_calls(folder, ledger)
-    summary = _summary(ledger, sums, wanted)
+    summary = _summary(ledger, sums, wanted.records)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
     write_run_report(folder, config, summary)
@@ -115,33 +133,18 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     return summary
 
 
-def _export_outcomes(folder: RunFolder, outcomes: Iterator[Outcome], wanted: dict[str, int] | None) -> Sums:
-    """`wanted` records per bucket; None where all are."""
-    sums = Sums()
+def _export_tasks(folder: RunFolder, tasks: Iterator[Selected], sums: Sums) -> None:
     records, rejects = RowWriter(folder.records, RECORDS), RowWriter(folder.rejects, REJECTS)
     surplus = RowWriter(folder.surplus, RECORDS)
-
-    def is_full(bucket: str) -> bool:
-        return wanted is not None and sums.buckets[bucket] >= wanted.get(bucket, 0)
-
-    for outcome in outcomes:
-        if not is_full(outcome.bucket):
-            sums.tasks[outcome.status] += 1
-            sums.add_rejects(outcome.rows["rejects"])
-            for row in outcome.rows["rejects"]:
-                rejects.add(row)
-        for row in outcome.rows["records"]:
-            if is_full(outcome.bucket):
-                surplus.add(row)
-            else:
-                records.add(row)
-                sums.buckets[outcome.bucket] += 1
-                sums.add_record(row)
+    for task in tasks:
+        sums.add(task)
+        for writer, rows in ((records, task.records), (rejects, task.rejects), (surplus, task.surplus)):
+            for row in rows:
+                writer.add(row)
     for writer in (records, rejects, surplus):
         writer.publish()
     if surplus.rows == 0:
         shutil.rmtree(folder.surplus)
-    return sums
 
 
 def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
@@ -159,7 +162,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         key: sum(role[key] for role in by_role.values()) for key in ("calls", "input", "output", "reasoning", "cached")
     }
     usd, records = sum(role["usd"] for role in by_role.values()), sums.categories.total()
-    summary = {
+    return {
         "tasks": sums.tasks.total(),
         "accepted": sums.tasks["accepted"],
         "rejected": sums.tasks["rejected"],
@@ -168,10 +171,10 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         "partial_rejects": sums.partial_rejects,
         "by_reason": dict(sums.by_reason.most_common()),
         "by_category": dict(sorted(sums.categories.items())),
-        "verdicts": {
-            name: {found: sums.verdicts[name, found] for found in ("passed", "failed", "undecided")}
-            for name in sorted({name for name, _ in sums.verdicts})
-        },
+        "verdicts": sums.verdicts.counts(),
+        "scores": sums.verdicts.scores(),
+        "agreement": sums.verdicts.agreement(),
+        "near_threshold": sums.verdicts.near_threshold(),
         "calls": total.pop("calls"),
         "calls_reused": int(ledger["calls_reused"] or 0),
         "tokens": total,
@@ -183,15 +186,18 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
             for (stage,), used in ledger.usage("stage").items()
         },
         "diversity": sums.diversity.figures(),
+        "coverage": sums.coverage.figures(),
+        "quota": _quota(sums, wanted or {}),
         "wall_s": round(float(ledger["wall_s"] or 0), 3),
         "started": ledger["started"],
         "finished": ledger["finished"],
     }
-    if wanted and list(wanted) != [""]:
-        summary["quota"] = {
-            bucket: {"wanted": count, "records": sums.buckets[bucket]} for bucket, count in sorted(wanted.items())
-        }
-    return summary
+
+
+def _quota(sums: Sums, wanted: dict[str, int]) -> dict[str, dict[str, int]]:
+    """Per bucket; empty for a run without a quota, whose one bucket has no name."""
+    named = sorted(bucket for bucket in wanted if bucket)
+    return {bucket: {"wanted": wanted[bucket], "records": sums.buckets[bucket]} for bucket in named}
 
 
 def _with_tokens(ledger: Ledger, role: str, sums: dict[str, float]) -> dict[str, Any]:

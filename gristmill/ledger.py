@@ -13,6 +13,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +21,12 @@ import orjson
 
 from gristmill.errors import GristmillError
 
-VERSION = 2
+VERSION = 3
 """Of the tables; a ledger with other ones is refused."""
 
 GROUP_SECONDS = 0.01
 SMALL = 2048  # bytes
+CHECKSUM = 4  # bytes
 _ZLIB = b"\x78"  # how a zlib stream begins, and no JSON does
 
 TABLES = f"""
@@ -39,9 +41,10 @@ CREATE TABLE IF NOT EXISTS outcomes (
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
-_INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)"
+CALLS_BY_KEY = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)"
 _ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PAID = 14  # the place of `paid` in a row
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
 _FIND_REPLIES = "SELECT key, reply FROM calls WHERE task_id = ?"
 
@@ -91,21 +94,44 @@ class SharedLedger:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = open_database(path)
-        self._db.execute(_INDEX)
+        with self._or_sentence():
+            self._db = open_database(path)
+            self._db.execute(CALLS_BY_KEY)
 
     def find(self, task_id: str, key: bytes) -> Call | None:
-        """The call, with its reply still compressed."""
-        row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
-        return Call(*row) if row else None
+        """The call, with its reply still packed; None also where that is damaged: it is asked, and written, anew."""
+        with self._or_sentence():
+            row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
+        return Call(*row) if row and is_intact(row[-1]) else None
 
-    def replies(self, task_id: str) -> dict[bytes, bytes]:
-        return dict(self._db.execute(_FIND_REPLIES, (task_id,)))
+    def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
+        """All of a task that are intact, by key."""
+        with self._or_sentence():
+            found: list[tuple[bytes, bytes]] = self._db.execute(_FIND_REPLIES, (task_id,)).fetchall()
+        return {key: reply for key, reply in found if is_intact(reply)}
 
     def add(self, calls: list[tuple[Any, ...]]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(_ADD_CALL, calls)
-        self._db.execute("COMMIT")
+        """GristmillError where they can't be written; the run has them all the same."""
+        with self._or_sentence():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_ADD_CALL, calls)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _or_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if is_full(error):
+                raise ledger_error(error, self.path) from None
+            raise GristmillError(
+                f"the shared ledger {self.path} can't be used ({error}); move it away, or name another with `ledger`."
+            ) from None
 
     def close(self) -> None:
         self._db.close()
@@ -161,7 +187,7 @@ class Ledger:
         Else a first session finds nothing, so it needn't keep an index of random keys up to date.
         """
         self.flush()
-        self._db.execute(_INDEX)
+        self._db.execute(CALLS_BY_KEY)
         self._replaying = True
 
     def reply(self, task_id: str, key: bytes) -> bytes | None:
@@ -175,8 +201,8 @@ class Ledger:
         return None
 
     def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
-        """All that `reply` would find for a task, by key and still compressed."""
-        found: dict[bytes, bytes] = self._shared.replies(task_id) if self._shared else {}
+        """All that `reply` would find for a task, by key."""
+        found = self._shared.packed_replies(task_id) if self._shared else {}
         if self._replaying:
             found.update(self._db.execute(_FIND_REPLIES, (task_id,)))
         return found
@@ -185,7 +211,7 @@ class Ledger:
         await self.record_packed([call._replace(reply=packed(call.reply))])
 
     async def record_packed(self, calls: list[Call]) -> None:
-        """Calls whose replies are compressed."""
+        """Calls whose replies are packed already."""
         self._calls += calls
         await self._committed()
 
@@ -207,11 +233,15 @@ class Ledger:
             yield line
 
     def usage(self, *by: str) -> dict[tuple[str, ...], dict[str, float]]:
-        """Calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
+        """Model calls, tokens and cost that this run paid in all its sessions, grouped `by` role, stage or task_id."""
         names = ("calls", "input", "output", "reasoning", "cached", "usd", "seconds")
-        sums = "count(*), sum(input), sum(output), sum(reasoning), sum(cached), sum(usd), sum(seconds)"
+        sums = (
+            "count(*), sum(input), sum(output), sum(reasoning), sum(cached), round(sum(usd), 9), round(sum(seconds), 3)"
+        )
         groups = ", ".join(by)
-        query = f"SELECT {groups}, {sums} FROM calls WHERE paid GROUP BY {groups} ORDER BY {groups}"
+        query = (
+            f"SELECT {groups}, {sums} FROM calls WHERE paid AND finish_reason != '' GROUP BY {groups} ORDER BY {groups}"
+        )
         return {row[: len(by)]: dict(zip(names, row[len(by) :], strict=True)) for row in self._db.execute(query)}
 
     def output_quantiles(self, role: str, count: int, shares: tuple[float, ...]) -> list[int]:
@@ -296,14 +326,15 @@ class Ledger:
             self._db.executemany(_ADD_OUTCOME, self._outcomes)
             self._db.execute("COMMIT")
             calls, self._calls, self._outcomes = self._calls, [], []
-            if self._shared:
-                self._shared.add(calls)
-        except sqlite3.Error as error:
+            if self._shared and (paid := [call for call in calls if call[_PAID]]):
+                self._shared.add(paid)
+        except (sqlite3.Error, GristmillError) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            stop = ledger_error(error, self.path) if isinstance(error, sqlite3.Error) else error
             for committed in waiting:
                 if not committed.done():
-                    committed.set_exception(ledger_error(error, self.path))
+                    committed.set_exception(stop)
             return
         self._last_commit = time.monotonic()
         for committed in waiting:
@@ -318,12 +349,19 @@ class Ledger:
 
 
 def packed(json: bytes) -> bytes:
-    """Compressed where it pays: the compressor takes as long to start as for a few kilobytes."""
-    return zlib.compress(json, 1) if len(json) > SMALL else json
+    """Compressed where it pays (the compressor takes as long to start as for a few kilobytes), with a checksum: SQLite
+    has none, so a bad block could change what a model said."""
+    kept = zlib.compress(json, 1) if len(json) > SMALL else json
+    return kept + zlib.crc32(kept).to_bytes(CHECKSUM)
 
 
 def unpacked(kept: bytes) -> bytes:
-    return zlib.decompress(kept) if kept[:1] == _ZLIB else kept
+    return zlib.decompress(kept[:-CHECKSUM]) if kept[:1] == _ZLIB else kept[:-CHECKSUM]
+
+
+def is_intact(kept: bytes) -> bool:
+    """Whether these are the bytes that `packed` gave."""
+    return zlib.crc32(kept[:-CHECKSUM]).to_bytes(CHECKSUM) == kept[-CHECKSUM:]
 
 
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC")

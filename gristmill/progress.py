@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gristmill.budget import Meter
+from gristmill.commands import PLAIN_SECONDS
 from gristmill.engine import Tally
 
 LIVE_SECONDS = 0.2
-PLAIN_SECONDS = 10.0
+COSTLIEST = 3
 
 
 @asynccontextmanager
@@ -38,18 +39,24 @@ async def _show(tally: Tally, meter: Meter, samples: bool, live: bool) -> None:
 
 
 def line(tally: Tally, meter: Meter, samples: bool) -> str:
-    """done/accepted/rejected/failed, calls in flight, tokens, cost, time left."""
-    done = tally.records if samples else tally.done
+    """done/accepted/rejected/failed, calls in flight, tokens, cost with where it goes, time left."""
+    unit, done = ("records", tally.records) if samples else ("tasks", tally.done)
     target = f"/{tally.total}" if tally.total else ""
     seconds = time.monotonic() - tally.started
-    left = (
-        f", {_duration(seconds / done * (tally.total - done))} left" if tally.total and 0 < done <= tally.total else ""
-    )
+    here = done - tally.before[unit]
+    left = f", {_duration(seconds / here * (tally.total - done))} left" if tally.total and here > 0 else ""
     return (
-        f"{done}{target} {'records' if samples else 'tasks'}: {tally.accepted} accepted, {tally.rejected} rejected, "
-        f"{tally.failed} failed | {meter.in_flight} in flight, {meter.calls} calls ({meter.calls_reused} reused), "
-        f"{meter.tokens:,} tokens, {meter.usd:.4f} USD | {_duration(seconds)}{left}"
+        f"{done}{target} {unit}: {tally.accepted} accepted, {tally.rejected} rejected, {tally.failed} failed | "
+        f"{meter.in_flight} in flight, {meter.calls} calls ({meter.calls_reused} reused), {meter.tokens:,} tokens, "
+        f"{meter.usd:.4f} USD{_where(meter)} | {_duration(seconds)}{left}"
     )
+
+
+def _where(meter: Meter) -> str:
+    """The roles and stages that cost most, where there are several."""
+    costly = sorted(((usd, by) for by, usd in meter.usd_by.items() if usd), reverse=True)[:COSTLIEST]
+    parts = ", ".join(f"{role}/{stage} {usd:.4f}" for usd, (role, stage) in costly)
+    return f" ({parts})" if len(costly) > 1 else ""
 
 
 def _duration(seconds: float) -> str:

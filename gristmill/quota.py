@@ -16,6 +16,7 @@ from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed
 from schemas import Seed
 
+HOPELESS = 1000
 LOOK_AHEAD = 20_000
 """How many tasks at most are looked at for the buckets' shares."""
 
@@ -25,7 +26,9 @@ class Quota:
 
     def __init__(self, wanted: dict[str, int] | None, by: list[str]) -> None:
         self.by = by
+        self.samples = dict(wanted or {})
         self.wanted = wanted
+        self.barren = 0
         self.records: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
@@ -48,8 +51,31 @@ class Quota:
         given = (self.records[bucket] + 1) / (self._ended[bucket] + 1)
         return self.records[bucket] + self._running[bucket] * given < self.wanted.get(bucket, 0)
 
+    def is_hopeless(self) -> bool:
+        """`HOPELESS` tasks in a row gave no record: an endless generator would spend all its budget on nothing."""
+        return self.wanted is not None and self.barren >= HOPELESS
+
     def any_needs(self) -> bool:
+        """Whether any task is worth launching."""
+        if self.is_hopeless():
+            return False
         return self.wanted is None or any(self.needs(bucket) for bucket in self.wanted)
+
+    def raise_targets(self, survivors: Counter[str]) -> bool:
+        """Wants more candidates of the buckets of which too few survived; False where nothing is to be gained.
+
+        As many more as would be needed if the same share of them survived, at most as many as there were.
+        """
+        if self.wanted is None or not self.all_full():
+            return False
+        raised = False
+        for bucket, samples in self.samples.items():
+            missing = samples - survivors[bucket]
+            if missing > 0:
+                had = self.wanted[bucket]
+                self.wanted[bucket] += min(had, -(-missing * had // max(1, survivors[bucket])))
+                raised = True
+        return raised
 
     def launched(self, bucket: str) -> None:
         self._running[bucket] += 1
@@ -61,6 +87,7 @@ class Quota:
         """A task has its outcome, in this session or an earlier one."""
         self._ended[bucket] += 1
         self.records[bucket] += records
+        self.barren = 0 if records else self.barren + 1
 
 
 def make_quota(samples: int | None, by: list[str], tasks: Callable[[], Iterable[Seed | BadSeed]]) -> Quota:

@@ -1,17 +1,15 @@
 """One task from its seed to its outcome: generate, judge, and name the loss where there is one."""
 
-import traceback
-from pathlib import Path
 from typing import Any, Protocol
-
-import orjson
 
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
+from gristmill.judging import Fault, judge_records, where
 from gristmill.ledger import Outcome
 from gristmill.plan import Plan
 from gristmill.seeds import BadSeed
-from schemas import Record, Seed, Verdict
+from gristmill.selection import lost, reject_row
+from schemas import Record, Seed
 from schemas.arrow import record_to_row
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -32,8 +30,12 @@ class Job:
 class Executor(Protocol):
     """Where the jobs of a plan run: in this process (`Runner`), or on the workers of `gristmill.scaleout.Cluster`.
 
-    What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome.
+    What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome. `resting` counts the calls that
+    wait before they are tried again.
     """
+
+    @property
+    def resting(self) -> int: ...
 
     async def prepare(self) -> None: ...
 
@@ -49,6 +51,10 @@ class Runner:
         self.plan = plan
         self.runtime = runtime
 
+    @property
+    def resting(self) -> int:
+        return self.runtime.transport.resting
+
     async def prepare(self) -> None:
         ctx = Context(self.runtime, Task("prepare"), self.plan.generator.prompts)
         with ctx.scope("0", "prepare"):
@@ -61,11 +67,10 @@ class Runner:
             if isinstance(job.seed, BadSeed):
                 raise TaskFailed("seed", job.seed.detail)
             records = await self._generate(task, job.seed)
-            status, rows = await self._judge(task, records)
+            status, rows = self._rows(task, await judge_records(self.runtime, task, self.plan.judges, records))
         except Reject as reject:
-            status = "rejected"
             payload = {"seed": _dump(job.seed), **reject.payload}
-            rows = _lost(task.id, status, reject.stage, reject.reason, reject.detail, payload)
+            status, rows = "rejected", _loss(task.id, "rejected", reject.stage, reject.reason, reject.detail, payload)
         except TaskFailed as failure:
             return failed(job, failure), task
         return Outcome(task.id, job.position, status, job.bucket, rows), task
@@ -84,47 +89,19 @@ class Runner:
             except (Reject, TaskFailed, GristmillError):
                 raise
             except Exception as error:
-                raise TaskFailed("generator", _where(error)) from error
+                raise TaskFailed("generator", where(error)) from error
         records = made if isinstance(made, list) else [made]
         if not records:
             raise Reject("generate", "no_records")
         return records
 
-    async def _judge(self, task: Task, records: list[Record]) -> tuple[str, Rows]:
-        """The rows of a task whose generator gave `records`: each passes all gates or becomes a reject row."""
-        kept, lost = [], []
-        for number, record in enumerate(records):
-            fault = await self._first_fault(task, record, number)
-            if fault is None:
-                kept.append(record)
-            else:
-                payload = record.model_dump(mode="json", include={"messages", "metadata", "verdicts"})
-                lost.append((fault, payload))
-        status = "accepted" if kept else "rejected"
+    def _rows(self, task: Task, judged: list[tuple[Record, Fault | None]]) -> tuple[str, Rows]:
+        """The status and rows of a task: each record passed all gates or becomes a reject row."""
+        kept = [record for record, fault in judged if fault is None]
         part = "partial" if kept else "rejected"
-        rows: Rows = {"records": [self._complete(task, record) for record in kept], "rejects": []}
-        for (stage, reason, detail), payload in lost:
-            rows["rejects"] += _lost(task.id, part, stage, reason, detail, payload)["rejects"]
-        return status, rows
-
-    async def _first_fault(self, task: Task, record: Record, number: int) -> tuple[str, str, str] | None:
-        """(stage, reason, detail) of the first gate that the record doesn't pass; later judges are not asked then."""
-        for named in self.plan.judges:
-            ctx = Context(self.runtime, task, named.judge.prompts)
-            with ctx.scope(f"judge.{named.name}.{number}", named.name) as scope:
-                try:
-                    verdict = await named.judge.judge(record, ctx)
-                except Reject as reject:  # such as an answer that was no answer: the judge could not decide
-                    verdict = Verdict(name=named.name, passed=None, reason=f"{reject.reason}: {reject.detail}")
-                except (TaskFailed, GristmillError):
-                    raise
-                except Exception as error:
-                    raise TaskFailed("judge", f"{named.name}: {_where(error)}") from error
-                verdict.cost = round(scope.usd, 9)
-            record.verdicts = [*(old for old in record.verdicts if old.name != verdict.name), verdict]
-            if named.judge.gate and verdict.passed is not True:
-                return named.name, "failed" if verdict.passed is False else "undecided", verdict.reason
-        return None
+        rejects = [lost(task.id, part, fault, record) for record, fault in judged if fault is not None]
+        rows = {"records": [self._complete(task, record) for record in kept], "rejects": rejects}
+        return "accepted" if kept else "rejected", rows
 
     def _complete(self, task: Task, record: Record) -> dict[str, Any]:
         """The record with what the engine knows of it, as a row."""
@@ -138,23 +115,14 @@ class Runner:
 
 def failed(job: Job, failure: TaskFailed) -> Outcome:
     """The outcome of a job that broke."""
-    seed = {"seed": _dump(job.seed)}
-    rows = _lost(job.task_id, "failed", failure.boundary, "error", str(failure), seed)
+    payload = {"seed": _dump(job.seed)}
+    rows = _loss(job.task_id, "failed", failure.boundary, "error", str(failure), payload)
     return Outcome(job.task_id, job.position, "failed", job.bucket, rows)
 
 
-def _lost(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
-    row = {"task_id": task_id, "status": status, "stage": stage, "reason": reason, "detail": detail,
-           "payload": orjson.dumps(payload, default=str, option=orjson.OPT_SORT_KEYS).decode()}  # fmt: skip
-    return {"records": [], "rejects": [row]}
+def _loss(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
+    return {"records": [], "rejects": [reject_row(task_id, status, stage, reason, detail, payload)]}
 
 
 def _dump(seed: Seed | BadSeed) -> Any:
     return seed._asdict() if isinstance(seed, BadSeed) else seed.model_dump(mode="json")
-
-
-def _where(error: Exception) -> str:
-    """The error with the place where it was raised: what one needs to find it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"

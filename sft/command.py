@@ -5,21 +5,17 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command
+from gristmill.commands import PLAIN_SECONDS, Command, add_config
 from sft.train_command import sft_command as sft_command
 
 if TYPE_CHECKING:
     from sft.prep import StageSummary
 
-PLAIN_SECONDS = 10.0
-
 
 def _configure_prep(parser: ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the training's YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    add_config(parser, "the training's YAML file")
 
 
 def _prep(arguments: Namespace) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command
+from gristmill.commands import PLAIN_SECONDS, Command, add_config
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
     from sft.metrics import StepMetrics
     from sft.report import Measured, Summary
 
-PLAIN_SECONDS = 10.0
-
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the training's YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    add_config(parser, "the training's YAML file")
 
 
 def _run(arguments: Namespace) -> int:

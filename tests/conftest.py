@@ -4,11 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from gristmill.errors import GristmillError
+from gristmill.sandbox import engines
+from gristmill.sandbox.pool import Pool, open_pool
+from judges.sql_server import Server
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +36,36 @@ def _absent_ray() -> str | None:
     return None if find_spec("ray") else "not installed: ray"
 
 
+def _absent_engine(check: Callable[[], str]) -> str | None:
+    try:
+        check()
+    except GristmillError as error:
+        return str(error)
+    return None
+
+
+def _absent_postgres() -> str | None:
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed"
+    from judges.postgres_server import programs
+
+    return None if programs() else "PostgreSQL's programs are not installed"
+
+
+def _absent_mysql() -> str | None:
+    if find_spec("pymysql") is None:
+        return "pymysql is not installed"
+    from judges.mysql_server import programs
+
+    return None if programs() else "MariaDB's programs are not installed"
+
+
 _ABSENT: dict[str, Callable[[], str | None]] = {
+    "bubblewrap": partial(_absent_engine, engines.check_bubblewrap),
+    "docker": partial(_absent_engine, engines.check_docker),
     "embedded": _absent_embedded,
+    "mysql": _absent_mysql,
+    "postgres": _absent_postgres,
     "ray": _absent_ray,
     "shared": _absent_shared,
 }
@@ -53,6 +87,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_data() -> Path:
     """The folder of real public inputs (see CONTRIBUTING.md)."""
     return Path(os.environ["GRISTMILL_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    from judges.postgres_engine import postgres
+
+    with postgres("local", 2) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    from judges.mysql_engine import mysql
+
+    with mysql("local", 2) as server:
+        yield server
+
+
+ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in (engines.STRONGER, engines.WEAKER)]
+"""For tests that run with each engine of the sandbox."""
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """The sandbox, with each engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(engines.CHOICE, request.param)
+        with open_pool() as opened:
+            yield opened
 
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]

@@ -33,9 +33,11 @@ def test_keys_by_name_only(cli: CLI) -> None:
 
 
 def test_a_bare_machine_gets_a_remedy_for_each_part(cli: CLI, tmp_path: Path) -> None:
-    done = cli("doctor", env={"PATH": str(tmp_path)})
+    done = cli("doctor", env={"PATH": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert done.returncode == 0
     lines = lines_by_name(done.stdout)
+    assert lines["Code sandbox"].startswith("absent ")
+    assert "no code can be run: " in lines["Code sandbox"]
     for name, remedy in {"Docker": "docker.io", "Bubblewrap": "bubblewrap", "Chromium": "chromium"}.items():
         assert lines[name].startswith("absent ")
         assert f"apt-get install {remedy}" in lines[name]

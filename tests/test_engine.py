@@ -11,14 +11,15 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill import Answer, Context, Generator, Judge, NoParams, Record, Reject, Seed, Verdict
+from gristmill import Answer, Context, Generator, Judge, NoParams, Record, Reject, Seed, Verdict, quota
 from gristmill.budget import Meter
 from gristmill.commands.generate import run_plan
 from gristmill.engine import Engine
 from gristmill.errors import BudgetReached, EndpointError, GristmillError, TaskFailed, TooFewRecords, TooManyFailed
+from gristmill.judging import NamedJudge
 from gristmill.ledger import Ledger
 from gristmill.llm import Roles
-from gristmill.plan import NamedJudge, Plan
+from gristmill.plan import Plan
 from gristmill.runs import RunFolder, refresh
 from gristmill.testing import ScriptedModel
 from schemas import JsonObject, assistant, user
@@ -363,3 +364,21 @@ async def test_the_meter_waits_for_what_is_reserved() -> None:
 
     await asyncio.gather(call("a"), call("b"))
     assert order == ["a", "b"] and meter.tokens == 40
+
+
+def test_a_run_that_gives_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless generator whose every task is rejected would else spend money for ever."""
+    monkeypatch.setattr(quota, "HOPELESS", 50)
+
+    class Hopeless(Votes):
+        async def run(self, seed: Number, ctx: Context) -> Record | list[Record]:
+            raise Reject("generate", "unlucky")
+
+    made = plan(samples=10)
+    made = Plan(made.config, Hopeless(NoParams()), [], made.roles, "f")
+    with pytest.raises(TooFewRecords, match=r"\d+ tasks in a row gave no record"):
+        run_plan(made, RunFolder(tmp_path), transport=ScriptedModel(), quiet=True)
+    summary = orjson.loads((tmp_path / "summary.json").read_bytes())
+    assert 50 <= summary["tasks"] <= 50 + 2 * made.roles.in_flight() and summary["by_reason"] == {
+        "generate/unlucky": summary["tasks"]
+    }

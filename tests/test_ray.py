@@ -1,5 +1,6 @@
 """Scale-out: a run on the workers of a Ray cluster is the same run."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,9 +20,10 @@ import pytest
 from gristmill import Context, NoParams, Record
 from gristmill.commands.generate import run_plan
 from gristmill.errors import BudgetReached, ConfigError, EndpointError, GristmillError
+from gristmill.judging import NamedJudge
 from gristmill.ledger import Call, Ledger
 from gristmill.llm import Roles
-from gristmill.plan import NamedJudge, Plan
+from gristmill.plan import Plan
 from gristmill.runs import RunFolder
 from gristmill.testing import Faults, FaultServer
 from schemas import assistant, user
@@ -41,13 +44,11 @@ def cluster() -> Iterator[str]:
     """The address of a cluster of two "machines" with one CPU each. This process is connected to it as well, which
     saves its runs from doing so each time; commands that are run connect by themselves."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT), **{KEY: "sk-wrong"})
-    import ray
-    from ray.cluster_utils import Cluster
-
+    ray: Any = import_module("ray")
     node = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
-    machines = Cluster(initialize_head=True, head_node_args=node)
+    machines: Any = import_module("ray.cluster_utils").Cluster(initialize_head=True, head_node_args=node)
     machines.add_node(**node)
-    ray.init(machines.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(machines.address, log_to_driver=False, logging_level=logging.ERROR)
     yield machines.address
     ray.shutdown()
     machines.shutdown()
@@ -254,8 +255,7 @@ def test_more_workers_than_places_and_no_place_at_all(
         nine = {"kind": "ray", "address": cluster, "workers": 9}
         with pytest.raises(ConfigError, match=r"9 workers can't share the 8 calls in flight of models\.default"):
             run(plan(server.url, executor=nine), tmp_path / "nine")
-        import ray
-
+        ray: Any = import_module("ray")
         others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(2)]
         ray.get([other.is_there.remote() for other in others], timeout=20)
         monkeypatch.setattr("gristmill.scaleout.cluster.START_SECONDS", 1.0)
@@ -268,10 +268,9 @@ def test_more_workers_than_places_and_no_place_at_all(
 
 
 def test_no_ray_and_no_cluster_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import ray
-
     from gristmill.scaleout.connection import _connect
 
+    ray = import_module("ray")
     with pytest.raises(ConfigError, match=r"there is no Ray cluster at 127\.0\.0\.1:9 that can be used"):
         _connect(ray, ExecutorConfig(kind="ray", address="127.0.0.1:9"))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")

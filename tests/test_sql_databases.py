@@ -12,7 +12,9 @@ from generators.text_to_sql.introspect import described, read_sqlite, split_word
 from generators.text_to_sql.load import FOLDER, bundled, ddl, inserts, load, parents_first, read_yaml
 from generators.text_to_sql.schema import Column, Database, ForeignKey, Table
 from gristmill.errors import ConfigError
-from judges.sqlite_engine import Limits, SQLite
+from judges.sql_engine import Limits
+from judges.sql_world import joined
+from judges.sqlite_engine import SQLite
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
@@ -102,7 +104,7 @@ CONTRADICTIONS = {
 
 
 def filled(database: Database) -> SQLite:
-    return SQLite(ddl(database.tables), inserts(database.tables), Limits())
+    return SQLite(joined([*ddl(database.tables), *inserts(database.tables)]), Limits())
 
 
 def test_ten_industries_and_more() -> None:
@@ -174,7 +176,7 @@ def test_parents_come_first_and_circles_are_cut() -> None:
 def test_a_key_to_an_absent_table_is_a_plain_column() -> None:
     loan = bundled()["retail_bank"].table("loan")
     assert "REFERENCES" not in ddl([loan])[0]
-    with SQLite(ddl([loan]), inserts([loan]), Limits()) as engine:
+    with SQLite(joined([*ddl([loan]), *inserts([loan])]), Limits()) as engine:
         assert engine.run("SELECT COUNT(*) FROM loan")[1] == [(len(loan.rows),)]
 
 

@@ -1,7 +1,8 @@
-"""The text-to-SQL generator: both modes, every way a task can end, and the three example records."""
+"""The text-to-SQL generator by grammar: every way a task can end, its walk, and what is shipped."""
 
 import json
 import re
+import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -12,31 +13,37 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-import generators.text_to_sql as text_to_sql
 from generators.text_to_sql import Params, TextToSQL
-from generators.text_to_sql.cells import TIERS, Cell, Taxonomy, grammar_cells, teacher_cells
+from generators.text_to_sql.by_grammar import agree
+from generators.text_to_sql.cells import TIERS, Cell, grammar_cells
 from generators.text_to_sql.context import LAYOUTS, choose_context, show
-from generators.text_to_sql.grammar import CONCEPTS, Query, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
+from generators.text_to_sql.grammar import Query, query_of, sample_query, suited_concepts, tier_of
+from generators.text_to_sql.grammar.plan import Aggregate, Plan, Ref
 from generators.text_to_sql.load import bundled
+from generators.text_to_sql.taxonomy import taxonomy
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
-from gristmill.testing import ScriptedModel, check_generator, run_scripted
-from judges.sql_execution import check_record, prove
-from judges.sqlite_engine import Limits
-from schemas import Message, Record, assistant
+from gristmill.testing import ScriptedModel, check_generator, judge_scripted, run_scripted
+from judges.sql_concepts import CONCEPTS, DIALECTS
+from judges.sql_engine import Limits
+from judges.sql_execution import prove_in_sqlite
+from judges.sql_world import SQLProof, statements
+from schemas import Record
 from schemas.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 PROVED = [{"name": "sql_execution"}]
 SERVED = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
+COUNT_BY_CAUSE = Plan("x", "claim", (Ref((), "claim", "cause"), Aggregate("count")), group=(Ref((), "claim", "cause"),))
 ROLES = dict.fromkeys(("default", "paraphraser", "poet", "writer", "solver"), SERVED)
 
 
 def grammar(tasks: int = 30, **params: Any) -> dict[str, Any]:
-    chosen = {"paraphrase": False, **params}
+    chosen = {"paraphrase": False, "dialects": ["sqlite"], **params}
     return {"generator": "text_to_sql", "tasks": tasks, "models": ROLES, "judges": PROVED, "params": chosen}
 
 
@@ -47,6 +54,11 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 def rejects(run: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(run / "rejects").to_pylist())
+
+
+def table_of(statement: str) -> str:
+    """What a CREATE TABLE or an INSERT INTO is about, without quotes."""
+    return re.split(r"[\s(\"]+", statement)[2]
 
 
 # --- grammar ---------------------------------------------------------------------------------------------------------
@@ -63,8 +75,9 @@ def test_the_contract_by_grammar(tmp_path: Path) -> None:
         assert (metadata["mode"], metadata["phrasing"]) == ("grammar", "template") and "trace" not in metadata
         assert answered["content"] == f"```sql\n{proof['query']}\n```" and answered["reasoning_content"] is None
         assert metadata["question"] in asked["content"]
-        assert all(re.search(rf"\b{name.split(' (')[0].split()[-1]}\b", asked["content"]) for name in proof["ddl"])
-        assert proof["distractors"]["tables"] and proof["distractors"]["columns"] and proof["row_count"] > 0
+        tables = map(table_of, statements(proof["context"], "sqlite"))
+        assert all(re.search(rf"\b{table}\b", asked["content"]) for table in tables)
+        assert proof["distractor_tables"] and proof["distractor_columns"] and proof["row_count"] > 0
         assert [verdict["passed"] for verdict in record["verdicts"]] == [True]
 
 
@@ -104,7 +117,7 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
         (lambda question: {"text": f"{question} " + "Thank you so much for all the help. " * 8}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),
         (lambda question: "no JSON at all", "llm: unparseable"),
-        (lambda question: {"text": "x" * 601}, "llm: unparseable"),
+        (lambda question: {"text": "x" * 901}, "llm: unparseable"),
     ],
 )
 def test_an_unfaithful_paraphrase_leaves_the_template(change: Any, problem: str, tmp_path: Path) -> None:
@@ -132,7 +145,7 @@ def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     unsuited = next(
         (name, concept)
         for name, database in bundled().items()
-        for concept in CONCEPTS
+        for concept in GRAMMAR
         if concept not in suited_concepts(database)
     )
     cell = {"industry": "any", "database": unsuited[0], "tier": "basic", "concept": unsuited[1]}
@@ -149,8 +162,42 @@ def test_rejects_of_the_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         table = database.tables[0]
         return Query(database, query.plan, query.ast, f"SELECT * FROM {table.name} WHERE 1 = 0")
 
-    monkeypatch.setattr(text_to_sql, "sample_query", empty)
+    module = sys.modules["generators.text_to_sql.by_grammar"]
+    monkeypatch.setattr(module, "sample_query", empty)
     assert run_scripted(grammar(3), tmp_path / "empty")["by_reason"] == {"grammar/no_rows": 3}
+
+
+@pytest.mark.postgres
+def test_engines_that_disagree_are_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dialect in which the same plan would mean something else."""
+    module = sys.modules["generators.text_to_sql.by_grammar"]
+
+    def other(plan: Plan, database: Any, dialect: Any = "sqlite") -> Query:
+        query = query_of(plan, database, dialect)
+        return Query(database, plan, query.ast, query.sql.replace("COUNT(*)", "COUNT(*) + 1"), dialect)
+
+    monkeypatch.setattr(module, "query_of", other)
+    seeds = tmp_path / "seeds.jsonl"
+    cell = {"industry": "any", "database": "airline", "tier": "basic", "concept": "count_rows", "dialect": "postgres"}
+    seeds.write_text(json.dumps(cell))
+    summary = run_scripted({**grammar(1), "seeds": str(seeds)}, tmp_path / "run")
+    assert summary["by_reason"] == {"execution/engines_disagree": 1}
+    (reject,) = rejects(tmp_path / "run")
+    assert "SQLite" in reject["detail"] and "PostgreSQL" in reject["detail"]
+
+
+def proof(rows: list[list[Any]], count: int | None = None) -> SQLProof:
+    counted = len(rows) if count is None else count
+    return SQLProof(context="", query="", columns=[], ordered=False, row_count=counted, result=rows, hash="", engine="")
+
+
+def test_what_counts_as_the_same_rows() -> None:
+    assert agree(proof([["a", 2.33333], ["b", 1]]), proof([["b", 1], ["a", 2.3333]]), ordered=False)
+    assert not agree(proof([["a", 1], ["b", 2]]), proof([["b", 2], ["a", 1]]), ordered=True)
+    assert not agree(proof([["a", 1]]), proof([["a", 1.01]]), ordered=True)
+    assert not agree(proof([["a", 1]]), proof([["a", 1], ["b", 1]]), ordered=True)
+    assert not agree(proof([[None]]), proof([[0]]), ordered=True)
+    assert agree(proof([["a"]], count=30), proof([["b"]], count=30), ordered=False), "any ten of thirty rows"
 
 
 def test_no_condition_is_idle(tmp_path: Path) -> None:
@@ -166,7 +213,7 @@ def test_no_condition_is_idle(tmp_path: Path) -> None:
         tree = sqlglot.parse_one(proof["query"], dialect="sqlite")
         if tree.args.pop("where", None):
             filtered += 1
-            with SQLite(proof["ddl"], proof["inserts"], Limits()) as engine:
+            with SQLite(proof["context"], Limits()) as engine:
                 results = [engine.run(query)[1] for query in (proof["query"], tree.sql("sqlite"))]
             assert Counter(results[0]) != Counter(results[1])
     assert filtered > 20
@@ -209,28 +256,30 @@ def test_chinook_end_to_end(shared_data: Path, tmp_path: Path) -> None:
 
 def test_distractors_are_linked_and_every_layout_shows_everything() -> None:
     database = bundled()["insurance"]
-    query = "SELECT cause, COUNT(*) FROM claim GROUP BY cause"
     for turn in range(20):
         rng = Random(turn)
-        tables, world = choose_context(database, query, rng, Limits())
-        assert set(world.distractors.tables) == {"policy"}, "the only neighbour of claim"
-        assert "claim.cause" not in world.distractors.columns and "claim.status" in world.distractors.columns
-        prove(world, query)
-        for layout in LAYOUTS:
-            text = show(tables, layout, rng)
-            for table in tables:
-                for column in table.columns:
-                    assert re.search(rf"\b{column.name}\b", text), (layout, column.name)
-    multi, _ = choose_context(database, "SELECT COUNT(*) FROM policy", Random(0), Limits())
-    assert len(multi) == 3
+        query = query_of(COUNT_BY_CAUSE, database)
+        context = choose_context(query, rng)
+        assert context.distractor_tables == ["policy"], "the only neighbour of claim"
+        assert "claim.cause" not in context.distractor_columns and "claim.status" in context.distractor_columns
+        prove_in_sqlite(context.world("sqlite"), query.sql)
+        for dialect in DIALECTS:
+            for layout in LAYOUTS:
+                text = show(context.tables, layout, dialect, rng)
+                for table in context.tables:
+                    for column in table.columns:
+                        assert re.search(rf"\b{column.name}\b", text), (layout, column.name)
+    policies = query_of(Plan("x", "policy", (Aggregate("count"),)), database)
+    assert len(choose_context(policies, Random(0)).tables) == 3
 
 
 def test_every_beginning_of_the_walk_is_even() -> None:
-    cells = list(islice(grammar_cells(bundled(), TIERS, 7), 390))
-    for beginning in (30, 117, 390):
+    cells = list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
+    for beginning in (90, 450, 900):
         part = cells[:beginning]
         for value in (
             lambda c: c.tier,
+            lambda c: c.dialect,
             lambda c: c.style.instruction,
             lambda c: c.style.register,
             lambda c: c.style.politeness,
@@ -238,161 +287,60 @@ def test_every_beginning_of_the_walk_is_even() -> None:
             counts = Counter(map(value, part))
             assert max(counts.values()) - min(counts.values()) <= 1
         databases = Counter(c.database for c in part)
-        assert len(databases) == len(bundled()) or beginning < 39
-        assert max(databases.values()) - min(databases.values()) <= 6
-    assert len({(c.database, c.concept) for c in cells}) >= 380, "few pairs come again before the others came"
-    assert {c.concept for c in cells} == set(CONCEPTS)
-    assert all(tier_of(c.concept) == c.tier for c in cells)
-    assert cells == list(islice(grammar_cells(bundled(), TIERS, 7), 390))
-    assert cells != list(islice(grammar_cells(bundled(), TIERS, 8), 390))
-
-
-def test_teacher_cells_keep_the_conditions_of_the_taxonomy() -> None:
-    path = TextToSQL.folder() / "taxonomy.yaml"
-    taxonomy = load_config(path, [], Taxonomy)
-    assert len(taxonomy.industries) >= 12 and all(len(set(t)) >= 8 for t in taxonomy.industries.values())
-    cells = list(islice(teacher_cells(path, TIERS, 0), 600))
-    for cell in cells:
-        assert cell.topic in taxonomy.industries[cell.industry] and cell.concept in taxonomy.tiers[cell.tier]
-        kind, _, concept = cell.task.partition(": ")
-        assert concept in taxonomy.tasks[kind].concepts
-        assert TIERS.index(taxonomy.tasks[kind].lowest) <= TIERS.index(cell.tier)
-    assert {c.concept for c in cells} == {c for concepts in taxonomy.tiers.values() for c in concepts}
-    assert len({(c.industry, c.topic) for c in cells}) == sum(map(len, taxonomy.industries.values()))
-    for field, challenge in (("data_quality", taxonomy.data_quality), ("knowledge", taxonomy.knowledge)):
-        share = sum(bool(getattr(cell, field)) for cell in cells) / len(cells)
-        assert abs(share - challenge.share) < 0.01
-    assert max(Counter(c.industry for c in cells).values()) - min(Counter(c.industry for c in cells).values()) <= 1
+        assert len(databases) == len(bundled()) and max(databases.values()) <= 1.5 * min(databases.values()) + 4
+    assert {c.concept for c in cells} == set(GRAMMAR)
+    assert all(tier_of(c.concept) == c.tier and c.dialect in CONCEPTS[c.concept].dialects for c in cells)
+    assert cells == list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 7), 900))
+    assert cells != list(islice(grammar_cells(bundled(), TIERS, DIALECTS, 8), 900))
 
 
 def test_seeds_from_a_file(tmp_path: Path) -> None:
     seeds = tmp_path / "cells.jsonl"
     good = {"industry": "x", "database": "airline", "tier": "basic", "concept": "filter_equal"}
     lines = [good, {**good, "database": "nowhere"}, {**good, "concept": "magic"}, {**good, "tier": "expert"}]
+    lines += [{**good, "dialect": "postgres"}, {**good, "dialect": "oracle"}]
     seeds.write_text("\n".join(map(json.dumps, lines)) + "\n{broken")
     tasks = list(TextToSQL(Params(), seeds=str(seeds)).tasks())
-    assert isinstance(tasks[0], Cell) and tasks[0].database == "airline"
-    bad = [task for task in tasks[1:] if isinstance(task, BadSeed)]
-    assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:5"]
+    assert [getattr(task, "dialect", "") for task in tasks] == ["sqlite", "", "", "", "postgres", "", ""]
+    bad = [task for task in tasks if isinstance(task, BadSeed)]
+    assert [task.where for task in bad] == ["line:2", "line:3", "line:4", "line:6", "line:7"]
     assert "database is none of airline" in bad[0].detail and "concept is none of" in bad[1].detail
     teacher = list(TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks())
-    assert [isinstance(task, Cell) for task in teacher] == [True, True, True, False, False]
-
-
-# --- teacher ---------------------------------------------------------------------------------------------------------
-
-WORLD: dict[str, Any] = {
-    "ddl": [
-        "CREATE TABLE plant (plant_id INTEGER PRIMARY KEY, city TEXT, opened DATE)",
-        "CREATE TABLE run (run_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant, pieces INTEGER, note TEXT)",
-        "CREATE TABLE visit (visit_id INTEGER PRIMARY KEY, plant_id INTEGER REFERENCES plant)",
-    ],
-    "inserts": [
-        "INSERT INTO plant VALUES (1, 'Linz {{ x }}', '2001-01-01'), (2, 'Graz {% y %}', '2010-01-01')",
-        "INSERT INTO run VALUES (1, 1, 40, NULL), (2, 1, 60, 'late'), (3, 2, 75, NULL)",
-        "INSERT INTO visit VALUES (1, 2)",
-    ],
-    "distractor_tables": ["visit"],
-    "distractor_columns": ["plant.opened", "run.note"],
-    "question": "How many pieces did each plant's city make {{ in total }}?",
-}
-RIGHT = "SELECT city, SUM(pieces) AS pieces FROM run JOIN plant USING (plant_id) GROUP BY city"
-SORTED = RIGHT + " ORDER BY pieces DESC"
-WRONG = RIGHT.replace("SUM", "MAX")
-
-
-def solver(*answers: Any, world: Any = None) -> ScriptedModel:
-    """A writer that invents `world`, and a solver that gives `answers` in turn, each with a trace."""
-    turns = iter(answers * 50)
-
-    def script(role: str, request: Any) -> Any:
-        if role == "writer":
-            return {**WORLD, **(world or {})}
-        answer = next(turns)
-        return answer if isinstance(answer, Message) else assistant(f"```sql\n{answer}\n```", f"I sum up.\n{answer}")
-
-    return ScriptedModel(script)
-
-
-def teacher(tasks: int = 1, **params: Any) -> dict[str, Any]:
-    return {**grammar(tasks), "params": {"mode": "teacher", **params}}
-
-
-def test_the_contract_by_teacher(tmp_path: Path) -> None:
-    summary = check_generator(teacher(12), tmp_path, solver(RIGHT))
-    assert summary["accepted"] == 12
-
-
-def test_the_solver_sees_exactly_what_the_record_shows(tmp_path: Path) -> None:
-    model = solver(RIGHT)
-    run_scripted(teacher(), tmp_path, model)
-    (record,) = records(tmp_path)
-    asked, answered = record["messages"]
-    (request,) = [request for role, request in model.calls if role == "solver"]
-    assert request["messages"] == [{"role": "user", "content": asked["content"]}]
-    assert "response_format" not in request
-    assert answered["reasoning_content"] == f"I sum up.\n{RIGHT}" and record["reasoning"] == "on"
-    for hidden in (record["metadata"]["cell"]["topic"], "distractor", "visit.plant_id"):
-        assert hidden not in asked["content"]
-    for shown in (*WORLD["ddl"], *WORLD["inserts"], WORLD["question"]):
-        assert shown in asked["content"], "braces in values stay as they are"
-    assert record["metadata"]["votes"] == {"candidates": 1, "proved": 1, "agreeing": 1}
-    assert record["metadata"]["sql"]["distractors"] == {"tables": ["visit"], "columns": ["plant.opened", "run.note"]}
-    (written,) = [request for role, request in model.calls if role == "writer"]
-    cell = record["metadata"]["cell"]
-    for axis in ("industry", "topic", "concept", "task"):
-        assert cell[axis] in str(written["messages"])
-
-
-def test_the_majority_of_results_wins(tmp_path: Path) -> None:
-    run_scripted(teacher(candidates=5), tmp_path, solver(WRONG, RIGHT, SORTED, "SELECT nonsense", RIGHT))
-    (record,) = records(tmp_path)
-    assert record["messages"][1]["content"] == f"```sql\n{RIGHT}\n```"
-    assert record["metadata"]["votes"] == {"candidates": 5, "proved": 4, "agreeing": 3}
-
-
-@pytest.mark.parametrize(
-    ("reason", "candidates", "answers", "world"),
-    [
-        ("world/ddl", 1, [RIGHT], {"ddl": ["CREATE TABLE plant (", "x"]}),
-        ("world/rows", 1, [RIGHT], {"inserts": ["INSERT INTO run VALUES (1, 77, 1, NULL)", "SELECT 1"]}),
-        ("execution/distractor_used", 1, [RIGHT], {"distractor_columns": ["run.pieces"]}),
-        ("execution/unused_table", 1, [RIGHT], {"distractor_tables": []}),
-        ("execution/malformed", 1, [RIGHT], {"distractor_columns": ["run.imagined"]}),
-        ("execution/no_rows", 1, [RIGHT + " HAVING SUM(pieces) < 0"], None),
-        ("execution/sql_error", 3, ["SELECT nonsense", "SELECT nonsense", "DROP TABLE run"], None),
-        ("execution/no_query", 1, [assistant("The answer is 175 pieces.")], None),
-        ("vote/no_agreement", 2, [RIGHT, WRONG], None),
-        ("vote/no_agreement", 4, [RIGHT, WRONG, WRONG, RIGHT], None),
-        ("llm/no_answer", 1, [assistant("   ")], None),
-        ("llm/no_answer", 3, [assistant("   "), assistant("   "), "SELECT nonsense"], None),
-    ],
-)
-def test_every_reject_of_the_teacher(
-    reason: str, candidates: int, answers: list[Any], world: Any, tmp_path: Path
-) -> None:
-    summary = run_scripted(teacher(candidates=candidates), tmp_path, solver(*answers, world=world))
-    assert summary["by_reason"] == {reason: 1}
-
-
-def test_one_lost_answer_of_three_is_no_loss(tmp_path: Path) -> None:
-    run_scripted(teacher(candidates=3), tmp_path, solver(assistant(" "), RIGHT, RIGHT))
-    assert records(tmp_path)[0]["metadata"]["votes"] == {"candidates": 3, "proved": 2, "agreeing": 2}
+    assert [isinstance(task, Cell) for task in teacher] == [True, True, False, False, True, False, False]
+    seeds.write_text(json.dumps({**good, "concept": "geo_within", "tier": "advanced"}))
+    (elsewhere,) = TextToSQL(Params(mode="teacher"), seeds=str(seeds)).tasks()
+    assert isinstance(elsewhere, BadSeed) and "sqlite doesn't have geo_within" in elsewhere.detail
 
 
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 
-def test_three_examples_pass_their_own_validators() -> None:
-    lines = (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
-    examples = [Record.model_validate(orjson.loads(line)) for line in lines]
-    assert [example.category for example in examples] == list(TIERS)
-    for example in examples:
-        check_record(example, Limits())
+EXAMPLES = [
+    Record.model_validate(orjson.loads(line))
+    for line in (TextToSQL.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+def test_three_examples_of_three_tiers_and_dialects() -> None:
+    assert [example.category for example in EXAMPLES] == list(TIERS)
+    cells = [Cell.model_validate(example.metadata["cell"]) for example in EXAMPLES]
+    assert [cell.dialect for cell in cells] == list(DIALECTS)
+    for example, cell in zip(EXAMPLES, cells, strict=True):
+        metadata: Any = example.metadata
+        assert cell.concept in metadata["concepts"] and cell.industry in taxonomy().industries
+        assert metadata["sql"]["dialect"] == cell.dialect and metadata["trace"] == "authored"
         trace = example.messages[-1].reasoning_content or ""
-        assert len(trace.split()) > 100 and example.metadata["trace"] == "authored"
+        assert len(trace.split()) > 100
         assert not re.search(r"distractor|taxonomy|the prompt|the generator", trace, re.IGNORECASE)
-        Cell.model_validate(example.metadata["cell"])
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, pytest.param(1, marks=pytest.mark.postgres), pytest.param(2, marks=pytest.mark.mysql)],
+)
+def test_each_example_passes_its_own_validators(number: int, tmp_path: Path) -> None:
+    (judged,) = judge_scripted([{"name": "sql_execution"}, {"name": "meta_leak"}], [EXAMPLES[number]], tmp_path)
+    assert judged.status == "accepted", judged
 
 
 @pytest.mark.parametrize("name", ["text_to_sql", "text_to_sql_teacher"])
@@ -403,8 +351,10 @@ def test_recipes_are_valid(name: str) -> None:
 @pytest.mark.parametrize("lead", range(8))
 @pytest.mark.parametrize("order", ["fenced", "plain", "schema_last"])
 def test_the_question_is_a_paragraph_of_its_own(lead: int, order: str) -> None:
-    prompts = PromptFolder(TextToSQL.folder() / "prompts")
+    prompt = PromptFolder(TextToSQL.folder() / "prompts")["sample"]
     schema = "CREATE TABLE a (b TEXT); -- {{ b }}\n\nCREATE TABLE c (d TEXT);"
-    text = prompts["sample"].render({"lead": lead, "order": order, "schema": schema, "question": "Which {{ b }}?"})
+    values = {"lead": lead, "order": order, "schema": schema, "question": "Which {{ b }}?", "engine": "PostgreSQL"}
+    text = prompt.render(values)
+    assert "PostgreSQL" in text and "SQLite" not in text
     assert "Which {{ b }}?" in text.split("\n\n") and schema in text
     assert text.count("```") == (0 if order == "plain" else 2)

@@ -1,164 +1,207 @@
-"""The tasks: points of a space of databases, concepts and styles, walked so that every beginning of the walk is even.
+"""The tasks: points of a space of dialects, databases or topics, concepts and styles, in a walk that is always even.
 
-Each axis is gone through in rounds, in a new order each time: at any moment no value is more than one round ahead of
-another, which independent draws would not give. Axes that depend on each other are walked together: a concept belongs
-to its tier and must suit the database, a topic belongs to its industry.
+    Cell(dialect="postgres", industry="hospital care", topic="ward occupancy", about="ward, bed, admission, transfer",
+         tier="advanced", concept="gaps_and_islands", task_type="monitoring", task="cases without anybody in charge",
+         data_quality="dates as text", flaw="two formats", style=Style("contextual", "formal", 2), index=417)
+
+Tier, dialect and the axes of style are crossed: any beginning of the walk has them all equally often. What depends on
+another axis is walked below it: a concept belongs to its tier and exists in the dialect, a topic belongs to its
+industry, a kind of task is asked of its tiers. See `generators.text_to_sql.walk`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from pathlib import Path
 from random import Random
-from typing import Annotated, TypeVar, get_args
+from typing import Any, get_args
 
-from pydantic import Field
-
-from generators.text_to_sql.grammar import CONCEPTS, Tier, suited_concepts, tier_of
+from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
+from generators.text_to_sql.grammar import suited_concepts
 from generators.text_to_sql.schema import Database
+from generators.text_to_sql.taxonomy import DataQuality, Knowledge, taxonomy
 from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style
-from gristmill.config import load_config
+from generators.text_to_sql.walk import crossed, paired, rounds, staggered, strata
 from gristmill.errors import ConfigError
-from schemas import Config, Seed
+from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
+from judges.sql_world import Dialect
+from schemas import Seed
 
-T = TypeVar("T")
-U = TypeVar("U")
-TIERS: tuple[Tier, ...] = get_args(Tier)
+__all__ = ["DIALECTS", "TIERS", "Cell", "grammar_axes", "grammar_cells", "teacher_axes", "teacher_cells"]
+
+Axes = dict[str, list[Any]]
+
+STYLE: tuple[tuple[Any, ...], ...] = tuple(get_args(axis) for axis in (Instruction, Register, Politeness))
 
 
 class Cell(Seed):
-    """One task. What a mode doesn't use is empty; `index` is the place in the walk."""
+    """One task. What a mode doesn't use is empty; `index` is the place in the walk.
 
+    `flaw` is the concept of a data-quality challenge, `fact` that of a dependency on knowledge. A task that `writes`
+    asks for a change of the data.
+    """
+
+    dialect: Dialect = "sqlite"
     industry: str
     database: str = ""
     topic: str = ""
+    about: str = ""
     tier: Tier
     concept: str
+    task_type: str = ""
     task: str = ""
+    writes: bool = False
     data_quality: str = ""
+    flaw: str = ""
     knowledge: str = ""
+    fact: str = ""
     style: Style = Style()
     index: int = 0
 
-
-class Task(Config):
-    """A kind of task, asked of tiers from `lowest` on."""
-
-    lowest: Tier
-    concepts: Annotated[list[str], Field(min_length=1)]
+    def point(self) -> dict[str, Any]:
+        """The cell as metadata, without the axes that its mode doesn't use."""
+        return {axis: v for axis, v in self.model_dump(mode="json").items() if v != "" and v is not False}
 
 
-class Challenge(Config):
-    """Something that makes `share` of the tasks harder."""
-
-    share: Annotated[float, Field(ge=0, le=1)]
-    kinds: dict[str, list[str]]
-
-
-class Taxonomy(Config):
-    """taxonomy.yaml, the space of the teacher's tasks."""
-
-    industries: dict[str, list[str]]
-    tiers: dict[Tier, list[str]]
-    tasks: dict[str, Task]
-    data_quality: Challenge
-    knowledge: Challenge
-
-
-def grammar_cells(databases: Mapping[str, Database], tiers: Sequence[Tier], seed: int) -> Iterator[Cell]:
-    """Endless. Each tier goes diagonally through databases and concepts, so that both come evenly."""
-    suited = {name: set(suited_concepts(database)) for name, database in databases.items()}
-    concepts = {tier: [c for c in CONCEPTS if tier_of(c) == tier] for tier in tiers}
-    pairs = {
-        tier: _diagonal(
-            [(name, c) for name in databases for c in concepts[tier] if c in suited[name]], _rng(seed, tier)
-        )
-        for tier in tiers
-        if any(c in suited[name] for name in databases for c in concepts[tier])
-    }
-    if not pairs:
+def grammar_cells(
+    databases: Mapping[str, Database], tiers: Sequence[Tier], dialects: Sequence[Dialect], seed: int
+) -> Iterator[Cell]:
+    """Endless. Each tier and dialect goes through databases and concepts, so that both come evenly."""
+    suited = {name: suited_concepts(database) for name, database in databases.items()}
+    walks = {}
+    for tier, dialect in ((tier, dialect) for tier in tiers for dialect in dialects):
+        allowed = {name: [c for c in suited[name] if _is_of(c, tier, dialect)] for name in databases}
+        if any(allowed.values()):
+            walks[tier, dialect] = paired(allowed, _rng(seed, f"{tier} {dialect}"))
+    if not walks:
         raise ConfigError(f"params.database: none of its queries would be of the tiers {', '.join(tiers)}.")
-    styles = _styles(seed)
-    for index, tier in enumerate(_rounds(list(pairs), _rng(seed, "tier"))):
-        name, concept = next(pairs[tier])
-        yield Cell(
-            industry=databases[name].industry,
-            database=name,
-            tier=tier,
-            concept=concept,
-            style=next(styles),
-            index=index,
-        )
+    points = crossed([tiers, dialects, *STYLE], _rng(seed, "grammar"))
+    index = 0
+    for tier, dialect, *style in points:
+        if (tier, dialect) in walks:
+            name, concept = next(walks[tier, dialect])
+            yield Cell(
+                dialect=dialect,
+                industry=databases[name].industry,
+                database=name,
+                tier=tier,
+                concept=concept,
+                style=Style(*style),
+                index=index,
+            )
+            index += 1
 
 
-def teacher_cells(path: Path, tiers: Sequence[Tier], seed: int) -> Iterator[Cell]:
-    """Endless, over the taxonomy in `path`."""
-    taxonomy = load_config(path, [], Taxonomy)
-    industries = _rounds(list(taxonomy.industries), _rng(seed, "industry"))
-    topics = {name: _rounds(topics, _rng(seed, name)) for name, topics in taxonomy.industries.items()}
-    concepts = {tier: _rounds(taxonomy.tiers[tier], _rng(seed, tier)) for tier in tiers}
-    tasks = {tier: _tasks(taxonomy, tier, seed) for tier in tiers}
-    quality, knowledge = (_challenges(c, seed) for c in (taxonomy.data_quality, taxonomy.knowledge))
-    styles = _styles(seed)
-    for index, tier in enumerate(_rounds(tiers, _rng(seed, "tier"))):
+def _is_of(concept: str, tier: Tier, dialect: Dialect) -> bool:
+    known = CONCEPTS[concept]
+    return concept in GRAMMAR and known.tier == tier and dialect in known.dialects
+
+
+def teacher_cells(tiers: Sequence[Tier], dialects: Sequence[Dialect], writes: float, seed: int) -> Iterator[Cell]:
+    """Endless, over the taxonomy. The share `writes` of the tasks change the data."""
+    space = taxonomy()
+    walk = _Below(seed, tiers, dialects)
+    industries = rounds(list(space.industries), _rng(seed, "industry"))
+    topics = {name: rounds(list(topics.items()), _rng(seed, name)) for name, topics in space.industries.items()}
+    flaws, facts = (_challenges(challenge, seed) for challenge in (space.data_quality, space.knowledge))
+    writing = strata(writes, _rng(seed, "writes"))
+    points = crossed([tiers, dialects, *STYLE], _rng(seed, "teacher"))
+    for index, (tier, dialect, *style) in enumerate(points):
         industry = next(industries)
+        topic, about = next(topics[industry])
+        changes = next(writing)
+        task_type, task = walk.task(tier, changes)
+        data_quality, flaw = next(flaws)
+        knowledge, fact = next(facts)
         yield Cell(
+            dialect=dialect,
             industry=industry,
-            topic=next(topics[industry]),
+            topic=topic,
+            about=about,
             tier=tier,
-            concept=next(concepts[tier]),
-            task=next(tasks[tier]),
-            data_quality=next(quality),
-            knowledge=next(knowledge),
-            style=next(styles),
+            concept=walk.concept(tier, dialect, changes),
+            task_type=task_type,
+            task=task,
+            writes=changes,
+            data_quality=data_quality,
+            flaw=flaw,
+            knowledge=knowledge,
+            fact=fact,
+            style=Style(*style),
             index=index,
         )
+
+
+class _Below:
+    """The walks below a tier: its SQL concepts in each dialect, and its kinds of task."""
+
+    def __init__(self, seed: int, tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> None:
+        of_writing = [name for task in taxonomy().tasks.values() for name in task.sql]
+        self._concepts = {
+            (tier, changes): staggered(
+                _concepts(tier, of_writing if changes else list(CONCEPTS), dialects), f"{seed}|{tier}|{changes}"
+            )
+            for tier in tiers
+            for changes in (False, True)
+        }
+        self._tasks = {(tier, changes): _tasks(tier, changes, seed) for tier in tiers for changes in (False, True)}
+
+    def concept(self, tier: Tier, dialect: Dialect, changes: bool) -> str:
+        return next(self._concepts[tier, changes][dialect])
+
+    def task(self, tier: Tier, changes: bool) -> tuple[str, str]:
+        return next(self._tasks[tier, changes])
+
+
+def _concepts(tier: Tier, names: Sequence[str], dialects: Sequence[Dialect]) -> dict[Dialect, list[str]]:
+    return {d: [n for n in names if CONCEPTS[n].tier == tier and d in CONCEPTS[n].dialects] for d in dialects}
+
+
+def grammar_axes(databases: Mapping[str, Database], tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
+    """Every value that each axis of the grammar's cells can take, for the table of coverage."""
+    shared = _shared_axes(tiers, dialects)
+    return {**shared, "database": list(databases), "concept": [name for name in shared["concept"] if name in GRAMMAR]}
+
+
+def teacher_axes(tiers: Sequence[Tier], dialects: Sequence[Dialect], writes: float) -> Axes:
+    """The same for the teacher's cells."""
+    space = taxonomy()
+    offered = {name: task for name, task in space.tasks.items() if writes or not task.writes}
+    tasks = {name: task for name, task in offered.items() if any(task.asked_of(tier) for tier in tiers)}
+    return {
+        **_shared_axes(tiers, dialects),
+        "industry": list(space.industries),
+        "topic": [topic for topics in space.industries.values() for topic in topics],
+        "task_type": list(tasks),
+        "task": [concept for task in tasks.values() for concept in task.concepts],
+        "data_quality": list(space.data_quality.kinds),
+        "flaw": [flaw for kind in space.data_quality.kinds.values() for flaw in kind],
+        "knowledge": list(space.knowledge.kinds),
+        "fact": [fact for kind in space.knowledge.kinds.values() for fact in kind],
+    }
+
+
+def _shared_axes(tiers: Sequence[Tier], dialects: Sequence[Dialect]) -> Axes:
+    style = zip(("style.instruction", "style.register", "style.politeness"), map(list, STYLE), strict=True)
+    concepts = [n for n, c in CONCEPTS.items() if c.tier in tiers and set(c.dialects) & set(dialects)]
+    return {"dialect": list(dialects), "tier": list(tiers), "concept": concepts, **dict(style)}
+
+
+def _tasks(tier: Tier, changes: bool, seed: int) -> Iterator[tuple[str, str]]:
+    """Kinds with what they ask for. A tier's own kinds come more often than those that the lower tiers have too."""
+    asked = {name: t for name, t in taxonomy().tasks.items() if t.writes == changes and t.asked_of(tier)}
+    concepts = {name: rounds(task.concepts, _rng(seed, f"{tier} {name}")) for name, task in asked.items()}
+    times = {name: TIERS.index(tier) + 1 if task.lowest == tier else 1 for name, task in asked.items()}
+    kinds = rounds([name for name in asked for _ in range(times[name])], _rng(seed, f"{tier} {changes} task"))
+    return ((kind, next(concepts[kind])) for kind in kinds)
+
+
+def _challenges(challenge: DataQuality | Knowledge, seed: int) -> Iterator[tuple[str, str]]:
+    """The challenge and its concept where one is due, else two empty names."""
+    kinds: dict[str, Iterator[str]] = {n: rounds(list(k), _rng(seed, n)) for n, k in challenge.kinds.items()}
+    names = rounds(list(kinds), _rng(seed, " ".join(kinds)))
+    due = strata(challenge.share, _rng(seed, f"{len(kinds)} due"))
+    for hit in due:
+        name = next(names) if hit else ""
+        yield name, next(kinds[name]) if hit else ""
 
 
 def _rng(seed: int, axis: str) -> Random:
     return Random(f"{seed}|{axis}")
-
-
-def _rounds(options: Sequence[T], rng: Random) -> Iterator[T]:
-    """Endless: every option once per round, each round in a new order."""
-    while True:
-        yield from rng.sample(options, len(options))
-
-
-def _diagonal(pairs: Sequence[tuple[T, U]], rng: Random) -> Iterator[tuple[T, U]]:
-    """Endless: every pair once per round, and within it each left side with ever another right side, in turn."""
-    allowed = set(pairs)
-    lefts, rights = (list(dict.fromkeys(side)) for side in zip(*pairs, strict=True))
-    while True:
-        rng.shuffle(lefts)
-        rng.shuffle(rights)
-        for step in range(len(rights)):
-            for place, left in enumerate(lefts):
-                pair = (left, rights[(place + step) % len(rights)])
-                if pair in allowed:
-                    yield pair
-
-
-def _styles(seed: int) -> Iterator[Style]:
-    axes = [_rounds(get_args(axis), _rng(seed, str(axis))) for axis in (Instruction, Register, Politeness)]
-    return (Style(*values) for values in zip(*axes, strict=True))
-
-
-def _tasks(taxonomy: Taxonomy, tier: Tier, seed: int) -> Iterator[str]:
-    kinds = {
-        name: _rounds(task.concepts, _rng(seed, f"{tier}{name}"))
-        for name, task in taxonomy.tasks.items()
-        if TIERS.index(task.lowest) <= TIERS.index(tier)
-    }
-    return (f"{kind}: {next(kinds[kind])}" for kind in _rounds(list(kinds), _rng(seed, f"{tier} task")))
-
-
-def _challenges(challenge: Challenge, seed: int) -> Iterator[str]:
-    kinds = {name: _rounds(concepts, _rng(seed, name)) for name, concepts in challenge.kinds.items()}
-    names = _rounds(list(kinds), _rng(seed, "challenge"))
-    for index in count():
-        due = int((index + 1) * challenge.share) > int(index * challenge.share)
-        if due:
-            name = next(names)
-            yield f"{name}: {next(kinds[name])}"
-        else:
-            yield ""

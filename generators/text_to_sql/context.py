@@ -1,21 +1,25 @@
 """The context of a question: the tables that its query reads and one or two that look as if they mattered.
 
-    tables, world = choose_context(database, "SELECT city, COUNT(*) FROM branch GROUP BY city", rng, limits)
-    world.distractors       tables ["customer"], columns ["branch.branch_id", "branch.name", ...]
-    show(tables, "outline", rng)
-                            branch(branch_id INTEGER primary key, name TEXT, city TEXT)
+    context = choose_context(query, rng)
+    context.distractor_tables           ["customer"]
+    context.distractor_columns          ["branch.branch_id", "branch.name", ...]
+    context.world("postgres")           the statements that the proof is about, with all rows
+    show(context.tables, "outline", "postgres", rng)
+                            branch(branch_id INTEGER primary key, name VARCHAR(50), city VARCHAR(20))
                             customer(customer_id INTEGER primary key, branch_id INTEGER -> branch.branch_id, ...)
 
 The world holds every row of these tables; a prompt shows two or three of each, as a person would paste them.
 """
 
 from random import Random
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-from generators.text_to_sql.load import ddl, insert, inserts, literal, name_in_sql, parents_first
-from generators.text_to_sql.schema import Column, Database, Table, Value
-from judges.sql_execution import Distractors, SQLWorld
-from judges.sqlite_engine import Limits, SQLite
+from generators.text_to_sql.grammar import Query
+from generators.text_to_sql.grammar.catalog import catalog_of
+from generators.text_to_sql.grammar.sql import quoted
+from generators.text_to_sql.schema import Column, Database, Dialect, Table, Value
+from generators.text_to_sql.statements import ddl, insert, inserts, literals, parents_first, type_of
+from judges.sql_world import SQLWorld
 
 Layout = Literal["ddl", "ddl_inserts", "ddl_comments", "outline", "outline_rows"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -24,10 +28,24 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Rows = list[tuple[Value, ...]]
 
 
-def choose_context(database: Database, query: str, rng: Random, limits: Limits) -> tuple[tuple[Table, ...], SQLWorld]:
-    """The tables that the query reads and one or two that keys link to them; Refuted where the query can't run."""
-    with SQLite(ddl(database.tables), inserts(database.tables), limits) as engine:
-        read = engine.reads(query)
+class QueryContext(NamedTuple):
+    tables: tuple[Table, ...]
+    distractor_tables: list[str]
+    distractor_columns: list[str]
+
+    def world(self, dialect: Dialect) -> SQLWorld:
+        return SQLWorld(
+            dialect=dialect,
+            context="\n".join([*ddl(self.tables, dialect), *inserts(self.tables, dialect)]),
+            distractor_tables=self.distractor_tables,
+            distractor_columns=self.distractor_columns,
+        )
+
+
+def choose_context(query: Query, rng: Random) -> QueryContext:
+    """The tables that an SQLite query reads and one or two that keys link to them."""
+    database = query.database
+    read = catalog_of(database).reads(query.sql)
     used = {table for table, _ in read}
     linked = sorted(_neighbours(database, used)) or sorted(database.by_name.keys() - used)
     wanted = 2 if len(used) == 1 else rng.choice((1, 2))
@@ -40,8 +58,7 @@ def choose_context(database: Database, query: str, rng: Random, limits: Limits) 
         for column in table.columns
         if (table.name, column.name) not in read
     ]
-    distractors = Distractors(tables=extra, columns=unread)
-    return tables, SQLWorld(ddl=ddl(tables), inserts=inserts(tables), distractors=distractors)
+    return QueryContext(tables, extra, unread)
 
 
 def _neighbours(database: Database, used: set[str]) -> set[str]:
@@ -49,20 +66,22 @@ def _neighbours(database: Database, used: set[str]) -> set[str]:
     return {end for a, b in links for end, other in ((a, b), (b, a)) if other in used} - used
 
 
-def show(tables: tuple[Table, ...], layout: Layout, rng: Random) -> str:
+def show(tables: tuple[Table, ...], layout: Layout, dialect: Dialect, rng: Random) -> str:
     """The schema as text, with two or three rows of each table where the layout has rows."""
     rows = [_some_rows(table, rng) for table in tables]
     if layout == "ddl":
-        return "\n\n".join(ddl(tables))
+        return "\n\n".join(ddl(tables, dialect))
     if layout == "ddl_inserts":
-        return "\n\n".join([*ddl(tables), *map(insert, tables, rows)])
+        filled = (insert(table, some, dialect) for table, some in zip(tables, rows, strict=True))
+        return "\n\n".join([*ddl(tables, dialect), *filled])
     if layout == "ddl_comments":
-        parts = zip(ddl(tables), tables, rows, strict=True)
-        return "\n\n".join(f"{create}\n{_lines(some, '-- ', table)}" for create, table, some in parts)
-    outlines = [_outline(table, tables) for table in tables]
+        parts = zip(ddl(tables, dialect), tables, rows, strict=True)
+        return "\n\n".join(f"{create}\n{_lines(table, some, dialect, '-- ')}" for create, table, some in parts)
+    outlines = [_outline(table, tables, dialect) for table in tables]
     if layout == "outline":
         return "\n".join(outlines)
-    return "\n\n".join(f"{outline}\n{_lines(some, '  ')}" for outline, some in zip(outlines, rows, strict=True))
+    parts = zip(outlines, tables, rows, strict=True)
+    return "\n\n".join(f"{outline}\n{_lines(table, some, dialect)}" for outline, table, some in parts)
 
 
 def _some_rows(table: Table, rng: Random) -> Rows:
@@ -70,17 +89,20 @@ def _some_rows(table: Table, rng: Random) -> Rows:
     return [table.rows[index] for index in sorted(chosen)]
 
 
-def _lines(rows: Rows, prefix: str, headed: Table | None = None) -> str:
-    head = [" | ".join(column.name for column in headed.columns)] if headed else []
-    return "\n".join(prefix + line for line in [*head, *(" | ".join(map(literal, row)) for row in rows)])
+def _lines(table: Table, rows: Rows, dialect: Dialect, comment: str = "") -> str:
+    """Indented; as comments with the names of the columns above."""
+    head = [" | ".join(column.name for column in table.columns)] if comment else []
+    lines = [*head, *(" | ".join(literals(table, row, dialect)) for row in rows)]
+    return "\n".join((comment or "  ") + line for line in lines)
 
 
-def _outline(table: Table, tables: tuple[Table, ...]) -> str:
+def _outline(table: Table, tables: tuple[Table, ...], dialect: Dialect) -> str:
     present = {other.name for other in tables}
     targets = {key.column: f" -> {key.table}.{key.to_column}" for key in table.foreign_keys if key.table in present}
 
     def shown(column: Column) -> str:
         key = " primary key" if column.name in table.primary_key else ""
-        return " ".join(filter(None, (name_in_sql(column.name), column.type))) + key + targets.get(column.name, "")
+        named = " ".join(filter(None, (quoted(column.name, dialect), type_of(column, dialect))))
+        return named + key + targets.get(column.name, "")
 
-    return f"{name_in_sql(table.name)}({', '.join(map(shown, table.columns))})"
+    return f"{quoted(table.name, dialect)}({', '.join(map(shown, table.columns))})"

@@ -1,4 +1,4 @@
-"""Databases from files, and back to SQL: the bundled ones in `databases/`, a file like them, or an SQLite file.
+"""Databases from files: the bundled ones in `databases/`, a file like them, or an SQLite file.
 
 One YAML file is one database. Words, kinds and rows lie together, so that it reads like the thing itself:
 
@@ -27,14 +27,12 @@ else `primary_key`. `of` names the table that a key points to; `role` says in wh
 """
 
 import csv
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from generators.text_to_sql.grammar.compile import identifier
 from generators.text_to_sql.introspect import read_sqlite
 from generators.text_to_sql.schema import Column, Database, ForeignKey, Kind, Table, Value, distinct
 from gristmill.config import load_config
@@ -139,67 +137,3 @@ def _value(text: str, sql_type: str) -> Value:
     if sql_type == "INTEGER":
         return int(text)
     return float(text) if sql_type == "REAL" else text
-
-
-def ddl(tables: Iterable[Table]) -> list[str]:
-    """A CREATE TABLE for each table, parents first; keys to tables that aren't among them are left out."""
-    ordered = parents_first(tables)
-    present = {table.name for table in ordered}
-    return [_create(table, present) for table in ordered]
-
-
-def inserts(tables: Iterable[Table]) -> list[str]:
-    """One INSERT with all rows for each table that has any, parents first."""
-    return [insert(table, table.rows) for table in parents_first(tables) if table.rows]
-
-
-def insert(table: Table, rows: Iterable[tuple[Value, ...]]) -> str:
-    lines = ",\n".join("(" + ", ".join(map(literal, row)) + ")" for row in rows)
-    return f"INSERT INTO {name_in_sql(table.name)} VALUES\n{lines};"
-
-
-def parents_first(tables: Iterable[Table]) -> list[Table]:
-    """A table after those that its keys point to; a circle is cut where it is entered."""
-    by_name = {table.name: table for table in tables}
-    ordered: dict[str, Table] = {}
-
-    def visit(table: Table, above: frozenset[str]) -> None:
-        if table.name in ordered or table.name in above:
-            return
-        for key in table.foreign_keys:
-            if key.table in by_name:
-                visit(by_name[key.table], above | {table.name})
-        ordered[table.name] = table
-
-    for table in by_name.values():
-        visit(table, frozenset())
-    return list(ordered.values())
-
-
-@cache
-def name_in_sql(name: str) -> str:
-    return identifier(name).sql("sqlite")
-
-
-def literal(value: Value) -> str:
-    if value is None:
-        return "NULL"
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
-
-
-def _create(table: Table, present: set[str]) -> str:
-    targets = {key.column: key for key in table.foreign_keys if key.table in present}
-    lines = []
-    for column in table.columns:
-        parts = [name_in_sql(column.name), column.type]
-        if table.primary_key == (column.name,):
-            parts.append("PRIMARY KEY")
-        elif not column.nullable:
-            parts.append("NOT NULL")
-        if column.name in targets:
-            key = targets[column.name]
-            parts.append(f"REFERENCES {name_in_sql(key.table)} ({name_in_sql(key.to_column)})")
-        lines.append("  " + " ".join(filter(None, parts)))
-    if len(table.primary_key) > 1:
-        lines.append(f"  PRIMARY KEY ({', '.join(map(name_in_sql, table.primary_key))})")
-    return f"CREATE TABLE {name_in_sql(table.name)} (\n" + ",\n".join(lines) + "\n);"

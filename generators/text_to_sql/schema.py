@@ -23,6 +23,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from judges.sql_world import Dialect
+
+__all__ = ["Column", "Database", "Dialect", "ForeignKey", "Kind", "Table", "Value", "distinct"]
+
 Value = int | float | str | None
 
 Kind = Literal["id", "key", "measure", "category", "name", "date", "flag", "text"]
@@ -109,7 +113,6 @@ class Database:
     name: str
     industry: str
     tables: tuple[Table, ...]
-    dialect: Literal["sqlite"] = "sqlite"
 
     @cached_property
     def by_name(self) -> dict[str, Table]:

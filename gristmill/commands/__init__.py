@@ -2,7 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
+
+PLAIN_SECONDS = 10.0
+"""How often long work says where it is, where there is no terminal to show it on all the time."""
 
 
 class Command(NamedTuple):
@@ -11,3 +15,9 @@ class Command(NamedTuple):
     help: str
     configure: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+
+
+def add_config(parser: ArgumentParser, help: str) -> None:
+    """The arguments of every command that reads a config."""
+    parser.add_argument("config", type=Path, help=help)
+    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")

@@ -89,6 +89,17 @@ def _bubblewrap() -> list[Finding]:
     return [Finding(True, "Bubblewrap", _output(program, "--version"))]
 
 
+def _sandbox() -> list[Finding]:
+    from gristmill.errors import GristmillError
+    from gristmill.sandbox.engines import survey
+
+    try:
+        found, detail = survey()
+    except GristmillError as error:
+        found, detail = False, str(error)
+    return [Finding(found, "Code sandbox", detail)]
+
+
 def _postgres() -> list[Finding]:
     releases = sorted(_DEBIAN_POSTGRES.glob("*/bin/initdb"), key=_release)
     program = shutil.which("initdb") or (str(releases[-1]) if releases else None)
@@ -159,7 +170,7 @@ def _output(program: str, *arguments: str) -> str:
 
 
 _CHECKS: list[Callable[[], list[Finding]]] = [
-    _machine, _embedded, _docker, _bubblewrap, _postgres, _mysql, _browser, _gpu, _keys, _extras,
+    _machine, _embedded, _docker, _bubblewrap, _sandbox, _postgres, _mysql, _browser, _gpu, _keys, _extras,
 ]  # fmt: skip
 
 

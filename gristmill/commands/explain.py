@@ -29,13 +29,18 @@ def _explain(arguments: Namespace) -> int:
         used = set(orjson.loads(row["provenance"])["calls"])
         for call in ledger.calls(row["task_id"]):
             unused = "" if call.key.hex() in used else "  (not used by this record: asked under another config)"
-            reply = Reply.from_json(call.reply)
             print(f"call     {call.key.hex()} {call.stage}, role {call.role}, scope {call.scope}{unused}")
-            print(
-                f"         {reply.model}: {call.input} tokens in, {call.output} out ({call.reasoning} reasoning), "
-                f"{call.usd:.6f} USD, {call.seconds:.2f} s, {reply.finish_reason}"
-            )
-            print("         " + " ".join((reply.text or str(reply.message.tool_calls)).split())[:300])
+            if call.finish_reason:
+                reply = Reply.from_json(call.reply)
+                paid = "" if call.paid else ", paid for by another run"
+                print(
+                    f"         {reply.model}: {call.input} tokens in, {call.output} out ({call.reasoning} reasoning), "
+                    f"{call.usd:.6f} USD{paid}, {call.seconds:.2f} s, {reply.finish_reason}"
+                )
+                said = reply.text or str(reply.message.tool_calls)
+            else:  # an effect other than a model call
+                said = call.reply.decode()
+            print("         " + " ".join(said.split())[:300])
     finally:
         ledger.close()
     provenance = orjson.loads(row["provenance"])

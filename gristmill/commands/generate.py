@@ -1,17 +1,15 @@
-"""`gristmill generate` runs a config; again = resume. `gristmill preview` shows a few of its tasks in full."""
+"""`gristmill generate` runs a config; again = resume."""
 
 import asyncio
 import gc
 import signal
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gristmill.commands import Command
+from gristmill.commands import Command, add_config
 
 if TYPE_CHECKING:
     from gristmill.ledger import Ledger
@@ -20,13 +18,8 @@ if TYPE_CHECKING:
     from gristmill.runs import RunFolder
 
 
-def _add_config(parser: ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the run's YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
-
-
-def _configure_generate(parser: ArgumentParser) -> None:
-    _add_config(parser)
+def _configure(parser: ArgumentParser) -> None:
+    add_config(parser, "the run's YAML file")
     parser.add_argument("--run", type=Path, metavar="DIR", help="the run's folder (default: runs/<config stem>)")
     parser.add_argument("--fresh", action="store_true", help="move an earlier run in DIR to DIR.1 and start anew")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -56,8 +49,8 @@ def run_plan(
     from gristmill.salvage import mend_ledger
 
     for named in plan.judges:
-        if named.warning:
-            print(f"gristmill: {named.warning}", file=sys.stderr)
+        for warning in named.warnings:
+            print(f"gristmill: {warning}", file=sys.stderr)
     with folder.lock():
         folder.artifacts.mkdir(exist_ok=True)
         folder.write_config(plan)
@@ -150,38 +143,4 @@ def result_table(summary: dict[str, Any], path: Path) -> str:
     return "\n".join(lines)
 
 
-def _configure_preview(parser: ArgumentParser) -> None:
-    _add_config(parser)
-    parser.add_argument("-n", type=int, default=3, help="how many tasks (default 3)")
-
-
-def _preview(arguments: Namespace) -> int:
-    from gristmill.commands.show import conversation_text
-    from gristmill.config import load_config
-    from gristmill.errors import TooFewRecords, TooManyFailed
-    from gristmill.ledger import Ledger
-    from gristmill.plan import make_plan
-    from gristmill.runs import RunFolder
-    from schemas.run_config import RunConfig
-
-    config = load_config(arguments.config, arguments.overrides, RunConfig)
-    plan = make_plan(config.model_copy(update={"samples": None, "max_tasks": None, "tasks": arguments.n}))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = RunFolder(Path(temporary) / "preview")
-        with suppress(TooManyFailed, TooFewRecords):  # a preview shows the failed tasks like all others
-            run_plan(plan, folder, quiet=True)
-        ledger = Ledger(folder.ledger)
-        try:
-            for outcome in ledger.outcomes(plan.fingerprint):
-                print(f"=== task {outcome.task_id}: {outcome.status}")
-                for row in outcome.rows["records"]:
-                    print(conversation_text(row))
-                for row in outcome.rows["rejects"]:
-                    print(f"--- {row['status']} at {row['stage']}: {row['reason']} {row['detail']}")
-        finally:
-            ledger.close()
-    return 0
-
-
-generate_command = Command("generate a dataset from a config; again = resume", _configure_generate, _generate)
-preview_command = Command("run a few tasks of a config and show them in full", _configure_preview, _preview)
+command = Command("generate a dataset from a config; again = resume", _configure, _generate)

@@ -6,37 +6,50 @@ an unknown model, a redirect (config errors), a used-up quota, a prompt that is 
 and any other 4xx (the task fails).
 """
 
+import math
 import os
+import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import LineTooLong
 
 from gristmill.errors import ConfigError, EndpointError, Reject, TaskFailed
-from gristmill.llm.forms import Forms
+from gristmill.llm.forms import Forms, Sent
 from gristmill.llm.limits import Circuit, Limit
 from gristmill.llm.stream import StreamBroken, read_stream
 from schemas import JsonObject, canonical_json
 
 CONNECT_SECONDS = 5.0
+SERVING_SECONDS = 6.0
+"""An attempt that is this old has its connection."""
 LONGEST_RETRY_AFTER = 600.0
 LONGEST_LINE = 2**20  # of a stream, in bytes
+LONGEST_MESSAGE = 300  # of a server, in characters
+_TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|maximum model length|prompt is too long|longer than the maximum|too many tokens",
+    re.IGNORECASE,
+)
+"""How servers say that a prompt doesn't fit (OpenAI, vLLM, SGLang, llama.cpp and others)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """An attempt that may be repeated: what happened, and how long the server asked to wait (seconds).
 
-    busy    the server has too much to do (429, 503, time-out): says nothing against the request, however often it comes
+    busy    the server has too much to do (429, 503): says nothing against the request, however often it comes
+    slow    no answer within the role's time-outs
     broken  the server met an error of its own (5xx, an unreadable response)
     lost    the connection
     form    it doesn't take the request in this form; the next attempt uses another one
     """
 
     what: str
-    kind: Literal["busy", "broken", "lost", "form"]
+    kind: Literal["busy", "slow", "broken", "lost", "form"]
     retry_after: float = 0.0
 
 
@@ -64,6 +77,7 @@ class Endpoint:
         self.forms = Forms()
         self.reached = False
         self.last_success = 0.0
+        self._begun: dict[object, float] = {}
         self._locate = locate
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
         self._stream_timeout = aiohttp.ClientTimeout(
@@ -73,7 +87,32 @@ class Endpoint:
 
     async def attempt(self, path: str, request: JsonObject, stream: bool) -> dict[str, Any] | Fault:
         """The parsed JSON of a successful response, or what went wrong with this attempt."""
-        body = canonical_json(self.forms.as_sent(request, stream))
+        attempt = object()
+        self._begun[attempt] = time.monotonic()
+        try:
+            return await self._attempt(path, request, stream)
+        finally:
+            del self._begun[attempt]
+
+    def is_serving(self) -> bool:
+        """Whether a call is out that has its connection, so that an answer may still come."""
+        return time.monotonic() - min(self._begun.values(), default=math.inf) > SERVING_SECONDS
+
+    async def is_there(self) -> bool:
+        """Whether it answers the simplest question, its models: then what fails is another request, not the endpoint.
+        A gateway whose server is gone answers with a 5xx."""
+        timeout = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        try:
+            async with self._open_session().get(
+                self.url + "/models", timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    async def _attempt(self, path: str, request: JsonObject, stream: bool) -> dict[str, Any] | Fault:
+        sent = self.forms.as_sent(request, stream)
+        body = canonical_json(sent.body)
         timeout = self._stream_timeout if stream else self._timeout
         result: dict[str, Any] | Fault
         try:
@@ -81,7 +120,7 @@ class Endpoint:
                 self.url + path, data=body, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != 200:
-                    return self._refusal(response, await response.read(), request)
+                    return self._refusal(response, await response.read(), request, sent)
                 if response.content_type == "text/event-stream":
                     result = await read_stream(response.content, len(body))
                 else:
@@ -93,19 +132,22 @@ class Endpoint:
         except aiohttp.ConnectionTimeoutError:
             return Fault("no connection in time", "lost")
         except TimeoutError:
-            return Fault("no answer in time", "busy")
+            return Fault("no answer in time", "slow")
+        except LineTooLong:
+            return Fault("a stream with an endless line", "broken")
         except (aiohttp.ClientError, ConnectionError) as error:
             return Fault(f"connection lost ({type(error).__name__})", "lost")
         except StreamBroken as error:
-            return Fault(str(error), "broken")
+            return Fault(self._without_key(str(error))[:LONGEST_MESSAGE], "broken")
         if "response_format" in request and not isinstance(result, Fault):
-            self.forms.saw(request, result)
+            self.forms.saw(request, sent, result)
         return result
 
-    def _refusal(self, response: aiohttp.ClientResponse, content: bytes, request: JsonObject) -> Fault:
+    def _refusal(self, response: aiohttp.ClientResponse, content: bytes, request: JsonObject, sent: Sent) -> Fault:
         status, said, code = response.status, *_error(content)
-        said = self._without_key(said)
-        if code == "insufficient_quota":
+        said = self._without_key(said)[:LONGEST_MESSAGE]  # in this order: half a key is a secret too
+        self.reached |= status == 429
+        if code == "insufficient_quota" or status == 402:
             raise EndpointError(f"{self.url} has no quota left: {said}. Top it up, then repeat the command.")
         if status in (429, 503):
             return Fault(f"status {status}", "busy", _retry_after(response))
@@ -118,11 +160,11 @@ class Endpoint:
             raise ConfigError(f"{self.url} redirects elsewhere; put the final address into `endpoint`.")
         if status == 404:
             raise ConfigError(f"{self.url} answers 404: unknown model or wrong address: {said}")
-        if status == 413 or "context" in said.lower():
+        if status == 413 or code == "context_length_exceeded" or _TOO_LONG.search(said):
             raise Reject("llm", "context_length", said)
         if "content_filter" in code or "content management policy" in said:
             raise Reject("llm", "content_filter", said)
-        if self.forms.refused(request, said):
+        if self.forms.refused(request, sent, said):
             return Fault(f"status {status}: {said}", "form")
         raise TaskFailed("llm", f"{self.url} answers {status}: {said}")
 
@@ -162,7 +204,7 @@ def _parse(content: bytes) -> dict[str, Any] | Fault:
 
 
 def _error(content: bytes) -> tuple[str, str]:
-    """What the server says went wrong, at most 300 characters of it, and its code for that ("" where it has none)."""
+    """What the server says went wrong, and its code for that ("" where it has none)."""
     code = ""
     try:
         error = orjson.loads(content)["error"]
@@ -170,11 +212,12 @@ def _error(content: bytes) -> tuple[str, str]:
         code = str(error.get("code") or "") if isinstance(error, dict) else ""
     except (orjson.JSONDecodeError, KeyError, TypeError):
         message = content.decode(errors="replace")
-    return " ".join(str(message).split())[:300], code
+    return " ".join(str(message).split()), code
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:
     try:
-        return min(float(response.headers.get("Retry-After", 0)), LONGEST_RETRY_AFTER)
+        seconds = float(response.headers.get("Retry-After", 0))
     except ValueError:  # the header's other form, a date, is rare: the back-off serves as well
         return 0.0
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else 0.0

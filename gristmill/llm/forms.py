@@ -2,24 +2,36 @@
 
 The canonical request (which the ledger's key is made of) always carries `response_format: json_schema`. Endpoints that
 don't know it get the schema in one of the other forms below. Which one is found out by asking: a 400 that speaks of
-the form, or answers that are never JSON, move the endpoint on to the next; that is remembered per model as long as the
-process lives. Whatever the form, the answer is checked by `gristmill.llm.structured`.
+the form, or a first answer that plainly doesn't follow it, moves the endpoint on to the next; that is remembered per
+model as long as the process lives. Many calls may be out at once in a form that turns out to be wrong: each is compared
+with what it was sent as, so they move the endpoint on by one place together. Whatever the form, the answer is checked
+by `gristmill.llm.structured`.
 """
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import orjson
+
+from gristmill.llm.reply import split_think
 from gristmill.llm.structured import json_text
 from schemas import JsonObject, canonical_json
 
 Form = Literal["json_schema", "json_object", "tool", "text"]
 ORDER: tuple[Form, ...] = ("json_schema", "json_object", "tool", "text")
-NEVER_JSON = 3
-"""How many answers in a row may be no JSON, with none before that was, until a form counts as ignored."""
 
 _SIGNS = ("response_format", "json_schema", "json_object", "structured", "guided", "grammar", "schema")
 _TOOL_SIGNS = ("tool", "function")
 _INSTRUCTION = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
+
+
+class Sent(NamedTuple):
+    """A request as it went out: what it was sent as is compared with what is known when the answer comes."""
+
+    body: JsonObject
+    place: int  # of its form in ORDER
+    limit_name: str
+    usage_in_stream: bool
 
 
 class Forms:
@@ -27,64 +39,75 @@ class Forms:
 
     def __init__(self) -> None:
         self._place: Counter[str] = Counter()
-        self._without_json: Counter[str] = Counter()
-        self._seen_json: set[str] = set()
+        self._seen_fitting: set[str] = set()
         self._usage_in_streams = True
         self._limit_name = "max_tokens"
 
     def of(self, request: JsonObject) -> Form:
         return ORDER[self._place[str(request["model"])]]
 
-    def as_sent(self, request: JsonObject, stream: bool) -> JsonObject:
+    def as_sent(self, request: JsonObject, stream: bool) -> Sent:
         """The body for this endpoint."""
-        if "response_format" in request and (form := self.of(request)) != "json_schema":
-            request = _reshaped(request, form)
-        if self._limit_name != "max_tokens" and "max_tokens" in request:
-            request = {self._limit_name if key == "max_tokens" else key: value for key, value in request.items()}
+        place = self._place[str(request["model"])]
+        body = _reshaped(request, ORDER[place]) if "response_format" in request and place else request
+        if self._limit_name != "max_tokens" and "max_tokens" in body:
+            body = {self._limit_name if key == "max_tokens" else key: value for key, value in body.items()}
         if stream:
-            request = {**request, "stream": True}
+            body = {**body, "stream": True}
             if self._usage_in_streams:
-                request["stream_options"] = {"include_usage": True}
-        return request
+                body["stream_options"] = {"include_usage": True}
+        return Sent(body, place, self._limit_name, self._usage_in_streams)
 
-    def refused(self, request: JsonObject, said: str) -> bool:
-        """Whether the server's complaint is about the form, and there is another one to try."""
+    def refused(self, request: JsonObject, sent: Sent, said: str) -> bool:
+        """Whether the server's complaint is about the form, and another one is worth a try."""
         said = said.lower()
-        if "stream_options" in said or "include_usage" in said:
-            before, self._usage_in_streams = self._usage_in_streams, False
-            return before
-        if "max_completion_tokens" in said and self._limit_name == "max_tokens":
+        if sent.usage_in_stream and ("stream_options" in said or "include_usage" in said):
+            self._usage_in_streams = False
+            return True
+        if sent.limit_name == "max_tokens" and "max_tokens" in sent.body and "max_completion_tokens" in said:
             self._limit_name = "max_completion_tokens"
             return True
         if "response_format" not in request:
             return False
-        signs = _TOOL_SIGNS if self.of(request) == "tool" else _SIGNS
-        return any(sign in said for sign in signs) and self._next(str(request["model"]))
+        signs = _TOOL_SIGNS if ORDER[sent.place] == "tool" else _SIGNS
+        return any(sign in said for sign in signs) and self._move_on(request, sent)
 
-    def saw(self, request: JsonObject, response: JsonObject) -> None:
+    def saw(self, request: JsonObject, sent: Sent, response: JsonObject) -> None:
         """Looks at the answer to a structured request: a server may accept a form and ignore it."""
         model = str(request["model"])
-        if _looks_like_json(response):
-            self._seen_json.add(model)
-        elif model not in self._seen_json:
-            self._without_json[model] += 1
-            if self._without_json[model] >= NEVER_JSON:
-                self._next(model)
+        if model not in self._seen_fitting:
+            fits = _fits(request, response)
+            if fits:
+                self._seen_fitting.add(model)
+            elif fits is False:
+                self._move_on(request, sent)
 
-    def _next(self, model: str) -> bool:
-        self._without_json[model] = 0
-        if self._place[model] + 1 >= len(ORDER):
-            return False
-        self._place[model] += 1
-        return True
+    def _move_on(self, request: JsonObject, sent: Sent) -> bool:
+        """To the next form, unless another call has done so already; False where there is none."""
+        model = str(request["model"])
+        if sent.place == self._place[model] and sent.place + 1 < len(ORDER):
+            self._place[model] += 1
+        return sent.place < self._place[model]
 
 
-def _looks_like_json(response: Any) -> bool:
+def _fits(request: Any, response: Any) -> bool | None:
+    """Whether an answer has the keys that its schema asks for; None where it doesn't tell (empty, cut off, broken)."""
     try:
-        message = response["choices"][0]["message"]
-        return bool(message.get("tool_calls")) or json_text(message["content"])[:1] in ("{", "[")
+        choice = response["choices"][0]
+        message = choice["message"]
+        calls = message.get("tool_calls")
+        text = calls[0]["function"]["arguments"] if calls else split_think(message["content"])[1]
+        if choice.get("finish_reason") == "length" or message.get("refusal") or not text.strip():
+            return None
+        text = json_text(text)
     except (KeyError, IndexError, TypeError, AttributeError):
-        return True  # it is no answer at all, which says nothing about the form
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None if text.startswith(("{", "[")) else False
+    required = request["response_format"]["json_schema"]["schema"].get("required", ())
+    return isinstance(value, dict) and all(key in value for key in required)
 
 
 def _reshaped(request: JsonObject, form: Form) -> JsonObject:

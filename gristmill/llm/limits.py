@@ -6,6 +6,7 @@ and grows back by a tenth per good window. Plain additive-increase/multiplicativ
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -26,7 +27,7 @@ class Limit:
         self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._seen = self._strained = 0
-        self._rests_until = 0.0
+        self._rests_until = self._asked_rest_until = 0.0
 
     async def __aenter__(self) -> None:
         if not self._waiting and self._free() > 0:
@@ -50,6 +51,12 @@ class Limit:
         """For an endpoint that several roles share: the most that any of them allows."""
         if most > self.most:
             self.most, self.allowed = most, self.allowed + most - self.most
+            self._wake()
+
+    @property
+    def load(self) -> float:
+        """Calls that have a place or wait for one, as a share of the places."""
+        return (self.in_flight + len(self._waiting)) / self.allowed
 
     def _free(self) -> int:
         return int(self.allowed) - self.in_flight if time.monotonic() >= self._rests_until else 0
@@ -66,60 +73,78 @@ class Limit:
                 place.set_result(None)
 
     def saw(self, strained: bool, rest: float = 0.0) -> None:
-        """Counts one reply. At the end of a window the limit moves; where it falls, no call is sent for `rest` seconds
-        (the server's Retry-After)."""
+        """Counts one reply; `rest` is its Retry-After, in seconds. At the end of a window the limit moves; where it
+        falls, no call is sent until the longest Retry-After of that window is over."""
         self._seen += 1
         self._strained += strained
+        if rest:
+            self._asked_rest_until = max(self._asked_rest_until, time.monotonic() + rest)
         if self._seen < max(SMALLEST_WINDOW, 2 * self.allowed):
             return
         if self._strained > STRAINED_SHARE * self._seen:
             self.allowed = max(1.0, self.allowed * SHRINK)
-            if rest:
-                self._rests_until = time.monotonic() + rest
-                asyncio.get_running_loop().call_later(rest, self._wake)
+            self._rest()
         else:
             self.allowed = min(self.most, self.allowed + max(1.0, GROW * self.allowed))
         self._seen = self._strained = 0
+        self._asked_rest_until = 0.0
         self._wake()
+
+    def _rest(self) -> None:
+        seconds = self._asked_rest_until - time.monotonic()
+        if seconds > 0:
+            self._rests_until = self._asked_rest_until
+            asyncio.get_running_loop().call_later(seconds, self._wake)
 
 
 class Circuit:
-    """Opens after `TOLERATED` failures in a row (lost connections, 5xx): nothing is sent then but one probe after ever
-    longer pauses. Otherwise an endpoint that fails at once would look like the least busy one, and get every call."""
+    """Opens after `TOLERATED` failures in a row (lost connections, 5xx) and no answer for `GRACE` seconds: then nothing
+    is sent but one probe, after ever longer pauses. Otherwise an endpoint that fails at once would look like the least
+    busy one and get every call. The grace is there because failures come faster than answers: of calls that start
+    together, those that fail end first.
+    """
 
     TOLERATED = 5
+    GRACE = 1.0
     FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 
     def __init__(self) -> None:
+        self.is_open = False
         self._failures = 0
+        self._answered_at = -math.inf
         self._pause = self.FIRST_PAUSE
         self._probe_at = 0.0
         self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        return self._failures >= self.TOLERATED
 
     def admits(self) -> bool:
         """Whether a call may be sent: always while closed; while open, one at a time when its pause is over."""
         return not self.is_open or (not self._probing and time.monotonic() >= self._probe_at)
 
-    def enter(self) -> None:
-        """Before a call that `admits` let through."""
-        self._probing = self.is_open
+    def enter(self) -> bool:
+        """Before a call that `admits` let through; whether it is a probe, which its end is told."""
+        probe = self.is_open
+        self._probing |= probe
+        return probe
 
     def close(self) -> None:
         """The endpoint answered."""
-        self._failures, self._pause, self._probing = 0, self.FIRST_PAUSE, False
+        self._answered_at = time.monotonic()
+        if self._failures:
+            self.is_open, self._failures, self._pause, self._probing = False, 0, self.FIRST_PAUSE, False
 
-    def failed(self) -> None:
-        """The endpoint didn't answer, or only with an error of its own."""
-        was_probe, self._probing = self._probing, False
+    def failed(self, probe: bool) -> None:
+        """The endpoint didn't answer, or only with an error of its own. Calls that were out when the circuit opened
+        fail as well; only a probe that fails makes the pause longer."""
+        now = time.monotonic()
         self._failures += 1
-        if was_probe or self._failures == self.TOLERATED:  # the other calls that were in flight fail as well
-            self._probe_at = time.monotonic() + self._pause * random.uniform(0.5, 1.0)
+        opens = not self.is_open and self._failures >= self.TOLERATED and now - self._answered_at >= self.GRACE
+        if opens or probe:
+            self.is_open = True
+            self._probe_at = now + self._pause * random.uniform(0.5, 1.0)
             self._pause = min(self.LONGEST_PAUSE, 2 * self._pause)
+        self.left(probe)
 
-    def left(self) -> None:
+    def left(self, probe: bool) -> None:
         """The call ended without a word about the endpoint (it was cancelled, say)."""
-        self._probing = False
+        if probe:
+            self._probing = False

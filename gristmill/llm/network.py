@@ -21,6 +21,10 @@ class Network:
         self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
         self._pools: dict[str, Pool] = {}
 
+    @property
+    def resting(self) -> int:
+        return sum(pool.resting for pool in self._pools.values())
+
     async def send(self, role: Role, path: str, request: JsonObject) -> Reply:
         pool = self._pools.get(role.name) or await self._connect(role)
         started = time.monotonic()

@@ -11,14 +11,14 @@ import random
 import time
 from typing import Any
 
-from gristmill.errors import EndpointError, TaskFailed
+from gristmill.errors import EndpointError, Reject, TaskFailed
 from gristmill.llm.endpoint import Endpoint, Fault
 from schemas import JsonObject
 
 START_SECONDS = 9.0
 """How long an endpoint that never answered is tried: a command that can't work says so within ten seconds."""
 ATTEMPTS = 8
-FIRST_PAUSE = 0.25
+FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 OPEN_POLL = 0.1
 
@@ -31,6 +31,7 @@ class Pool:
         self.patience = patience
         self._failing_since: float | None = None
         self._trouble = ""
+        self.resting = 0
 
     async def post(self, path: str, request: JsonObject, stream: bool = False) -> dict[str, Any]:
         """The parsed JSON of a successful response.
@@ -38,22 +39,27 @@ class Pool:
         Raises EndpointError (unreachable), ConfigError (key, model, redirect), Reject (prompt too long or filtered),
         TaskFailed (this request can't be served although the endpoint serves others).
         """
-        started = time.monotonic()
-        attempt = broken = 0
+        started = failed_at = time.monotonic()
+        attempt = own = 0
         while True:
             endpoint = await self._choose()
             result = await self._attempt(endpoint, path, request, stream)
+            if result is None or (isinstance(result, Fault) and result.kind == "form"):
+                continue
             if not isinstance(result, Fault):
                 return result
-            if result.kind == "form":
-                continue
             attempt += 1
-            broken += result.kind != "busy"
-            self._check_patience(endpoint, result, broken, started)
+            if result.kind != "busy" and endpoint.last_success > failed_at:
+                own += 1
+            failed_at = time.monotonic()
+            await self._give_up_where_useless(endpoint, result, own, attempt, started)
             if result.kind == "lost" and self._has_another(endpoint):
                 continue
-            ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-            await asyncio.sleep(max(result.retry_after, random.uniform(0, ceiling)))
+            self.resting += 1
+            try:
+                await asyncio.sleep(_pause(result.retry_after, attempt))
+            finally:
+                self.resting -= 1
 
     async def _choose(self) -> Endpoint:
         """The endpoint with the smallest share of its places taken; while all are gone, one that may be probed."""
@@ -62,39 +68,56 @@ class Pool:
         while True:
             there = [endpoint for endpoint in self.endpoints if endpoint.circuit.admits()]
             if there:
-                return min(there, key=lambda endpoint: endpoint.limit.in_flight / endpoint.limit.allowed)
+                return min(there, key=lambda endpoint: endpoint.limit.load)
             self._check_gone()
             await asyncio.sleep(OPEN_POLL)
 
     async def _attempt(
         self, endpoint: Endpoint, path: str, request: JsonObject, stream: bool
-    ) -> dict[str, Any] | Fault:
+    ) -> dict[str, Any] | Fault | None:
+        """What came of one attempt; None where the endpoint went away while the call waited for its place."""
         async with endpoint.limit:
-            endpoint.circuit.enter()
+            if not endpoint.circuit.admits():
+                return None
+            probe = endpoint.circuit.enter()
             try:
                 result = await endpoint.attempt(path, request, stream)
-            except BaseException:
-                endpoint.circuit.left()
+            except (Reject, TaskFailed):  # an answer too
+                self._saw_success(endpoint)
                 raise
-        fault = result if isinstance(result, Fault) else None
-        if fault is None:
-            endpoint.reached, endpoint.last_success, self._failing_since = True, time.monotonic(), None
-        if fault is not None and fault.kind in ("lost", "broken"):
-            endpoint.circuit.failed()
-        else:
+            except BaseException:
+                endpoint.circuit.left(probe)
+                raise
+        if not isinstance(result, Fault):
+            self._saw_success(endpoint)
+            endpoint.limit.saw(strained=False)
+        elif result.kind in ("lost", "broken"):
+            endpoint.circuit.failed(probe)
+        elif result.kind == "form":
             endpoint.circuit.close()
-            endpoint.limit.saw(fault is not None and fault.kind == "busy", fault.retry_after if fault else 0.0)
+        else:
+            endpoint.circuit.left(probe)
+            endpoint.limit.saw(strained=True, rest=result.retry_after)
         return result
+
+    def _saw_success(self, endpoint: Endpoint) -> None:
+        endpoint.circuit.close()
+        endpoint.reached, endpoint.last_success, self._failing_since = True, time.monotonic(), None
 
     def _has_another(self, endpoint: Endpoint) -> bool:
         return any(other is not endpoint and other.circuit.admits() for other in self.endpoints)
 
-    def _check_patience(self, endpoint: Endpoint, fault: Fault, broken: int, started: float) -> None:
-        """Raises where it makes no sense to try again: this request is at fault, or all endpoints are gone too long."""
-        if max(other.last_success for other in self.endpoints) > started:
-            if broken >= ATTEMPTS and endpoint.last_success > started:
-                raise TaskFailed("llm", f"{endpoint.url}: {fault.what}, {broken} tries, while it answered others")
-            return
+    async def _give_up_where_useless(
+        self, endpoint: Endpoint, fault: Fault, own: int, attempts: int, started: float
+    ) -> None:
+        """Raises where it makes no sense to try again: this request is at fault, or all endpoints are gone too long.
+
+        `own` counts the failures before each of which the endpoint answered another call. Where there are no others
+        (the last task of a run), an endpoint that answered since this call `started` is asked whether it is there.
+        """
+        alone = fault.kind == "broken" and attempts >= ATTEMPTS and endpoint.last_success > started
+        if own >= ATTEMPTS or (alone and await endpoint.is_there()):
+            raise TaskFailed("llm", f"{endpoint.url}: {fault.what}, {attempts} tries, while it answered others")
         self._failing_since = self._failing_since or time.monotonic()
         self._trouble = f"{endpoint.url} can't be reached: {fault.what}"
         self._check_gone()
@@ -104,8 +127,15 @@ class Pool:
             return
         patience = self.patience if any(endpoint.reached for endpoint in self.endpoints) else START_SECONDS
         gone = time.monotonic() - self._failing_since
-        if gone > patience:
+        if gone > patience and not any(endpoint.is_serving() for endpoint in self.endpoints):
             raise EndpointError(
                 f"{self._trouble}, tried for {gone:.0f} s. Start it or correct `endpoint`, then repeat the command: "
                 "what was answered is kept."
             )
+
+
+def _pause(retry_after: float, attempt: int) -> float:
+    """Seconds until the next try: what the server asked for, a little spread out, else full jitter."""
+    if retry_after:
+        return retry_after * random.uniform(1.0, 1.05)
+    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))

@@ -33,9 +33,9 @@ class Reply:
 
     @property
     def structured_text(self) -> str:
-        """The text that should be JSON: the content, or the call's arguments where the endpoint answers by a call."""
+        """The text that should be JSON: the call's arguments where the endpoint answers by a call, else the content."""
         calls = self.message.tool_calls
-        return self.text or (calls[0].function.arguments if calls else "")
+        return calls[0].function.arguments if calls else self.text
 
     def to_json(self) -> bytes:
         """The form in which the ledger keeps it."""

@@ -17,7 +17,11 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_toke
 
 
 class Transport(Protocol):
-    """Sends a canonical request of a role; the network in life, a script in tests."""
+    """Sends a canonical request of a role; the network in life, a script in tests. `resting` counts the calls that wait
+    before they are tried again."""
+
+    @property
+    def resting(self) -> int: ...
 
     async def send(self, role: "Role", path: str, request: JsonObject) -> Reply: ...
 

@@ -88,7 +88,7 @@ async def read_stream(lines: AsyncIterable[bytes], request_bytes: int) -> dict[s
         except orjson.JSONDecodeError:
             raise StreamBroken("a stream with an event that is not JSON") from None
         if event.get("error"):
-            raise StreamBroken(f"an error in mid-stream: {str(event['error'])[:200]}")
+            raise StreamBroken(f"an error in mid-stream: {event['error']}")
         usage = event.get("usage") or usage
         model = event.get("model") or model
         for choice in event.get("choices") or []:

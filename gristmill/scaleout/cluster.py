@@ -7,6 +7,7 @@ elsewhere, and the ledger answers what they had asked; another worker is started
 
 import asyncio
 import math
+import pickle
 from collections.abc import Coroutine
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from gristmill.scaleout.messages import (
     Paid,
     Released,
     Reserve,
+    Resting,
     Reused,
     Said,
     Told,
@@ -53,6 +55,7 @@ class Link:
         self.jobs: dict[int, asyncio.Future[tuple[Outcome, Task]]] = {}  # by position
         self.reserved: list[Estimate] = []
         self.ended = 0
+        self.resting = 0
         self.lost = False
         self._to_tell: list[Told] = []
         self._something = asyncio.Event()
@@ -112,6 +115,10 @@ class Cluster:
 
     # ---- for the engine
 
+    @property
+    def resting(self) -> int:
+        return sum(link.resting for link in self._links.values())
+
     async def prepare(self) -> None:
         self._check_shares()
         self._connection = await Connection.open(self.config)
@@ -160,14 +167,11 @@ class Cluster:
                 )
 
     def _work(self) -> Work:
-        plan, generator = self.plan, self.plan.generator
+        plan = self.plan
         return Work(
             config=plan.config,
-            generator=type(generator),
-            params=generator.params,
-            seeds=generator.seeds,
-            judges=[(named.name, type(named.judge), named.judge.params, named.judge.gate) for named in plan.judges],
-            code=code_digest(generator, plan.judges),
+            plugins=pickle.dumps((plan.generator, plan.judges)),
+            code=code_digest(plan.generator, plan.judges),
             folder=Path.cwd(),
             artifacts=self.runner.runtime.artifacts.absolute(),
         )
@@ -279,6 +283,8 @@ class Cluster:
                 self.ledger.reply(task_id, key)  # copies what comes from a shared ledger
             case Ended(position, outcome):
                 link.end(position, outcome)
+            case Resting(calls):
+                link.resting = calls
 
     async def _reserve(self, link: Link, asked: Reserve) -> None:
         answer: Estimate | GristmillError

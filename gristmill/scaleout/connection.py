@@ -5,6 +5,7 @@ Ray's own telemetry and dashboard stay off. Keys don't travel: a worker reads th
 
 import asyncio
 import io
+import logging
 import os
 import signal
 import socket
@@ -109,7 +110,7 @@ class Remote:
 
 def _connect(ray: Any, config: ExecutorConfig) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address == "local":
         ray.init("local", num_cpus=config.workers, object_store_memory=STORE_BYTES, include_dashboard=False, **quiet)
         return

@@ -3,27 +3,24 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gristmill.api import Generator, Judge
 from gristmill.budget import Estimate
 from gristmill.context import Task
 from gristmill.errors import GristmillError
 from gristmill.ledger import Call, Outcome
 from gristmill.runner import Job
-from schemas import Config, Usage
+from schemas import Usage
 from schemas.run_config import RunConfig
 
 
 class Work(NamedTuple):
-    """What a worker is made from: classes with their parameters, as objects of a plan needn't survive a journey.
+    """What a worker is made from.
 
-    `code` is the digest of the driver's code, `folder` its working directory, `artifacts` what `prepare` made.
+    `plugins` is the pickle of generator and judges, read in `folder`, the driver's working directory, as they may open
+    files; `code` is the digest of the driver's code, `artifacts` what `prepare` made.
     """
 
     config: RunConfig
-    generator: type[Generator[Any, Any]]
-    params: Config
-    seeds: str | None
-    judges: list[tuple[str, type[Judge[Any]], Config, bool]]  # name, class, parameters, gate
+    plugins: bytes
     code: str
     folder: Path
     artifacts: Path
@@ -91,8 +88,14 @@ class Ended(NamedTuple):
     outcome: tuple[Outcome, Task] | GristmillError
 
 
+class Resting(NamedTuple):
+    """So many calls wait before they are tried again."""
+
+    calls: int
+
+
 class Closed(NamedTuple):
     """The worker's last word."""
 
 
-Said = Reserve | Paid | Released | Reused | Finished | Ended | Closed
+Said = Reserve | Paid | Released | Reused | Finished | Ended | Resting | Closed

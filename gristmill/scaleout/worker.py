@@ -7,6 +7,7 @@ worker has to say: both carry lists, so a message costs a fraction of a remote c
 import asyncio
 import io
 import os
+import pickle
 import socket
 import tarfile
 import tempfile
@@ -21,7 +22,7 @@ from gristmill.context import Runtime
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Call, packed, unpacked
 from gristmill.llm import Network, Role, Roles
-from gristmill.plan import NamedJudge, Plan, code_digest
+from gristmill.plan import Plan, code_digest
 from gristmill.runner import Job, Runner
 from gristmill.scaleout.messages import (
     Answered,
@@ -32,6 +33,7 @@ from gristmill.scaleout.messages import (
     Paid,
     Released,
     Reserve,
+    Resting,
     Reused,
     Said,
     Told,
@@ -142,6 +144,7 @@ class Worker:
         self._ledger = RemoteLedger(self._line)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._resting = 0
         artifacts = work.artifacts if packed_artifacts is None else self._unpack(packed_artifacts)
         plan = _plan(work, number)
         budget = work.config.budget
@@ -156,7 +159,12 @@ class Worker:
         return Path(self._temporary.name)
 
     async def hear(self) -> list[Said]:
-        return await self._line.fetch()
+        said = await self._line.fetch()
+        resting = self._runner.resting
+        if resting != self._resting:
+            self._resting = resting
+            said.append(Resting(resting))
+        return said
 
     async def tell(self, messages: list[Told]) -> None:
         for message in messages:
@@ -207,16 +215,15 @@ def _plan(work: Work, number: int) -> Plan:
     for name, model in config.models.items():
         share = in_flight_share(Role(name, model), number, config.executor.workers)
         models[name] = model.model_copy(update={"max_in_flight": share})
-    generator = work.generator(work.params, seed=config.seed, seeds=work.seeds)
-    judges = []
-    for name, kind, params, gate in work.judges:
-        judge = kind(params)
-        judge.gate = gate
-        judges.append(NamedJudge(name, judge))
+    here = f"the worker on {socket.gethostname()}"
+    try:
+        generator, judges = pickle.loads(work.plugins)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{here} lacks code of the run: {error}. Install the same on all machines.") from None
     if code_digest(generator, judges) != work.code:
         raise ConfigError(
-            f"the worker on {socket.gethostname()} has other code of Gristmill, the generator or the judges than the "
-            "machine that it works for; install the same on all."
+            f"{here} has other code of Gristmill, the generator or the judges than the machine that it works for. "
+            "Install the same on all machines."
         )
     return Plan(config, generator, judges, Roles(models), "", work.code)
 

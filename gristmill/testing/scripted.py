@@ -28,6 +28,8 @@ class ScriptedModel:
     request. `shuffle` delays replies by random times, so that branches end in another order each run.
     """
 
+    resting = 0
+
     def __init__(self, script: Script | None = None, *, shuffle: bool = False) -> None:
         self.script = script or answer_by_default
         self.calls: list[tuple[str, JsonObject]] = []

@@ -18,7 +18,7 @@ from generators.text_to_sql.grammar.catalog import Unsuited, catalog_of
 from generators.text_to_sql.grammar.compile import compile_plan, to_sql
 from generators.text_to_sql.grammar.concepts import CONCEPTS, Tier
 from generators.text_to_sql.grammar.plan import Plan
-from generators.text_to_sql.schema import Database
+from generators.text_to_sql.schema import Database, Dialect
 
 __all__ = ["CONCEPTS", "Plan", "Query", "Tier", "Unsuited", "query_of", "sample_query", "suited_concepts", "tier_of"]
 
@@ -27,12 +27,13 @@ _ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class Query:
-    """A sampled query over `database`: its plan, its tree and its SQL text for SQLite."""
+    """A query over `database`: its plan, its tree and its SQL text in a dialect."""
 
     database: Database
     plan: Plan
     ast: exp.Query
     sql: str
+    dialect: Dialect = "sqlite"
 
     @property
     def concept(self) -> str:
@@ -64,10 +65,10 @@ def sample_query(database: Database, concept: str, rng: Random) -> Query:
     raise AssertionError
 
 
-def query_of(plan: Plan, database: Database) -> Query:
+def query_of(plan: Plan, database: Database, dialect: Dialect = "sqlite") -> Query:
     """The query that a plan stands for."""
-    ast = compile_plan(plan, catalog_of(database))
-    return Query(database, plan, ast, to_sql(ast))
+    ast = compile_plan(plan, catalog_of(database), dialect)
+    return Query(database, plan, ast, to_sql(ast, dialect), dialect)
 
 
 def tier_of(concept: str) -> Tier:

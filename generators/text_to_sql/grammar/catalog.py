@@ -58,6 +58,18 @@ class Catalog:
         targets = self.table(key.table).values(key.to_column)
         return bool(table.rows) and len(set(targets)) == len(targets) and set(table.values(key.column)) <= set(targets)
 
+    def all_reached(self, table: str, path: tuple[str, ...]) -> bool:
+        """Every row of the table at the end of `path` is the parent of some row of `table`."""
+        values = set(self.table(table).values(path[0]))
+        key = self.key(table, path[0])
+        reached = {self._row(key.table, key.to_column, value) for value in values - {None}}
+        for step in path[1:]:
+            here = key.table
+            key = self.key(here, step)
+            index = self._index[here][step]
+            reached = {self._row(key.table, key.to_column, row[index]) for row in reached if row[index] is not None}
+        return len(reached) == len(self.table(key.table).rows)
+
     def key(self, table: str, column: str) -> ForeignKey:
         return next(key for key in self.table(table).foreign_keys if key.column == column)
 
@@ -101,6 +113,22 @@ class Catalog:
 
     def execute(self, sql: str) -> list[Row]:
         return self._connection.execute(sql).fetchall()
+
+    def reads(self, sql: str) -> frozenset[tuple[str, str]]:
+        """The (table, column) pairs that a query reads; a table that is only counted comes with the column ""."""
+        read: set[tuple[str, str]] = set()
+
+        def note(action: int, table: str | None, column: str | None, *_: str | None) -> int:
+            if action == sqlite3.SQLITE_READ:
+                read.add((table or "", column or ""))
+            return sqlite3.SQLITE_OK
+
+        self._connection.set_authorizer(note)
+        try:
+            self._connection.execute(f"EXPLAIN {sql}")
+        finally:
+            self._connection.set_authorizer(None)
+        return frozenset((table, column) for table, column in read if table in self.database.by_name)
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 from random import Random
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast, get_args
 
 from generators.text_to_sql.grammar.catalog import Catalog, Row, Unsuited
+from generators.text_to_sql.grammar.collation import match_alike
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Between,
@@ -29,6 +30,16 @@ from generators.text_to_sql.schema import Table
 
 T = TypeVar("T")
 Path = tuple[str, ...]
+Place = Literal["starts", "ends", "contains"]
+JOINED = 0.4
+"""How often a draw that needs one table only takes in another one."""
+JOINED_KEYS = 0.6
+_PLACES: tuple[Place, ...] = get_args(Place)
+_HOLDS: dict[Place, Callable[[str, str], bool]] = {
+    "starts": str.startswith,
+    "ends": str.endswith,
+    "contains": str.__contains__,
+}
 
 
 @dataclass
@@ -77,14 +88,34 @@ class Draw:
     def labels(self, table: Table | None = None, path: Path = ()) -> tuple[Ref, ...]:
         return self.catalog.labels(path, table or self.subject)
 
-    def outputs(self, low: int = 1, high: int = 3, *, path: Path = (), table: Table | None = None) -> tuple[Ref, ...]:
-        """The label of the rows and some more of their columns, `low` to `high` in all."""
+    def outputs(
+        self, low: int = 1, high: int = 3, *, path: Path = (), table: Table | None = None, alone: bool = False
+    ) -> tuple[Ref, ...]:
+        """The label of the rows and some more of their columns, `low` to `high` in all; now and then, unless `alone`,
+        what a row that they point to is called."""
+        beside = self.beside() if table is None and not alone and self.chance(JOINED) else ()
         table = table or self.subject
         labels = self.labels(table, path)
         rest = [
             r for r in self.catalog.refs(path, table, "category", "measure", "date", "text", "name") if r not in labels
         ]
-        return labels + self.some(rest, max(0, low - len(labels)), max(0, high - len(labels)))
+        chosen = labels + self.some(rest, max(0, low - len(labels)), max(0, high - len(labels)))
+        return tuple(dict.fromkeys((*chosen, *beside)))
+
+    def beside(self) -> tuple[Ref, ...]:
+        """What a row that the subject's rows point to is called, if they point to any."""
+        parents = [(path, table) for path, table in self.catalog.reached(self.subject, 1) if path]
+        if not parents:
+            return ()
+        path, parent = self.rng.choice(parents)
+        return self.catalog.labels(path, parent)[:1]
+
+    def key(self) -> Ref:
+        """A category to group by, of the subject or of a row that it points to."""
+        parents = [(path, table) for path, table in self.catalog.reached(self.subject, 1) if path]
+        fit = [ref for path, table in parents for ref in self.catalog.refs(path, table, "category")]
+        fit = [ref for ref in fit if self.catalog.repeats(ref)]
+        return self.rng.choice(fit) if fit and self.chance(JOINED_KEYS) else self.category()
 
     def measure(self, path: Path = (), table: Table | None = None) -> Ref:
         refs = self.catalog.refs(path, table or self.subject, "measure")
@@ -114,7 +145,10 @@ class Draw:
     # --- conditions that the witness row meets ---
 
     def filter(self, path: Path = (), table: Table | None = None, avoid: Sequence[Ref] = ()) -> Filter:
-        """Any simple condition on the table at the end of `path`, on a column not in `avoid`."""
+        """Any simple condition on the table at the end of `path`, on a column not in `avoid`; without a path on the
+        subject or, now and then, on a table that it points to."""
+        if table is None and self.chance(JOINED):
+            path, table = self.rng.choice(list(self.catalog.reached(self.subject, 1)))
         table = table or self.subject
         makers: list[Callable[[Sequence[Ref]], Filter]] = [self.equal, self.equal, self.compare, self.compare]
         makers += [self.between, self.member, self.flag, self.when]
@@ -201,17 +235,23 @@ class Draw:
         if negated:
             others = [str(v) for v in self.catalog.column(ref).values if v != value]
             value = self.pick(others, "another value")
-        text = str(value)
+        how, piece = self._piece(str(value))
+        values = [str(v) for v in self.catalog.column(ref).values]
+        if not match_alike(values, piece, _HOLDS[how]):
+            raise Unsuited("a pattern that finds the same with and without case and accents")
+        return Pattern(ref, how, piece, negated)
+
+    def _piece(self, text: str) -> tuple[Place, str]:
+        """A part of the text: of a word of letters, or the word itself."""
         words = [word for word in text.split() if word.isalpha() and len(word) > 1]
         word = self.pick(words, "a value of letters")
-        how = self.rng.choice(("starts", "ends", "contains"))
+        how = self.rng.choice(_PLACES)
         if how == "starts" and text.startswith(word):
-            return Pattern(ref, "starts", word if self.chance(0.3) else word[: self.rng.randint(1, 3)], negated)
+            return how, word if self.chance(0.3) else word[: self.rng.randint(1, 3)]
         if how == "ends" and text.endswith(word):
-            return Pattern(ref, "ends", word if self.chance(0.3) else word[-self.rng.randint(1, 3) :], negated)
+            return how, word if self.chance(0.3) else word[-self.rng.randint(1, 3) :]
         start = self.rng.randrange(max(1, len(word) - 3))
-        piece = word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
-        return Pattern(ref, "contains", piece, negated)
+        return "contains", word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
 
     def missing(self, negated: bool) -> Missing:
         refs = self.catalog.refs((), self.subject, "measure", "category", "date", "text", "name")

@@ -14,250 +14,132 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-Literally = int | float | str
-Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
-Function = Literal["count", "count_distinct", "sum", "avg", "min", "max"]
-
-
-# --- what can be selected, grouped or ordered by ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A column, reached from the subject table over the foreign keys in `path` (empty: the subject's own)."""
-
-    path: tuple[str, ...]
-    table: str
-    column: str
-    tag: Literal["ref"] = "ref"
-
-
-@dataclass(frozen=True, slots=True)
-class DatePart:
-    """The calendar year (2024) or the month of a year ("2024-03") of a date column."""
-
-    ref: Ref
-    part: Literal["year", "month"]
-    tag: Literal["part"] = "part"
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A CASE over a measure: `labels[i]` holds below `edges[i]`, the last label from the last edge up."""
-
-    ref: Ref
-    edges: tuple[int | float, ...]
-    labels: tuple[str, ...]
-    tag: Literal["bucket"] = "bucket"
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """An aggregate over the group or the whole; `ref` None counts rows; `decimals` rounds."""
-
-    function: Function
-    ref: Ref | None = None
-    decimals: int | None = None
-    tag: Literal["aggregate"] = "aggregate"
-
-
-@dataclass(frozen=True, slots=True)
-class ChildCount:
-    """How many rows of `table` point to the row by their column `key`; 0 where none does."""
-
-    table: str
-    key: str
-    tag: Literal["children"] = "children"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The group's part of the grand total of `of`, in percent."""
-
-    of: Aggregate
-    decimals: int
-    tag: Literal["share"] = "share"
-
-
-@dataclass(frozen=True, slots=True)
-class Nested:
-    """An aggregate of aggregates: `outer` over the values of `inner` for each `per` (the key of a parent row)."""
-
-    outer: Literal["avg", "min", "max"]
-    inner: Aggregate
-    per: Ref
-    tag: Literal["nested"] = "nested"
-
-
-Key = Ref | DatePart | Bucket
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The total of `of` up to and including the current row or group, in the plan's order, anew for each `within`."""
-
-    of: Ref | Aggregate
-    within: Ref | None = None
-    tag: Literal["running"] = "running"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """`of` minus its value in the previous row or group in the plan's order; NULL for the first."""
-
-    of: Ref | Aggregate
-    within: Ref | None = None
-    tag: Literal["change"] = "change"
-
-
-@dataclass(frozen=True, slots=True)
-class Moving:
-    """The average of `of` over the current and the `rows - 1` previous rows or groups in the plan's order."""
-
-    of: Ref | Aggregate
-    rows: int
-    tag: Literal["moving"] = "moving"
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """The position of the row by `ref`; ties share a position, and `dense` leaves no gap after them."""
-
-    ref: Ref
-    descending: bool
-    dense: bool
-    within: Ref | None = None
-    tag: Literal["rank"] = "rank"
-
-
-@dataclass(frozen=True, slots=True)
-class Deviation:
-    """`ref` minus the average of `ref` over the rows that share `within` (None: over all rows)."""
-
-    ref: Ref
-    within: Ref | None
-    tag: Literal["deviation"] = "deviation"
-
-
-Window = Running | Change | Moving | Rank | Deviation
-Item = Annotated[
-    Ref | DatePart | Bucket | Aggregate | ChildCount | Share | Nested | Running | Change | Moving | Rank | Deviation,
-    Field(discriminator="tag"),
-]
-
-
-# --- conditions ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """`ref op value`; on a flag the value is 0 or 1."""
-
-    ref: Ref
-    op: Operator
-    value: Literally
-    tag: Literal["comparison"] = "comparison"
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """Both ends included."""
-
-    ref: Ref
-    low: Literally
-    high: Literally
-    tag: Literal["between"] = "between"
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    ref: Ref
-    values: tuple[Literally, ...]
-    negated: bool = False
-    tag: Literal["membership"] = "membership"
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """LIKE with one wildcard; SQLite ignores the case of ASCII letters."""
-
-    ref: Ref
-    how: Literal["starts", "ends", "contains"]
-    text: str
-    negated: bool = False
-    tag: Literal["pattern"] = "pattern"
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """IS NULL, or where negated IS NOT NULL."""
-
-    ref: Ref
-    negated: bool = False
-    tag: Literal["missing"] = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class InPeriod:
-    """The date falls in a year (2024) or in a month ("2024-03")."""
-
-    ref: Ref
-    period: int | str
-    tag: Literal["period"] = "period"
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """The last `days` days up to and including the newest date in the data: never the day on which the query runs."""
-
-    ref: Ref
-    days: int
-    tag: Literal["recent"] = "recent"
-
-
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """Some row of `table` points here by its column `key` (negated: none does); `having` narrows that row."""
-
-    table: str
-    key: str
-    negated: bool = False
-    having: Comparison | None = None
-    form: Literal["exists", "join"] = "exists"
-    tag: Literal["partner"] = "partner"
-
-
-@dataclass(frozen=True, slots=True)
-class VersusAverage:
-    """`ref` against the average of `ref` over all rows, or over the rows that share `within`."""
-
-    ref: Ref
-    op: Literal["lt", "gt"]
-    within: Ref | None = None
-    tag: Literal["versus"] = "versus"
-
-
-@dataclass(frozen=True, slots=True)
-class TopGroup:
-    """The row belongs to the `group` whose `of` is the highest (lowest) of all groups."""
-
-    group: Ref
-    of: Aggregate
-    descending: bool
-    tag: Literal["top_group"] = "top_group"
-
-
-Filter = Annotated[
-    Comparison | Between | Membership | Pattern | Missing | InPeriod | Recent | Partner | VersusAverage | TopGroup,
-    Field(discriminator="tag"),
+from generators.text_to_sql.grammar.filters import (
+    Between,
+    Covers,
+    Either,
+    Filter,
+    InPeriod,
+    Membership,
+    Missing,
+    Partner,
+    Pattern,
+    Recent,
+    Simple,
+    TopGroup,
+    VersusAverage,
+    VersusNamed,
+)
+from generators.text_to_sql.grammar.items import (
+    Aggregate,
+    Arithmetic,
+    Beginning,
+    BeyondCount,
+    Bucket,
+    Cased,
+    Change,
+    ChildCount,
+    ChildTotal,
+    Combined,
+    Conditional,
+    DatePart,
+    Default,
+    Deviation,
+    Elapsed,
+    EndValue,
+    Function,
+    Growth,
+    Item,
+    Key,
+    Median,
+    Moving,
+    Nested,
+    OverTime,
+    Rank,
+    Renamed,
+    Running,
+    Share,
+    Shifted,
+    TextList,
+    Tile,
+    ref_of,
+    refs_of,
+)
+from generators.text_to_sql.grammar.refs import (
+    Comparison,
+    Literally,
+    Operator,
+    Ref,
+)
+
+__all__ = [
+    "Aggregate",
+    "Arithmetic",
+    "Beginning",
+    "Between",
+    "BeyondCount",
+    "Bucket",
+    "Cased",
+    "Change",
+    "ChildCount",
+    "ChildTotal",
+    "Combined",
+    "Comparison",
+    "Conditional",
+    "Covers",
+    "DatePart",
+    "Default",
+    "Deviation",
+    "Either",
+    "Elapsed",
+    "EndValue",
+    "Filter",
+    "Function",
+    "Growth",
+    "Having",
+    "HavingMean",
+    "InPeriod",
+    "Item",
+    "Key",
+    "Literally",
+    "Median",
+    "Membership",
+    "Missing",
+    "Moving",
+    "Nested",
+    "Operator",
+    "Order",
+    "OverTime",
+    "Partner",
+    "Pattern",
+    "Plan",
+    "Rank",
+    "Recent",
+    "Ref",
+    "Renamed",
+    "Running",
+    "Share",
+    "Shifted",
+    "Simple",
+    "TextList",
+    "Tile",
+    "Top",
+    "TopGroup",
+    "VersusAverage",
+    "VersusNamed",
+    "ref_of",
+    "refs_of",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Having:
+    """The group's `of` against a number; `form`: in HAVING, or outside of a CTE that holds the groups."""
+
     of: Aggregate
     op: Operator
     value: int | float
+    form: Literal["having", "cte"] = "having"
     tag: Literal["having"] = "having"
 
 
@@ -302,9 +184,20 @@ class Plan:
     having: Annotated[Having | HavingMean, Field(discriminator="tag")] | None = None
     order: tuple[Order, ...] = ()
     limit: int | None = None
+    offset: int = 0
+    """How many rows of the order are passed over before the first that is shown."""
     top: Top | None = None
     union: "Plan | None" = None
-    """Its rows are added, and duplicates removed; the order and limit of the first plan are those of the whole."""
+    """Put together with the rows of this plan as `combine` says, without duplicates."""
+    combine: Literal["union", "intersect", "except"] = "union"
+    shape: Literal["rows", "series", "islands", "cohort", "pairs"] = "rows"
+    """What the rows stand for where it isn't the subject's rows or groups.
+
+    series    the months (years) of the group key, those without any row included
+    islands   runs of consecutive months of the DatePart in `group`: first, last and number of months
+    cohort    the rows that the subject's first key points to, counted by the month (year) of their first subject row
+    pairs     pairs of different rows with the same value in each Ref of `group`, the lower `select[0]` first
+    """
 
     def to_json(self) -> str:
         return _plans.dump_json(self).decode()
@@ -315,16 +208,3 @@ class Plan:
 
 
 _plans: TypeAdapter[Plan] = TypeAdapter(Plan)
-
-
-def ref_of(item: Item) -> Ref | None:
-    """The column that an item is made of; None where it only counts rows."""
-    match item:
-        case Ref():
-            return item
-        case DatePart(ref=ref) | Bucket(ref=ref) | Aggregate(ref=ref) | Rank(ref=ref) | Deviation(ref=ref):
-            return ref
-        case Share(of=of) | Nested(inner=of) | Running(of=of) | Change(of=of) | Moving(of=of):
-            return ref_of(of)
-        case ChildCount():
-            return None

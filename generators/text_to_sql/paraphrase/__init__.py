@@ -16,6 +16,7 @@ from generators.text_to_sql.paraphrase.conditions import Conditions
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.facts import Facts
 from generators.text_to_sql.paraphrase.hearing import Hearing
+from generators.text_to_sql.paraphrase.items import Items
 from generators.text_to_sql.paraphrase.orders import Orders
 from generators.text_to_sql.paraphrase.reading import Reading
 from generators.text_to_sql.paraphrase.shape import Shape
@@ -32,6 +33,12 @@ def check_paraphrase(question_text: str, query: Query, database: Database) -> li
     vocabulary = vocabulary_of(database, facts.tables)
     reading = Reading(Hearing(tokenise(question_text), vocabulary, facts.strings, facts.patterns))
     evidence = Evidence(facts, reading, Orders(reading, facts))
-    for check in (Conditions, Columns, Computed, Shape):  # each builds on what the ones before have used or bound
+    for check in (
+        Conditions,
+        Items,
+        Columns,
+        Computed,
+        Shape,
+    ):  # each builds on what the ones before have used or bound
         check(evidence).check()
     return list(dict.fromkeys(evidence.problems))

@@ -1,6 +1,6 @@
 """Are the columns and tables of the plan named, each in its role, and no others?"""
 
-from generators.text_to_sql.grammar.plan import ChildCount, Nested, Ref
+from generators.text_to_sql.grammar.plan import BeyondCount, Nested, Ref
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.keys import Key
@@ -46,7 +46,9 @@ class Columns:
     def _row_keys(self) -> set[ColumnKey]:
         """Keys that stand for whole rows ("for each patient") and are not shown."""
         plan = self.facts.plan
-        keys = [key for key in plan.group[:1] if isinstance(key, Ref)] + ([plan.top.within] if plan.top else [])
+        keys = [key for key in plan.group if isinstance(key, Ref)] + ([plan.top.within] if plan.top else [])
+        if plan.shape == "pairs":
+            keys += [Ref((), plan.subject, key) for key in self.facts.catalog.table(plan.subject).primary_key]
         return {(key.table, key.column) for key in keys if self._is_key(key) and key not in plan.select}
 
     def _is_key(self, ref: Ref) -> bool:
@@ -115,8 +117,9 @@ class Columns:
         owners = {table for mention in self.reading.mentions for table, _ in mention.columns}
         needed = {plan.subject, *([plan.union.subject] if plan.union else [])} - owners
         needed |= {plan.subject for item in self.facts.aggregates() if item.ref is None}
-        needed |= {item.table for item in plan.select if isinstance(item, ChildCount)}
-        needed |= {item.per.table for item in plan.select if isinstance(item, Nested)}
+        needed |= {table for table, _ in self.facts.links()}
+        needed |= {item.per.table for item in plan.select if isinstance(item, Nested | BeyondCount)}
+        needed |= {key.table for key in plan.group[1:] if plan.shape == "cohort" and isinstance(key, Ref)}
         for table in sorted(needed - heard):
             self._problem(f"missing table {table}")
 

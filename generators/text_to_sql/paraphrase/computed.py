@@ -2,13 +2,19 @@
 
 from typing import NamedTuple
 
+from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
+    BeyondCount,
     Bucket,
     Change,
     ChildCount,
+    ChildTotal,
     DatePart,
     Deviation,
+    Elapsed,
+    EndValue,
+    Growth,
     HavingMean,
     Item,
     Moving,
@@ -17,6 +23,7 @@ from generators.text_to_sql.grammar.plan import (
     Recent,
     Running,
     Share,
+    Tile,
     TopGroup,
     VersusAverage,
     ref_of,
@@ -29,6 +36,7 @@ from generators.text_to_sql.paraphrase.lexicon import plain_words
 _CUES: dict[type, tuple[str, ...]] = {
     Running: ("running",),
     Change: ("change", "previous"),
+    Growth: ("change", "previous", "share"),
     Moving: ("moving", "avg"),
     Share: ("share",),
     Rank: ("rank",),
@@ -62,8 +70,23 @@ class Computed:
                 self._problem(f"missing the {key.part}")
         if isinstance(self.facts.plan.having, HavingMean):
             self._beyond_mean(self.facts.plan.having.op)
+        if any(isinstance(item, Change) for item in self.facts.selected) and self._in_percent():
+            self._problem("a change in percent instead of the change")
+        if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
+            self._problem("rows without any should be said not to count")
         self._aggregates()
         self._superlatives()
+
+    def _in_percent(self) -> bool:
+        """ "the percentage change", "the growth in percent"."""
+        cues = self.reading.tagged("change")
+        near = [m for cue in cues for m in (*self.reading.left(cue, 10), *self.reading.right(cue, 12))]
+        return any("share" in mention.tags for mention in near)
+
+    def _says_some(self) -> bool:
+        """ "with at least one visit", "that have any visits", "who were visited at least once"."""
+        said = " ".join(token.lower for token in self.reading.tokens)
+        return any(f" {words} " in said for words in ("at least one", "at least once", "one or more", "any"))
 
     def _problem(self, text: str) -> None:
         self.evidence.problems.append(text)
@@ -80,16 +103,18 @@ class Computed:
                 self._moving(rows)
             case Bucket():
                 self._bucket(item)
-            case Share(decimals=int(decimals)) | Aggregate(decimals=int(decimals)):
+            case Share(decimals=int(decimals)) | Aggregate(decimals=int(decimals)) | Growth(decimals=decimals):
                 self._decimals(decimals)
-            case ChildCount():
+            case BeyondCount(op=op):
+                self._beyond_mean(op)
+            case ChildCount() | ChildTotal():
                 zero = {"0", "zero", "even"} & {token.lower for token in self.reading.tokens}
                 if not zero and not self.reading.tagged("not"):
                     self._problem("rows without any are not included")
 
     def _moving(self, rows: int) -> None:
         """Three months are "the current and the two previous"; of two, "the previous" says enough."""
-        numbers = {mention.value for mention in self.reading.tagged("number")}
+        numbers = {mention.value for mention in self.evidence.unused(self.reading.tagged("number"))}
         before = {
             mention.value  # "the two before it"; but a "two-month average" is of two
             for mention in self.reading.tagged("number")
@@ -135,7 +160,9 @@ class Computed:
     def _aggregates(self) -> None:
         wanted = self.facts.aggregates()
         functions = {_TAGS.get(aggregate.function, aggregate.function) for aggregate in wanted}
-        functions |= {"count" for item in self.facts.items() if isinstance(item, ChildCount)}
+        functions |= {"count" for item in self.facts.items() if isinstance(item, ChildCount | BeyondCount)}
+        functions |= {"sum" for item in self.facts.items() if isinstance(item, ChildTotal)}
+        functions |= {"count"} if self.facts.plan.shape in ("cohort", "islands") else set()
         counts = "count" in functions
         cues = [mention for mention in self.reading.mentions if not self._by_the_way(mention, counts)]
         heard = {tag for mention in cues for tag in mention.tags & {"avg", "sum", "count"}}
@@ -152,15 +179,21 @@ class Computed:
         for aggregate in wanted:
             if aggregate.ref and not self._beside_column(aggregate):
                 self._problem(f"{aggregate.function} is not of {aggregate.ref.column}")
+        for item in self.facts.selected:
+            if isinstance(item, ChildTotal) and not self._beside_column(Aggregate("sum", ref_of(item))):
+                self._problem(f"sum is not of {item.column}")
 
     def _tolerated(self) -> set[str]:
         """Averages and totals that come with other things; a count where a column is one ("number of beds")."""
         items, plan = self.facts.selected, self.facts.plan
         means = any(isinstance(i, Moving | Deviation) or (isinstance(i, Nested) and i.outer == "avg") for i in items)
         means = means or any(isinstance(filter_, VersusAverage) for filter_ in self.facts.filters)
+        means = means or any(isinstance(item, BeyondCount) for item in items)
         tolerated = {"avg"} if means or isinstance(plan.having, HavingMean) else set()
         tolerated |= {"sum"} if any(isinstance(item, Share | Running) for item in items) else set()
         columns = map(self.facts.catalog.column, self.facts.refs())
+        if any(isinstance(item, Elapsed | ChildTotal) for item in items):
+            tolerated |= {"count"}  # "the number of days from ... to ...", "counting 0 where there are none"
         return tolerated | ({"count"} if any(column.words.startswith("number of ") for column in columns) else set())
 
     def _has_own_sum(self) -> bool:
@@ -259,7 +292,8 @@ class Computed:
 
     def _ends(self) -> list[End]:
         found = self._picked_ends() + [End(self.facts.end(order), order.by) for order in self.evidence.ordering()]
-        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank)]
+        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank | Tile)]
+        found += [End("late" if i.last else "early", None) for i in self.facts.selected if isinstance(i, EndValue)]
         return found + [End("late", None) for filter_ in self.facts.filters if isinstance(filter_, Recent)]
 
     def same_end(self, heard: str, end: End) -> bool:
@@ -283,6 +317,6 @@ class Computed:
 
 def _speaks_of(key: Key, about: Item | None) -> bool:
     """The key is what the end is of; "the highest fee" is also the maximum of the fee."""
-    if about is None or isinstance(about, DatePart | Rank) or key.means(about):
+    if about is None or isinstance(about, DatePart | Rank | Tile) or key.means(about):
         return True
     return isinstance(about, Aggregate) and about.ref is not None and (about.ref.table, about.ref.column) in key.columns

@@ -1,11 +1,15 @@
 """Do the conditions of a plan stand in the question: column, direction, literal and negation of each, and no more?"""
 
 from collections import Counter
+from itertools import pairwise
 
 from generators.text_to_sql.grammar.plan import (
     Between,
     ChildCount,
+    ChildTotal,
     Comparison,
+    Covers,
+    Either,
     Filter,
     Having,
     InPeriod,
@@ -18,6 +22,7 @@ from generators.text_to_sql.grammar.plan import (
     Ref,
     TopGroup,
     VersusAverage,
+    VersusNamed,
 )
 from generators.text_to_sql.paraphrase.binding import candidates, is_about, lock_after, lock_beside
 from generators.text_to_sql.paraphrase.evidence import Evidence
@@ -38,12 +43,66 @@ class Conditions:
         self.anchors = self._anchors()
 
     def check(self) -> None:
-        expected = [mention for filter_ in self.facts.filters for mention in self._filter(filter_)]
+        expected: list[Mention] = []
+        blocks = []
+        for filter_ in self.facts.filters:
+            mentions, block = self._noted(filter_)
+            expected += mentions
+            blocks.append(block)
+        for item in self.facts.conditionals():
+            expected += self._filter(item.condition)
         having = self.facts.plan.having
         if isinstance(having, Having):
             self._literal(having.of.ref, having.op, having.value)
-        if not any(isinstance(item, ChildCount) for item in self.facts.selected):  # "also those with none"
+        self._alternatives(blocks)
+        if self.facts.plan.combine == "except":
+            self._taken_off(blocks)
+        elif not self._counts_none():
             self._stray_negations({mention.start for mention in expected})
+
+    def _counts_none(self) -> bool:
+        """ "also those with none", "months without any": what the plan counts may be nothing."""
+        counted = any(isinstance(item, ChildCount | ChildTotal) for item in self.facts.selected)
+        return counted or self.facts.plan.shape == "series"
+
+    def _noted(self, filter_: Filter) -> tuple[list[Mention], set[int]]:
+        """What may be negated of the filter, and where it stands."""
+        before = set(self.evidence.used)
+        mentions = self._filter(filter_)
+        return mentions, (self.evidence.used - before) | {mention.start for mention in mentions}
+
+    # --- and, or, not ---
+
+    def _alternatives(self, blocks: list[set[int]]) -> None:
+        """Conditions of their own are never joined by "or"."""
+        places = sorted((block for block in blocks if block), key=min)
+        joined_by_union = self.facts.plan.union is not None
+        for one, other in pairwise(places):
+            if not joined_by_union and self._or_between(one, other):
+                self._problem("conditions are joined by 'or'")
+
+    def _or_between(self, one: set[int], other: set[int]) -> bool:
+        """A free "or", which is no part of "or more" and stands between no two values of one list."""
+        first, second = sorted((one, other), key=min)
+        for place in range(max(first, default=0), min(second, default=0)):
+            mention = self.reading.at[place]
+            if self.reading.span(place, place + 1) == ["or"] and (mention is None or mention.text.lower() == "or"):
+                return True
+        return False
+
+    def _either(self, filter_: Either) -> list[Mention]:
+        found, one = self._noted(filter_.first)
+        more, other = self._noted(filter_.second)
+        if not (one and other and self._or_between(one, other)):
+            self._problem("two conditions should be joined by 'or'")
+        return [*found, *more]
+
+    def _taken_off(self, blocks: list[set[int]]) -> None:
+        """ "that occur among ... but not among ...": one negation, between the two conditions."""
+        one, other = [*blocks, set(), set()][:2]
+        cues = self.reading.negations
+        if not (one and other and len(cues) == 1 and max(one) < cues[0].start < min(other)):
+            self._problem("the second set is not taken off the first")
 
     def _problem(self, text: str) -> None:
         self.evidence.problems.append(text)
@@ -52,7 +111,7 @@ class Conditions:
 
     def _anchors(self) -> list[Mention]:
         """What can be negated: literals, flags, partner tables and columns asked to be missing."""
-        partners = {f.table for f in self.facts.filters if isinstance(f, Partner)}
+        partners = {f.table for f in self.facts.filters if isinstance(f, Partner | Covers)}
         missing = {(f.ref.table, f.ref.column) for f in self.facts.filters if isinstance(f, Missing)}
         return [
             mention
@@ -70,6 +129,8 @@ class Conditions:
         return mention in self.reading.literals and not mention.soft and ours
 
     def _negations(self, mention: Mention) -> int:
+        if self.facts.plan.combine == "except":
+            return 0  # the only "not" takes one set off the other
         own = self.reading.operators.get(mention.start) == "ne" and "not" not in mention.tags
         return self.reading.negated(mention, self.anchors) + own
 
@@ -117,6 +178,12 @@ class Conditions:
                 self._versus_average(ref, op)
                 self._peers(ref, within)
                 lock_after(within, ("same", "own"), self.evidence)
+            case Either():
+                return self._either(filter_)
+            case VersusNamed():
+                self._versus_named(filter_)
+            case Covers():
+                self._covers(filter_)
             case TopGroup(group, of):
                 for cue in self.reading.tagged("high", "low"):
                     for column in (group, *((of.ref,) if of.ref else ())):
@@ -284,6 +351,35 @@ class Conditions:
                 said |= {"gt" if "more" in split.tags else "lt"} if split else set()
         if said != {op}:
             self._problem(f"should be {_SAYS[op]} the average")
+
+    def _versus_named(self, filter_: VersusNamed) -> None:
+        """ "whose fee is higher than that of 'X'", "with the same reason as 'X', besides 'X' itself"."""
+        heard = [m for m in self.reading.literals if m.value == filter_.name]
+        key = (filter_.ref.table, filter_.ref.column)
+        self.evidence.used |= {mention.start for mention in heard}
+        columns = [m for m in self.reading.mentions if key in m.columns]
+        said: set[str] = set()
+        for name in heard:
+            cue = next((m for m in self.reading.left(name, 9) if m.tags & {"gt", "lt"}), None)
+            if cue:
+                said |= cue.tags & {"gt", "lt"}
+                self.evidence.locked |= {m.start for m in columns if 0 <= cue.start - m.end <= 4}
+        words = {token.lower for token in self.reading.tokens}
+        if filter_.op == "eq":
+            alike = bool(words & {"same", "share", "shares", "sharing", "has"})
+            if said or not alike or not self.reading.tagged("besides"):
+                self._problem(f"should be the same {filter_.ref.column} as that of {filter_.name!r}, which is left out")
+        elif said != {filter_.op}:
+            self._problem(f"should be {_SAYS[filter_.op]} that of {filter_.name!r}")
+        if not heard:
+            self._problem(f"missing literal {filter_.name!r}")
+
+    def _covers(self, filter_: Covers) -> None:
+        """ "that have orders of every status that occurs"."""
+        columns = [m for m in self.reading.mentions if (filter_.table, filter_.column) in m.columns]
+        every = ({"every", "each", "all"} & set(self.reading.span(max(0, m.start - 3), m.start)) for m in columns)
+        if not any(every):
+            self._problem(f"every {filter_.column} of {filter_.table} is not asked for")
 
     def _peers(self, ref: Ref, within: Ref | None) -> None:
         """ "the average fee of orders with the same status": named with the average, or not at all."""

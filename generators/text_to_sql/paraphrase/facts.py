@@ -7,26 +7,32 @@ from functools import cached_property
 from generators.text_to_sql.grammar.catalog import Catalog
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
+    BeyondCount,
     Bucket,
-    Change,
     ChildCount,
+    ChildTotal,
     Comparison,
+    Conditional,
+    Covers,
     DatePart,
+    Default,
+    Either,
     Filter,
     Item,
     Membership,
-    Moving,
     Nested,
     Order,
+    OverTime,
     Partner,
     Pattern,
     Plan,
     Ref,
-    Running,
+    Renamed,
     Share,
     TopGroup,
     VersusAverage,
-    ref_of,
+    VersusNamed,
+    refs_of,
 )
 
 Direction = str
@@ -65,47 +71,40 @@ class Facts:
 
     def refs(self) -> Iterator[Ref]:
         for item in self.items():
-            if (ref := ref_of(item)) is not None:
-                yield ref
-            within = getattr(item, "within", None)
-            if isinstance(within, Ref):
-                yield within
+            yield from refs_of(item)
         for filter_ in self.filters:
-            if isinstance(filter_, Partner):
-                if filter_.having:
-                    yield filter_.having.ref
-            elif not isinstance(filter_, TopGroup):
-                yield filter_.ref
-                if isinstance(filter_, VersusAverage) and filter_.within:
-                    yield filter_.within
+            yield from _refs_in(filter_)
+
+    def links(self) -> list[tuple[str, str]]:
+        """The (table, key) of related rows that are counted, added up or asked for."""
+        parts = [*self.selected, *self.filters]
+        return [(p.table, p.key) for p in parts if isinstance(p, ChildCount | ChildTotal | Partner | Covers)]
+
+    def paths(self) -> list[tuple[str, ...]]:
+        found = [ref.path for ref in self.refs()]
+        return found + [item.per.path for item in self.selected if isinstance(item, Nested | BeyondCount)]
 
     @cached_property
     def tables(self) -> frozenset[str]:
         """The subject, the tables on every path, the partners."""
         found = {self.plan.subject} | ({self.plan.union.subject} if self.plan.union else set())
-        paths = [ref.path for ref in self.refs()] + [i.per.path for i in self.selected if isinstance(i, Nested)]
-        for path in paths:
+        for path in self.paths():
             table = self.plan.subject
             for step in path:
                 table = self.catalog.key(table, step).table
                 found.add(table)
-        found |= {item.table for item in self.selected if isinstance(item, ChildCount)}
-        found |= {filter_.table for filter_ in self.filters if isinstance(filter_, Partner)}
-        return frozenset(found)
+        return frozenset(found.union(table for table, _ in self.links()))
 
     def roles(self) -> frozenset[tuple[str, str]]:
         """The keys followed whose role must be heard: the last of a path, and any that its table holds twice."""
         found: set[tuple[str, str]] = set()
-        paths = [ref.path for ref in self.refs()] + [i.per.path for i in self.selected if isinstance(i, Nested)]
-        for path in paths:
+        for path in self.paths():
             table = self.plan.subject
             for place, step in enumerate(path, start=1):
                 if place == len(path) or self._twin(table, step):
                     found.add((table, step))
                 table = self.catalog.key(table, step).table
-        links = [(i.table, i.key) for i in self.selected if isinstance(i, ChildCount)]
-        links += [(f.table, f.key) for f in self.filters if isinstance(f, Partner)]
-        found |= {link for link in links if self._twin(*link)}
+        found |= {link for link in self.links() if self._twin(*link)}
         return frozenset(link for link in found if self.catalog.key(*link).words)
 
     def _twin(self, table: str, column: str) -> bool:
@@ -119,10 +118,10 @@ class Facts:
             match item:
                 case Aggregate():
                     found.append(item)
-                case Share(of=of) | Nested(inner=of):
+                case Share(of=of) | Nested(inner=of) | Conditional(of=of) | BeyondCount(of=of):
                     found.append(of)
-                case Running(of=Aggregate() as of) | Change(of=Aggregate() as of) | Moving(of=Aggregate() as of):
-                    found.append(of)
+                case _ if isinstance(item, OverTime):
+                    found += [item.of] if isinstance(item.of, Aggregate) else []
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -135,7 +134,14 @@ class Facts:
                     found.add(value)
                 case Membership(values=values):
                     found |= {value for value in values if isinstance(value, str)}
-        found |= {label for item in self.items() if isinstance(item, Bucket) for label in item.labels}
+                case VersusNamed(name=name):
+                    found.add(name)
+        for item in self.items():
+            match item:
+                case Bucket(labels=labels):
+                    found |= set(labels)
+                case Renamed(name=name) | Default(value=str(name)):
+                    found.add(name)
         return frozenset(found)
 
     @cached_property
@@ -143,11 +149,18 @@ class Facts:
         """The texts that LIKE looks for: often mere pieces of words."""
         return frozenset(filter_.text for filter_ in self._flat_filters() if isinstance(filter_, Pattern))
 
+    def conditionals(self) -> list[Conditional]:
+        return [item for item in self.selected if isinstance(item, Conditional)]
+
     def _flat_filters(self) -> Iterator[Filter]:
+        yield from (item.condition for item in self.conditionals())
         for filter_ in self.filters:
             yield filter_
             if isinstance(filter_, Partner) and filter_.having:
                 yield filter_.having
+            if isinstance(filter_, Either):
+                yield filter_.first
+                yield filter_.second
 
     def end(self, order: Order) -> Direction:
         """The superlative that an order starts with."""
@@ -155,3 +168,20 @@ class Facts:
         if isinstance(by, DatePart) or (isinstance(by, Ref) and self.catalog.column(by).kind == "date"):
             return "late" if order.descending else "early"
         return "high" if order.descending else "low"
+
+
+def _refs_in(filter_: Filter) -> Iterator[Ref]:
+    """The columns that a condition names; those of a group come as items."""
+    match filter_:
+        case Partner(having=having):
+            yield from (having.ref,) if having else ()
+        case Covers(table=table, column=column):
+            yield Ref((), table, column)
+        case Either(first, second):
+            yield from (first.ref, second.ref)
+        case VersusAverage(ref=ref, within=within):
+            yield from (ref, within) if within else (ref,)
+        case TopGroup():
+            return
+        case _:
+            yield filter_.ref

@@ -80,7 +80,7 @@ class Hearing:
             return self._quoted(token, place)
         if token.kind in ("number", "date", "month"):
             longer = self._longest(place, shortest=2)
-            if longer and longer.tags & {"value", "neutral"}:
+            if longer and longer.tags & {"value", "neutral", "one_text"}:
                 return longer
             if token.value == 0 and place + 1 < len(self.tokens) and self._is_table(place + 1):
                 return Mention(place, place + 1, frozenset({"not"}), token.text)  # "with zero visits"

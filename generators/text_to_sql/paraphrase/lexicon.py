@@ -67,7 +67,7 @@ class Phrases:
 _INFLECTED = frozenset({
     "gt", "ge", "lt", "le", "eq", "ne", "between", "sum", "count", "distinct", "sort", "asc", "desc", "starts", "ends",
     "contains", "running", "change", "moving", "rank", "dense", "gaps", "share", "deviation", "ties", "decimals",
-    "null_missing", "null_present",
+    "null_missing", "null_present", "subtract", "times",
 })  # fmt: skip
 """Tags of verbs and adjectives, which are heard in any form ("sorted"); the others only as they are written."""
 

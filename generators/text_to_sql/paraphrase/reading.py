@@ -159,6 +159,7 @@ class Reading:
         middle = self.between(first, second)
         apart = len(middle) > 8 or any(word in STOPS or word == "," for word in middle)
         apart = apart or any("decimals" in m.tags for m in self.at[first.end : second.start] if m)
+        apart = apart or bool({"decimal", "decimals"} & set(self.span(second.end, second.end + 1)))
         if apart or first.soft or second.soft or first.tags != second.tags or first.tags & {"value", "quote"}:
             return False
         opened = self._opens_range(first)

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from generators.text_to_sql.grammar.plan import ChildCount, Moving, Order, Rank
+from generators.text_to_sql.grammar.plan import ChildCount, ChildTotal, Moving, Order, Rank, Ref, TextList, Tile
 from generators.text_to_sql.paraphrase.computed import Computed, End
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -24,6 +24,8 @@ class Shape:
         self._order()
         self._limit()
         self._duplicates()
+        self._sets()
+        self._forms()
         self._left_over()
 
     def _problem(self, text: str) -> None:
@@ -34,6 +36,7 @@ class Shape:
     def _order(self) -> None:
         orders = self.evidence.ordering()
         ranked = [Order(item.ref, item.descending) for item in self.ranks]
+        ranked += [Order(item.ref) for item in self.facts.selected if isinstance(item, TextList)]
         stated = [a for a in self.evidence.orders.stated if not any(a.states(order) for order in ranked)]
         for order in orders:
             if not any(asked.states(order) for asked in stated) and not self._is_picked(order):
@@ -67,6 +70,14 @@ class Shape:
 
     def _limit(self) -> None:
         plan = self.facts.plan
+        if plan.shape == "islands":  # "its first and its last month" limit nothing
+            words = [token.lower for token in self.reading.tokens]
+            if plan.limit is None and {("first", "one"), ("first", "row"), ("single", "row")} & set(pairwise(words)):
+                self._problem("a limit of one is added")
+            return
+        if plan.offset:
+            self._page(plan.offset, plan.limit or 1)
+            return
         count = plan.limit if plan.limit is not None else plan.top.count if plan.top else None
         if count is None:
             if plan.order and self._single(grouped=bool(plan.group)):
@@ -76,6 +87,19 @@ class Shape:
                 self._problem("missing the limit of one")
         else:
             self._count(count)
+
+    def _page(self, offset: int, limit: int) -> None:
+        """ "skip the first five and show the next three", or "rows 6 to 8"."""
+        numbers = self.evidence.unused(self.reading.tagged("number"))
+        for one in numbers:
+            skipped = any("skip" in other.tags for other in (*self.reading.left(one, 5), *self.reading.right(one, 4)))
+            for two in numbers:
+                counted = one is not two and skipped and (one.value, two.value) == (offset, limit)
+                ranged = one.end <= two.start <= one.end + 4 and (one.value, two.value) == (offset + 1, offset + limit)
+                if counted or (ranged and "to" in self.reading.between(one, two)):
+                    self.evidence.used |= {one.start, two.start}
+                    return
+        self._problem(f"missing the page of {limit} rows after {offset}")
 
     def _count(self, count: int) -> None:
         numbers = self.evidence.unused(self.reading.tagged("number"))
@@ -136,6 +160,36 @@ class Shape:
         if (plan.distinct or plan.union or unique) and not said:
             self._problem("duplicates are not removed")
 
+    def _sets(self) -> None:
+        """What two sets share is not what they hold together."""
+        said = bool(self.reading.tagged("overlap"))
+        if said != (self.facts.plan.combine == "intersect"):
+            self._problem(f"what both sets hold is {'added' if said else 'not asked for'}")
+
+    def _forms(self) -> None:
+        """Months without a gap, runs of months, first dates and pairs are heard where the plan has them."""
+        shape = self.facts.plan.shape
+        words = {token.lower for token in self.reading.tokens}
+        if bool(self.reading.tagged("streak")) != (shape == "islands"):
+            self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
+        if shape == "series" and not words & {"0", "zero"}:
+            self._problem("months without any row are not included")
+        if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):
+            self._problem("missing the first, the last or the number of months")
+        if shape == "cohort" and not (words & {"first", "earliest"}):
+            self._problem("missing the first date")
+        label = self.facts.plan.select[0] if shape == "pairs" else None
+        mine = [m for m in self.reading.mentions if isinstance(label, Ref) and (label.table, label.column) in m.columns]
+        if shape == "pairs" and len(mine) < 2 and self._is_key(label):
+            self._problem("the lower number first is no showing of the numbers")
+        alike = words & {"same", "share"} and self.reading.tagged("lower") and self.reading.tagged("pairs")
+        if shape == "pairs" and not alike:
+            self._problem("missing what makes a pair")
+
+    def _is_key(self, label: object) -> bool:
+        keys = self.facts.catalog.table(self.facts.plan.subject).primary_key
+        return isinstance(label, Ref) and (label.column,) == keys
+
     def _left_over(self) -> None:
         """Literals that nothing in the plan accounts for, and names that nobody knows."""
         for place, token in enumerate(self.reading.tokens):
@@ -152,8 +206,10 @@ class Shape:
         if "value" in mention.tags:
             return not self._is_marked(mention)
         windows = {rows for i in self.facts.selected if isinstance(i, Moving) for rows in (i.rows, i.rows - 1)}
-        empty = any(isinstance(item, ChildCount) for item in self.facts.selected)
-        return mention.value in windows | ({1} if self.ranks else set()) | ({0} if empty else set())
+        numbered = any(isinstance(item, Rank | Tile) for item in self.facts.selected)
+        empty = any(isinstance(item, ChildCount | ChildTotal) for item in self.facts.selected)
+        empty = empty or self.facts.plan.shape == "series"
+        return mention.value in windows | ({1} if numbered else set()) | ({0} if empty else set())
 
     def _strange(self, place: int) -> bool:
         """Capitalised inside a sentence, and none of the words that always are."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from generators.text_to_sql.grammar.plan import (
     Between,
     Comparison,
+    Covers,
+    Either,
     Filter,
     Having,
     HavingMean,
@@ -23,6 +25,7 @@ from generators.text_to_sql.grammar.plan import (
     Ref,
     TopGroup,
     VersusAverage,
+    VersusNamed,
 )
 from generators.text_to_sql.schema import Table
 from generators.text_to_sql.verbalise import words
@@ -96,7 +99,23 @@ class Conditions:
                 best = self.voice.rng.choice(("highest", "largest") if descending else ("lowest", "smallest"))
                 slots = {"group": self.names.noun(group), "best": best, "agg": self.names.aggregate(of)}
                 return self.voice.say("top_group", **slots, **noun.slots)
+            case Covers():
+                one, many = self.names.child(filter_.table, filter_.key)
+                column = self.names.catalog.table(filter_.table).column(filter_.column).words
+                return self.voice.say("covers", child=one, children=many, col=column, **noun.slots)
+            case VersusNamed():
+                return self._versus_named(filter_, noun)
+            case Either(first, second):
+                parts = {name: self.kept(part, noun) for name, part in (("a", first), ("b", second))}
+                return self.voice.say("either", **parts)
         raise AssertionError(filter_)
+
+    def kept(self, filter_: Filter, noun: Noun) -> str:
+        """The restriction in a form that says which rows are kept, not which are left out."""
+        text = self.restriction(filter_, noun)
+        while text.startswith(_EXCEPT):
+            text = self.restriction(filter_, noun)
+        return text
 
     def symbols(self, filters: tuple[Filter, ...], noun: Noun) -> str:
         """Tersely, `; fee > 50 euros, reason = 'fever'`; in words where a filter has no such form."""
@@ -184,6 +203,14 @@ class Conditions:
         acol = with_article(col, self.names.column(filter_.ref))
         text = self.voice.say(f"versus.{filter_.op}", col=col, acol=acol, **noun.slots)
         return f"{text} {self.of_whom(filter_.within, self.names.subject)}"
+
+    def _versus_named(self, filter_: VersusNamed, noun: Noun) -> str:
+        column = self.names.column(filter_.ref)
+        col = self.names.noun(filter_.ref)
+        name = self.voice.keep(words.quoted(filter_.name, self.voice.mark))
+        kind = "date" if column.kind == "date" or column.unit == "year" else "number"
+        key = "eq" if filter_.op == "eq" else f"{kind}_{filter_.op}"
+        return self.voice.say(f"versus_named.{key}", name=name, col=col, acol=with_article(col, column), **noun.slots)
 
     def of_whom(self, within: Ref | None, table: Table) -> str:
         """The rows that an average is taken over."""

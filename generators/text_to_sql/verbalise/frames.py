@@ -1,15 +1,21 @@
 """The sentence: which frame a plan takes in which form of request, and what stands in a sentence of its own."""
 
 import re
+from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
 from generators.text_to_sql.grammar import Query
+from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
+    BeyondCount,
     Bucket,
     DatePart,
     Filter,
+    Item,
+    Median,
+    Nested,
     Order,
     Plan,
     Ref,
@@ -37,6 +43,11 @@ class Frames:
 
     def core(self, form: Form) -> str:
         plan = self.plan
+        if per := left_out(plan, self.names.catalog):
+            some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+            self.notes.append(self.voice.say("some_only", pers=words.plural(self.names.role(per.path)), some=some))
+        if plan.shape != "rows":
+            return self._shape(form)
         if plan.union:
             return self._union(form, plan.union)
         if plan.top:
@@ -45,7 +56,7 @@ class Frames:
             return self._distinct(form)
         if plan.group:
             return self._group(form)
-        if all(not isinstance(item, Ref) for item in plan.select):
+        if all(isinstance(item, Aggregate | Median | Nested | BeyondCount) for item in plan.select):
             return self._scalar(form)
         if self._is_extreme() and self.voice.chance(0.65):
             return self._extreme(form)
@@ -55,6 +66,7 @@ class Frames:
 
     def _rows(self, form: Form) -> str:
         filters = self._inline_filters(form)
+        self._group_notes(self.plan.select)
         if form == "wh" and len(filters) == 1 and self.voice.chance(0.6) and (pred := self._pred(filters)):
             slots = self._row_slots((), many=True) | {"pred": pred, "the_all": f"the {self.subject.plural}"}
             return self._split(fill(self.voice.pick("rows_which"), slots | {"tail": self._tail(form)}))
@@ -113,7 +125,7 @@ class Frames:
     # --- the first rows in an order ---
 
     def _is_extreme(self) -> bool:
-        if self.plan.limit is None or not self.plan.order:
+        if self.plan.limit is None or self.plan.offset or not self.plan.order:
             return False
         by = self.plan.order[0].by
         return isinstance(by, Ref) and self.items.family(by) in ("number", "date")
@@ -159,8 +171,9 @@ class Frames:
     # --- values ---
 
     def _scalar(self, form: Form) -> str:
-        filters = self._inline_filters(form, 0.85)
         items = self.plan.select
+        counted = any(isinstance(item, BeyondCount) for item in items)
+        filters = self._inline_filters(form, 0.0 if counted else 0.85)
         slots = self._slots(filters)
         slots |= {
             "aggs": self.items.listed(items, slots["restr"]),
@@ -197,7 +210,7 @@ class Frames:
         elif plan.having:
             having = self._having(key, many=True)
             self.notes.append(voice.say("having_sentence", key=key, keys=words.plural(key), having=having))
-        self._group_notes()
+        self._group_notes(plan.group)
         if items == (Aggregate("count"),) and stem == "group" and form in ("wh", "imperative") and voice.chance(0.5):
             stem = "group_count"
         template = voice.pick(f"{stem}_{form}")
@@ -212,9 +225,10 @@ class Frames:
         person = entity is not None and self.names.catalog.table(entity.table).person
         return self.conditions.having(self.plan.having, key, Noun(person, many))
 
-    def _group_notes(self) -> None:
-        for key in self.plan.group:
-            if isinstance(key, Bucket):
+    def _group_notes(self, keys: Sequence[Item]) -> None:
+        """What the groups stand for, or how a month is written."""
+        for key in keys:
+            if isinstance(key, Bucket) and key in self.plan.group:
                 self.notes.append(self.voice.say("bucket_note", cases=self.items.cases(key)))
             if isinstance(key, DatePart) and key.part == "month":
                 self.notes.append(self.voice.say("time_note"))
@@ -269,14 +283,49 @@ class Frames:
             "two": self.conditions.restrictions(second.filters, Noun(other.subject.person, many=True)),
             "are1": "are",
         }
-        if second.subject != self.plan.subject:
-            ref = self.plan.select[0]
-            assert isinstance(ref, Ref)
-            slots |= {"col": self.names.noun(ref), "colp": self.names.nouns(ref)}
+        ref = self.plan.select[0]
+        assert isinstance(ref, Ref)
+        slots |= {"col": self.names.noun(ref), "colp": self.names.nouns(ref)}
+        if self.plan.combine != "union":
+            np = fill(self.voice.pick(f"overlap.{self.plan.combine}"), slots)
+        elif second.subject != self.plan.subject:
             np = fill(self.voice.pick("union_tables_np"), slots)
         else:
             np = fill(self.voice.pick("union_np"), slots)
         return np if form == "np" else fill(self.voice.pick(f"union_{form}"), slots | {"np": np})
+
+    # --- what is neither rows nor groups ---
+
+    def _shape(self, form: Form) -> str:
+        if self.plan.shape == "series":
+            core = self._group(form)
+            self.notes.append(self.voice.say("series_note", subjects=self.subject.plural))
+            return core
+        slots = self._slots(self._inline_filters(form)) | self._shape_slots()
+        if any(isinstance(key, DatePart) and key.part == "month" for key in self.plan.group):
+            self.notes.append(self.voice.say("time_note"))
+        slots["tail"] = self._tail(form)
+        if form == "wh" and self.voice.has(f"{self.plan.shape}_wh"):
+            return fill(self.voice.pick(f"{self.plan.shape}_wh") + "{tail}", slots)
+        slots["np"] = fill(self.voice.pick(f"{self.plan.shape}_np"), slots)
+        front, mark, np = slots["np"].rpartition(" ~ ")
+        return front + mark + fill(self.voice.pick(f"shape_{form}"), slots | {"np": np})
+
+    def _shape_slots(self) -> dict[str, str]:
+        """What islands, cohorts and pairs name besides the subject."""
+        first, *rest = self.plan.group
+        slots = {"subject": self.subject.singular}
+        if isinstance(first, DatePart):
+            slots |= {"date": self.names.noun(first.ref), "part": first.part}
+        for per in rest:
+            if isinstance(per, Ref):
+                slots["parents"] = words.plural(self.names.role(per.path))
+        if isinstance(first, Ref):
+            label = self.plan.select[0]
+            assert isinstance(label, Ref)
+            slots |= {"key": self.names.noun(first), "label": self.names.noun(label), "labels": self.names.nouns(label)}
+            slots["id"] = self.subject.column(self.subject.primary_key[0]).words
+        return slots
 
     # --- parts that stand apart ---
 
@@ -298,6 +347,8 @@ class Frames:
                 text += f", {order}"
             else:
                 self.notes.append(voice.say("order_sentence", order=order))
+        if plan.offset:
+            return text + self._page(form)
         if plan.limit is not None:
             one = "_one" if plan.limit == 1 else ""
             count = voice.count(plan.limit)
@@ -306,6 +357,17 @@ class Frames:
             else:
                 self.notes.append(voice.say(f"limit_sentence{one}", n=count))
         return text
+
+    def _page(self, form: Form) -> str:
+        """Which rows of the order are passed over, and which come then."""
+        plan, voice = self.plan, self.voice
+        limit = plan.limit or 1
+        slots = {"k": voice.count(plan.offset), "n": voice.count(limit)}
+        slots |= {"from": voice.keep(str(plan.offset + 1)), "to": voice.keep(str(plan.offset + limit))}
+        if form == "terse" or voice.chance(0.5):
+            return f", {voice.say('skip_tail', **slots)}"
+        self.notes.append(voice.say("skip_sentence", **slots))
+        return ""
 
     def _note_ties(self, first: Order, extra: Order) -> None:
         key, by = self.items.order_noun(extra.by), self.items.order_noun(first.by)

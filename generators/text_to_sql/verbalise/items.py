@@ -2,24 +2,43 @@
 
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
+    Arithmetic,
+    Beginning,
+    BeyondCount,
     Bucket,
+    Cased,
     Change,
     ChildCount,
+    ChildTotal,
+    Combined,
+    Conditional,
     DatePart,
+    Default,
     Deviation,
+    Elapsed,
+    EndValue,
+    Growth,
+    HavingMean,
     Item,
+    Median,
     Moving,
     Nested,
     Order,
     Rank,
     Ref,
+    Renamed,
     Running,
     Share,
+    Shifted,
+    TextList,
+    Tile,
 )
 from generators.text_to_sql.verbalise import words
 from generators.text_to_sql.verbalise.conditions import Conditions, Noun
 from generators.text_to_sql.verbalise.names import Names
 from generators.text_to_sql.verbalise.voice import Voice
+
+_SEPARATORS = {" ": "a space", ", ": "a comma and a space", " - ": "a hyphen with spaces around it"}
 
 
 class Items:
@@ -31,15 +50,51 @@ class Items:
     def phrase(self, item: Item, restr: str = "", many: bool = False, source: bool = True) -> str:
         """`restr` narrows the rows that are counted or aggregated; `many` rows are spoken of at once; without `source`
         the rows that are aggregated are not named."""
-        say, names = self.voice.say, self.names
-        subject = names.subject
+        names = self.names
         match item:
             case Ref():
                 return f"the {names.noun(item)}"
             case DatePart():
                 return f"the {names.key(item)}"
+            case Aggregate() | Median() | Conditional() | TextList():
+                return self._of_group(item, restr, source)
+            case ChildCount() | ChildTotal() | Share() | Nested() | BeyondCount():
+                return self._of_parts(item)
+            case Running() | Change() | Growth() | Moving() | Rank() | Tile() | EndValue() | Deviation():
+                return self._beside_others(item, many)
+            case _:
+                return self._of_row(item)
+
+    def _of_row(self, item: Item) -> str:
+        say, noun = self.voice.say, self.names.noun
+        match item:
             case Bucket(ref):
-                return say("bucket", col=names.noun(ref), cases=self.cases(item))
+                return say("bucket", col=noun(ref), cases=self.cases(item))
+            case Renamed(ref, name):
+                return say("renamed", col=noun(ref), name=self._quoted(name))
+            case Arithmetic(left, operator, right):
+                return say(operator, a=noun(left), b=noun(right))
+            case Cased(ref, case):
+                return say(case, col=noun(ref))
+            case Beginning(ref, count):
+                key = "beginning_one" if count == 1 else "beginning"
+                return say(key, col=noun(ref), n=self.voice.count(count))
+            case Combined(left, right, separator):
+                return say("combined", a=noun(left), b=noun(right), sep=_SEPARATORS[separator])
+            case Default(ref, value):
+                shown = self._quoted(value) if isinstance(value, str) else self.voice.keep(str(value))
+                return say("default", col=noun(ref), v=shown)
+            case Elapsed(start, end):
+                return say("elapsed", a=noun(start), b=noun(end))
+            case Shifted(ref, days):
+                key = "shifted_after" if days > 0 else "shifted_before"
+                return say(key, col=noun(ref), n=self.voice.keep(str(abs(days))))
+        raise AssertionError(item)
+
+    def _of_group(self, item: Item, restr: str, source: bool) -> str:
+        say, names = self.voice.say, self.names
+        subject = names.subject
+        match item:
             case Aggregate("count", None):
                 for_ = f" for those{restr}" if restr else ""
                 return say("count", subject=subject.singular, subjects=subject.plural, restr=restr, restr_for=for_)
@@ -47,22 +102,58 @@ class Items:
                 year = "_year" if names.column(ref).unit == "year" and function in ("min", "max") else ""
                 phrase = say(f"{function}{year}", col=names.noun(ref), colp=names.nouns(ref))
                 return phrase + (self.source(restr) if source else "") + self.rounded(decimals)
+            case Median(ref):
+                phrase = say("median", col=names.noun(ref), colp=names.nouns(ref))
+                return phrase + (self.source(restr) if source else "")
+            case TextList(ref):
+                return say("text_list", colp=names.nouns(ref))
+            case Conditional(of, condition):
+                met = self.conditions.kept(condition, Noun(subject.person, many=True))
+                slots = {"subjects": subject.plural, "restr": met}
+                if of.ref is None:
+                    beside = Aggregate("count") in names.plan.select
+                    return say("conditional_count" if beside else "conditional_count_named", **slots)
+                return say("conditional_sum", col=names.noun(of.ref), colp=names.nouns(of.ref), **slots)
+        raise AssertionError(item)
+
+    def _of_parts(self, item: Item) -> str:
+        say, names = self.voice.say, self.names
+        subject = names.subject
+        match item:
             case ChildCount(table, key):
                 child, children = names.child(table, key)
                 slots = Noun(subject.person, many=False).slots | {"child": child, "children": children}
                 pronouns = {"they": "the " + subject.singular, "it": "the " + subject.singular}
                 return f"{say('children', **slots, **pronouns)} ({say('children_zero')})"
+            case ChildTotal(table, key, column):
+                words_ = names.catalog.table(table).column(column).words
+                children = names.child(table, key)[1]
+                total = say("child_total", col=words_, colp=words.plural(words_), children=children)
+                return f"{total} ({say('children_zero')})"
             case Share(of, decimals):
                 return say("share", of_all=f"the {self._grand(of)}") + self.rounded(decimals)
             case Nested(outer, inner, per):
                 role = names.role(per.path)
                 noun = names.aggregate(inner) + (f" of {subject.plural}" if inner.ref else "")
                 return say("nested", outer=say(f"outer.{outer}"), inner=noun, per=role, pers=words.plural(role))
+            case BeyondCount(of, op, per):
+                role = names.role(per.path)
+                person = names.catalog.table(per.table).person
+                having = self.conditions.having(HavingMean(of, op), role, Noun(person, many=True))
+                return say("beyond_count", pers=words.plural(role), having=having)
+        raise AssertionError(item)
+
+    def _beside_others(self, item: Item, many: bool) -> str:
+        say, names = self.voice.say, self.names
+        subject = names.subject
+        match item:
             case Running(of):
                 noun = self._of(of.ref if isinstance(of, Aggregate) and of.ref else of)
                 return say("running", of=f"the {noun}", of0=noun, this=f"that {self._one(of)}")
             case Change(of):
                 return say("change", of=f"the {self._of(of)}", one=self._one(of))
+            case Growth(of, decimals):
+                return say("growth", of=f"the {self._of(of)}", one=self._one(of)) + self.rounded(decimals)
             case Moving(of, rows):
                 one = self._one(of)
                 count, before = self.voice.keep(str(rows)), self.voice.keep(words.spelled(rows - 1))
@@ -71,6 +162,13 @@ class Items:
                 return phrase if rows > 2 else phrase.replace("previous " + words.plural(one), "previous " + one)
             case Rank():
                 return self._rank(item)
+            case Tile(ref, descending, count):
+                first = say(f"tile_first.{'high' if descending else 'low'}")
+                slots = {"subjects": subject.plural, "key": names.noun(ref), "first": first}
+                return say("tile", n=self.voice.count(count), **slots)
+            case EndValue(ref, by, within, last):
+                slots = {"col": names.noun(ref), "by": names.noun(by), "within": names.noun(within)}
+                return say(f"end_value.{'last' if last else 'first'}", subject=subject.singular, **slots)
             case Deviation(ref, within):
                 whom = self.conditions.of_whom(within, subject)
                 return say("deviation", col=names.noun(ref), of_whom=whom, whose="each one's" if many else "its")
@@ -78,7 +176,7 @@ class Items:
 
     def listed(self, items: tuple[Item, ...], restr: str) -> str:
         """Several items in a row; where they aggregate the same rows, these are named once."""
-        last = [item for item in items if isinstance(item, Aggregate) and item.ref][-1:]
+        last = [i for i in items if isinstance(i, Median) or (isinstance(i, Aggregate) and i.ref)][-1:]
         return self.voice.listed([self.phrase(item, restr, source=item in last) for item in items])
 
     def source(self, restr: str) -> str:
@@ -140,6 +238,9 @@ class Items:
         return "value"
 
     # --- parts ---
+
+    def _quoted(self, text: str) -> str:
+        return self.voice.keep(words.quoted(text, self.voice.mark))
 
     def _of(self, of: Ref | Aggregate) -> str:
         return self.names.noun(of) if isinstance(of, Ref) else self.names.aggregate(of)

@@ -5,10 +5,10 @@ A concept raises Unsuited where the database (or this draw of it) has nothing of
 
 from typing import get_args
 
-from generators.text_to_sql.grammar.concepts import advanced, basic, intermediate
+from generators.text_to_sql.grammar.concepts import advanced, basic, computed, intermediate, relations, summaries
 from generators.text_to_sql.grammar.concepts.registry import REGISTRY, Concept, Tier
 
-__all__ = ["CONCEPTS", "Tier", "advanced", "basic", "intermediate"]
+__all__ = ["CONCEPTS", "Tier", "advanced", "basic", "computed", "intermediate", "relations", "summaries"]
 
 CONCEPTS: dict[str, tuple[Tier, Concept]] = {
     name: (tier, function) for wanted in get_args(Tier) for name, (tier, function) in REGISTRY.items() if tier == wanted

@@ -47,7 +47,7 @@ _OUTER: tuple[Literal["avg", "min", "max"], ...] = ("avg", "avg", "max", "min")
 @concept("advanced")
 def top_per_group(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
-    within, by = draw.category(), draw.measure()
+    within, by = draw.key(), draw.measure()
     return top("top_per_group", draw, within, by, rng.choice((1, 1, 2, 2, 3)), ties=draw.chance(0.4))
 
 
@@ -68,7 +68,7 @@ def latest_per_group(catalog: Catalog, rng: Random) -> Plan:
 def rank_rows(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
     ref = draw.measure()
-    within = draw.category() if draw.chance(0.4) else None
+    within = draw.key() if draw.chance(0.4) else None
     rank = Rank(ref, draw.chance(0.7), draw.chance(0.5), within)
     select = plus(draw.labels(), ref, draw, 1.0)
     return Plan(
@@ -111,7 +111,7 @@ def share_of_total(catalog: Catalog, rng: Random) -> Plan:
 def deviation_from_average(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
     ref = averageable(draw)
-    within = draw.category() if draw.chance(0.7) else None
+    within = draw.key() if draw.chance(0.7) else None
     select = plus(draw.labels(), ref, draw, 1.0)
     select = (*((within,) if within and within not in select else ()), *select)
     return Plan("deviation_from_average", draw.subject.name, (*select, Deviation(ref, within)))
@@ -152,7 +152,7 @@ def groups_beyond_mean(catalog: Catalog, rng: Random) -> Plan:
         return Plan(
             "groups_beyond_mean", draw.subject.name, (*labels, of), group=entity(parent, path, labels), having=having
         )
-    key = draw.category()
+    key = draw.key()
     return Plan("groups_beyond_mean", draw.subject.name, (key, of), group=(key,), having=having)
 
 

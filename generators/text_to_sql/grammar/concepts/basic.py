@@ -18,7 +18,7 @@ from generators.text_to_sql.grammar.plan import (
 @concept("basic")
 def select_columns(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
-    plan = Plan("select_columns", draw.subject.name, draw.outputs(2, 3))
+    plan = Plan("select_columns", draw.subject.name, draw.outputs(2, 3, alone=True))
     return perhaps_ordered(plan, draw, 0.6)
 
 
@@ -106,7 +106,7 @@ def order_limit(catalog: Catalog, rng: Random) -> Plan:
     select = draw.outputs(1, 3)
     select = select if by in select or draw.chance(0.3) else (*select[:2], by)
     filters = (draw.filter(avoid=[by]),) if draw.chance(0.3) else ()
-    limit = rng.choice((1, 2, 3, 3, 4, 5, 5, 10)) if draw.chance(0.85) else None
+    limit = rng.choice((1, 2, 3, 3, 4, 5, 5, 10))
     plan = Plan("order_limit", draw.subject.name, select, filters=filters, limit=limit)
     return settled(replace(plan, order=(Order(by, draw.chance(0.65)),)), draw, required=True)
 

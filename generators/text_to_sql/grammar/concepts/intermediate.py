@@ -50,7 +50,7 @@ def group_aggregate(catalog: Catalog, rng: Random) -> Plan:
 def group_having(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
     of = Aggregate("count") if draw.chance(0.5) else aggregates(draw, 1)[0]
-    key = draw.category()
+    key = draw.key()
     plan = Plan("group_having", draw.subject.name, (key, of), group=(key,))
     if of.decimals is not None:
         raise Unsuited("a threshold on the exact average")
@@ -61,7 +61,7 @@ def group_having(catalog: Catalog, rng: Random) -> Plan:
 def join_columns(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng, parents=1)
     path, parent = joined(draw, 1)
-    select = (*draw.outputs(1, 2), *draw.outputs(1, 2, path=path, table=parent))
+    select = (*draw.outputs(1, 2, alone=True), *draw.outputs(1, 2, path=path, table=parent))
     filters = (draw.filter(),) if draw.chance(0.6) else ()
     return Plan("join_columns", draw.subject.name, select, filters=filters)
 
@@ -73,7 +73,8 @@ def join_filter(catalog: Catalog, rng: Random) -> Plan:
     filters: tuple[Filter, ...] = (draw.filter(path, parent),)
     if draw.chance(0.4):
         filters = (*filters, draw.filter())
-    return perhaps_ordered(Plan("join_filter", draw.subject.name, draw.outputs(1, 3), filters=filters), draw, 0.25)
+    select = draw.outputs(1, 3, alone=True)
+    return perhaps_ordered(Plan("join_filter", draw.subject.name, select, filters=filters), draw, 0.25)
 
 
 @concept("intermediate")
@@ -81,9 +82,10 @@ def join_two_hops(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng, parents=2)
     path, far = joined(draw, 2)
     if draw.chance(0.5):
-        select, filters = (*draw.outputs(1, 2), *draw.outputs(1, 1, path=path, table=far)), (draw.filter(),)
+        shown = (*draw.outputs(1, 2, alone=True), *draw.outputs(1, 1, path=path, table=far))
+        select, filters = shown, (draw.filter(),)
     else:
-        select, filters = draw.outputs(1, 2), (draw.filter(path, far),)
+        select, filters = draw.outputs(1, 2, alone=True), (draw.filter(path, far),)
     return Plan("join_two_hops", draw.subject.name, select, filters=filters)
 
 
@@ -102,6 +104,8 @@ def join_group_rows(catalog: Catalog, rng: Random) -> Plan:
     path, parent = joined(draw, 1)
     items: tuple[Item, ...] = (Aggregate("count"),) if draw.chance(0.4) else aggregates(draw, 1)
     labels = draw.labels(parent, path)
+    if labels[0].column in parent.primary_key:
+        raise Unsuited("a name for the parent rows besides their key")
     plan = Plan("join_group_rows", draw.subject.name, (*labels, *items), group=entity(parent, path, labels))
     return perhaps_ordered(plan, draw, 0.4)
 

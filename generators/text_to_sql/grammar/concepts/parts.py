@@ -6,6 +6,7 @@ from random import Random
 from typing import cast
 
 from generators.text_to_sql.grammar.catalog import Catalog, Unsuited
+from generators.text_to_sql.grammar.collation import sort_alike
 from generators.text_to_sql.grammar.compile import compile_plan, to_sql
 from generators.text_to_sql.grammar.draw import Draw, Path, round_number
 from generators.text_to_sql.grammar.plan import (
@@ -104,7 +105,10 @@ def threshold(plan: Plan, of: Aggregate, draw: Draw) -> Having:
     place = draw.rng.randrange(len(values) - 1)
     low, high = values[place], values[place + 1]
     if isinstance(low, int) and isinstance(high, int):
-        return Having(of, op, high if op in ("ge", "lt") else low)
+        bound = high if op in ("ge", "lt") else low
+        if bound == 1:
+            raise Unsuited("a bound that isn't taken for a limit")
+        return Having(of, op, bound)
     middle = (low + high) / 2
     fit = [value for value in (round_number(middle), round(middle, 2)) if low < value < high]
     return Having(of, op, draw.pick(fit, "a bound between two groups"))
@@ -136,13 +140,23 @@ def settled(plan: Plan, draw: Draw, required: bool = False) -> Plan:
     ties = tie_breakers(plan, draw)
     for order in (plan.order, (*plan.order, *ties)):
         keys = tuple(by.by for by in order)
-        probe = replace(plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None)
+        probe = replace(
+            plan, select=(*keys, *(i for i in plan.select if i not in keys)), order=(), limit=None, offset=0
+        )
         rows = [row[: len(keys)] for row in run(probe, draw.catalog)]
-        if len(set(rows)) == len(rows) and not any(None in row for row in rows):
+        if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, order=order)
     if required:
         raise Unsuited("a total order")
-    return replace(plan, order=(), limit=None)
+    return replace(plan, order=(), limit=None, offset=0)
+
+
+def _sort_alike(rows: list[tuple[object, ...]]) -> bool:
+    """No NULL, and text that no collation would put into another order."""
+    if any(None in row for row in rows):
+        return False
+    columns = [[value for value in column if isinstance(value, str)] for column in zip(*rows, strict=True)]
+    return all(map(sort_alike, columns))
 
 
 def tie_breakers(plan: Plan, draw: Draw) -> tuple[Order, ...]:
@@ -159,7 +173,7 @@ def broken_ties(plan: Plan, draw: Draw) -> Plan:
         order = (*plan.top.order, *extra)
         keys = tuple(by.by for by in order)
         rows = run(Plan("", plan.subject, tuple(dict.fromkeys((within, *keys)))), draw.catalog)
-        if len(set(rows)) == len(rows):
+        if len(set(rows)) == len(rows) and _sort_alike(rows):
             return replace(plan, top=replace(plan.top, order=order))
     raise Unsuited("a total order within the groups")
 
@@ -174,9 +188,29 @@ def over_time(name: str, draw: Draw, of: Aggregate, window: Callable[[Ref | Aggr
     """A window over the months or years, or over the single rows in the order of a date."""
     date = event(draw)
     if of.ref and draw.chance(0.4):
-        plan = Plan(name, draw.subject.name, tuple(dict.fromkeys((date, *draw.labels(), of.ref, window(of.ref)))))
+        filters = _narrowed(draw, of.ref)
+        select = tuple(dict.fromkeys((date, *draw.labels(), of.ref, window(of.ref))))
+        plan = Plan(name, draw.subject.name, select, filters=filters)
         return settled(replace(plan, order=(Order(date),)), draw, required=True)
+    return by_period(name, draw, date, of, window(of))
+
+
+def by_period(name: str, draw: Draw, date: Ref, of: Aggregate, window: Item) -> Plan:
+    """An aggregate for each month or year, and a window over them."""
     part = DatePart(date, "year" if len({str(v)[:4] for v in draw.catalog.column(date).values}) > 3 else "month")
     if len({str(v)[: 4 if part.part == "year" else 7] for v in draw.catalog.column(date).values}) < 3:
         raise Unsuited("three months or years")
-    return Plan(name, draw.subject.name, (part, of, window(of)), group=(part,), order=(Order(part),))
+    filters = _narrowed(draw, of.ref)
+    plan = Plan(name, draw.subject.name, (part, of, window), filters=filters, group=(part,), order=(Order(part),))
+    if filters and len(run(replace(plan, select=(part,)), draw.catalog)) < 3:
+        raise Unsuited("three months or years that are left")
+    return plan
+
+
+def _narrowed(draw: Draw, of: Ref | None) -> tuple[Filter, ...]:
+    """Now and then only the rows that point to one kind of row."""
+    parents = [(path, table) for path, table in draw.catalog.reached(draw.subject, 1) if path]
+    if not parents or not draw.chance(0.5):
+        return ()
+    path, parent = draw.rng.choice(parents)
+    return (draw.filter(path, parent, avoid=[of] if of else ()),)

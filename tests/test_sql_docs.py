@@ -1,0 +1,129 @@
+"""The tables of docs/text_to_sql.md are made from the code; `python tests/test_sql_docs.py` writes them anew."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from generators.text_to_sql.cells import DIALECTS, TIERS, teacher_axes
+from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
+from generators.text_to_sql.taxonomy import taxonomy
+from judges.sql_concepts import CONCEPTS
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/text_to_sql.md"
+SPACE = taxonomy()
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def axes_table() -> str:
+    known = teacher_axes(TIERS, DIALECTS, 0.04)
+    said = {
+        "dialect": ", ".join(DIALECTS),
+        "tier": ", ".join(TIERS),
+        "industry": "such as hospital care",
+        "topic": "such as ward occupancy: ward, bed, admission, transfer",
+        "concept": "of SQL, by tier and dialect",
+        "task_type": "kinds of task, by tier",
+        "task": "what they ask for",
+        "data_quality": f"in {SPACE.data_quality.share:.0%} of the tasks",
+        "flaw": "their concepts",
+        "knowledge": f"in {SPACE.knowledge.share:.0%} of the tasks",
+        "fact": "their concepts",
+    }
+    return table(
+        ("axis", "values", ""),
+        ((f"`{axis}`", len(v), said.get(axis, ", ".join(map(str, v)))) for axis, v in known.items()),
+    )
+
+
+def concepts_table() -> str:
+    def where(dialects: tuple[str, ...]) -> str:
+        return "all" if dialects == DIALECTS else ", ".join(dialects)
+
+    return table(
+        ("concept", "tier", "what it is", "dialects", "modes"),
+        (
+            (f"`{n}`", c.tier, c.phrase, where(c.dialects), "both" if n in GRAMMAR else "teacher")
+            for n, c in CONCEPTS.items()
+        ),
+    )
+
+
+def flaws_table() -> str:
+    kinds = SPACE.data_quality.kinds.items()
+    return table(
+        ("challenge", "concept", "what it is"), ((k, n, flaw.phrase) for k, flaws in kinds for n, flaw in flaws.items())
+    )
+
+
+def knowledge_table() -> str:
+    kinds = SPACE.knowledge.kinds.items()
+    return table(
+        ("dependency", "concept", "what it is"), ((k, n, fact) for k, facts in kinds for n, fact in facts.items())
+    )
+
+
+def tasks_table() -> str:
+    return table(
+        ("kind", "from tier", "asks for"), ((n, t.lowest, "; ".join(t.concepts)) for n, t in SPACE.tasks.items())
+    )
+
+
+def critics_table() -> str:
+    recipe = yaml.safe_load((ROOT / "recipes/generate/text_to_sql_teacher.yaml").read_text("utf-8"))
+    rows = []
+    for judge in (judge for judge in recipe["judges"] if "rubric" in judge):
+        rubric = yaml.safe_load((ROOT / f"judges/rubrics/{judge['rubric']}.yaml").read_text("utf-8"))
+        dimensions = ", ".join(dimension["name"] for dimension in rubric["dimensions"])
+        bars = ", ".join(f"{name} {bar}" for name, bar in judge["at_least"].items())
+        rows.append((f"`{judge['rubric']}`", dimensions, judge["min_score"], bars))
+    return table(("rubric", "dimensions", "mean in the recipe", "at least"), rows)
+
+
+TABLES = {
+    "axes": axes_table,
+    "concepts": concepts_table,
+    "flaws": flaws_table,
+    "knowledge": knowledge_table,
+    "tasks": tasks_table,
+    "critics": critics_table,
+}
+
+
+def marked(name: str, content: str) -> str:
+    return f"<!-- table: {name} -->\n{content}\n<!-- end -->"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_table_is_that_of_the_code(name: str) -> None:
+    assert marked(name, TABLES[name]()) in PAGE.read_text("utf-8"), "run `python tests/test_sql_docs.py`"
+
+
+def test_every_reason_of_the_code_is_listed() -> None:
+    page = PAGE.read_text("utf-8")
+    folder = ROOT / "generators/text_to_sql"
+    code = "".join((folder / f"{name}.py").read_text("utf-8") for name in ("invented", "teacher"))
+    found = set(re.findall(r'Reject\("\w+", "(\w+)"', code)) | set(re.findall(r'_within\("(\w+)"', code))
+    assert len(found) >= 15
+    assert not [reason for reason in sorted(found) if f"`{reason}`" not in page]
+
+
+def write() -> None:
+    page = PAGE.read_text("utf-8")
+    for name, made in TABLES.items():
+        page = re.sub(
+            rf"<!-- table: {name} -->.*?<!-- end -->", marked(name, made()).replace("\\", "\\\\"), page, flags=re.DOTALL
+        )
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    write()
