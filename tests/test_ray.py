@@ -41,13 +41,12 @@ CALLS = 8 * (TASKS - 4 - 3) + 28  # tasks 3, 10, 17, 24 are unlucky and 5, 16, 2
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two "machines" with one CPU each. This process is connected to it as well, which
-    saves its runs from doing so each time; commands that are run connect by themselves."""
+    """The address of a cluster with two CPUs. This process is connected to it as well, which saves its runs from doing
+    so each time; commands that are run connect by themselves."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT), **{KEY: "sk-wrong"})
     ray: Any = import_module("ray")
-    node = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+    node = {"num_cpus": 2, "object_store_memory": 100_000_000, "include_dashboard": False}
     machines: Any = import_module("ray.cluster_utils").Cluster(initialize_head=True, head_node_args=node)
-    machines.add_node(**node)
     ray.init(machines.address, log_to_driver=False, logging_level=logging.ERROR)
     yield machines.address
     ray.shutdown()
