@@ -8,6 +8,7 @@ elsewhere, and the ledger answers what they had asked; another worker is started
 import asyncio
 import math
 import pickle
+import sqlite3
 from collections.abc import Coroutine
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from gristmill.budget import Estimate, Meter
 from gristmill.context import Task
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
-from gristmill.ledger import Ledger, Outcome
+from gristmill.ledger import Ledger, Outcome, ledger_error
 from gristmill.plan import code_digest
 from gristmill.runner import Job, Runner, failed
 from gristmill.scaleout.connection import Connection, Remote, WorkerLost
@@ -108,7 +109,8 @@ class Cluster:
         self._owners: dict[int, Link] = {}
         self._most_jobs = math.ceil(2 * self.plan.roles.in_flight() / self.config.workers)
         self._places: list[asyncio.Task[None]] = []
-        self._errands: set[asyncio.Task[None]] = set()  # reservations and commits that workers wait for
+        self._commits: set[asyncio.Task[None]] = set()
+        self._reservations: set[asyncio.Task[None]] = set()
         self._last_tries = asyncio.Lock()
         self._closing = False
         self._stop: GristmillError | None = None
@@ -148,9 +150,9 @@ class Cluster:
                     place.cancel()
             if self._places:
                 await asyncio.wait(self._places, timeout=CLOSE_SECONDS)
-            for place in self._places:
-                place.cancel()
-            await asyncio.gather(*self._places, *self._errands, return_exceptions=True)
+            for task in (*self._places, *self._reservations):
+                task.cancel()
+            await asyncio.gather(*self._places, *self._reservations, *self._commits, return_exceptions=True)
         finally:
             if self._connection:
                 await self._connection.close()
@@ -217,12 +219,8 @@ class Cluster:
                         raise GristmillError(f"{barren} workers died before they had ended a task: {error}.") from None
                 finally:
                     link.remote.kill()
-        except GristmillError as error:
-            self._fail(error)
         except Exception as error:
-            broke = GristmillError(f"the driver of the workers broke: {error!r}.")
-            broke.__cause__ = error
-            self._fail(broke)
+            self._fail(error)
 
     def _bury(self, number: int, link: Link) -> None:
         """Gives back what a lost worker had: its jobs, and its part of the budget."""
@@ -232,12 +230,18 @@ class Cluster:
             self._news.clear()
         for estimate in link.reserved:
             self.meter.release(estimate)
-        self.ledger.replay()
         for position in list(link.jobs):
             link.end(position, WorkerLost())
+        self.ledger.replay()  # before any of these jobs asks what it holds for it
 
-    def _fail(self, error: GristmillError) -> None:
-        """Stops the run: every job that runs or waits for a worker raises `error`."""
+    def _fail(self, error: BaseException) -> None:
+        """Stops the run: every job that runs or waits for a worker raises `error`, or the sentence for it."""
+        if isinstance(error, sqlite3.Error):
+            error = ledger_error(error, self.ledger.path)
+        elif not isinstance(error, GristmillError):
+            broke = GristmillError(f"the driver of the workers broke: {error!r}.")
+            broke.__cause__ = error
+            error = broke
         self._stop = self._stop or error
         for link in self._links.values():
             for position in list(link.jobs):
@@ -261,7 +265,7 @@ class Cluster:
             said = await link.remote.hear()
             finished = [message for message in said if isinstance(message, Finished)]
             if finished:
-                self._send(self._commit(link, finished))
+                self._start(self._commit(link, finished), self._commits)
             for message in said:
                 if isinstance(message, Closed):
                     return
@@ -272,7 +276,7 @@ class Cluster:
             case Reserve(ticket=None):
                 await self._reserve(link, message)  # without a budget it doesn't wait
             case Reserve():
-                self._send(self._reserve(link, message))
+                self._start(self._reserve(link, message), self._reservations)
             case Paid(role, stage, usage):
                 self.meter.pay(self.plan.roles[role], stage, usage)
             case Released(estimate):
@@ -309,7 +313,15 @@ class Cluster:
         for message in finished:
             link.tell(Answered(message.ticket, error))
 
-    def _send(self, errand: Coroutine[Any, Any, None]) -> None:
+    def _start(self, errand: Coroutine[Any, Any, None], running: set[asyncio.Task[None]]) -> None:
+        """Does it at the same time as everything else; it is among `running` until it ends."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._fail(error)
+
         task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+        running.add(task)
+        task.add_done_callback(ended)
