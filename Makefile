@@ -28,5 +28,6 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python -P benchmarks/text_to_sql.py
+	$(BIN)/python benchmarks/text_to_sql.py
+	$(BIN)/python benchmarks/text_to_sql_grammar.py
 	$(BIN)/python benchmarks/sandbox.py

@@ -1,6 +1,6 @@
 """What a proof costs on each engine, and how fast grammar mode is before any model call.
 
-    python -P benchmarks/text_to_sql.py [--records 60] [--rounds 5]
+    python benchmarks/text_to_sql.py [--records 60] [--rounds 5]
 
 A record is five tables, two distractors and some sixty rows, different in each record, with one of five queries; every
 check is on. Printed, as medians over rounds: for SQLite CPU milliseconds per record; for the servers, warm and with two
@@ -150,8 +150,9 @@ def on_server(dialect: Dialect, server: Server, started: float, count: int, roun
 
 def transaction_or_database(count: int) -> None:
     """Loading a context into a transaction that is rolled back, and into a database that is made from a template."""
-    from judges.postgres_engine import Connection, Postgres
+    from judges.postgres_engine import Postgres
     from judges.postgres_server import reachable
+    from judges.postgres_wire import Connection
 
     worlds = [world for world, _ in records("postgres", count, 99)]
     with reachable("local", 1) as (address,):

@@ -25,6 +25,9 @@ class Meter:
 
     With a budget, each call reserves a careful estimate first. A call that doesn't fit waits for the calls in flight to
     return what they reserved too much; when none is in flight and it still doesn't fit, the run stops.
+
+    Without `max_tokens` the estimate is twice the longest answer of the role so far. Its first call goes out alone: by
+    a guess, all places might be filled with answers of 30k tokens before the first of them tells how long they are.
     """
 
     def __init__(self, budget: Budget, spent: dict[tuple[str, str], tuple[float, int]] | None = None) -> None:
@@ -41,6 +44,7 @@ class Meter:
         self._unlimited = budget.usd is None and budget.tokens is None
         self._reserved = Estimate()
         self._largest_output: dict[str, int] = {}
+        self._scouts: set[str] = set()
         self._changed = asyncio.Event()
         self._stopped = False
 
@@ -52,8 +56,12 @@ class Meter:
         if self._unlimited:
             self.in_flight += 1
             return Estimate()
-        while not self._fits(estimate := self._estimate(role, request_bytes, request)) or self._stopped:
-            if self.in_flight == 0:
+        while True:
+            estimate = self._estimate(role, request_bytes, request)
+            fits = self._fits(estimate) and not self._stopped
+            if fits and not self._is_scouted(role, request):
+                break
+            if not fits and self.in_flight == 0:
                 self._stopped = True  # a smaller call that would still fit must not start while the run ends
                 raise BudgetReached(
                     f"the budget is used up: {self.usd:.4f} USD and {self.tokens:,} tokens are spent, and the next "
@@ -61,6 +69,8 @@ class Meter:
                 )
             self._changed.clear()
             await self._changed.wait()
+        if self._longest_output(role, request) is None:
+            self._scouts.add(role.name)
         self._reserved.usd += estimate.usd
         self._reserved.tokens += estimate.tokens
         self.in_flight += 1
@@ -76,16 +86,28 @@ class Meter:
         if not self._unlimited:
             self._largest_output[role.name] = max(self._largest_output.get(role.name, 0), usage.output)
 
-    def release(self, estimate: Estimate) -> None:
+    def release(self, role: Role, estimate: Estimate) -> None:
         """After a call, however it ended."""
         self.in_flight -= 1
+        self._scouts.discard(role.name)
         self._reserved.usd -= estimate.usd
         self._reserved.tokens -= estimate.tokens
         self._changed.set()
 
-    def _estimate(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
+    def _is_scouted(self, role: Role, request: JsonObject) -> bool:
+        """Whether another call is finding out how long this role's answers are."""
+        return role.name in self._scouts and self._longest_output(role, request) is None
+
+    def _longest_output(self, role: Role, request: JsonObject) -> int | None:
+        """Tokens that the answer may have, None where nothing tells."""
         asked = request.get("max_tokens")
-        output = asked if isinstance(asked, int) else self._largest_output.get(role.name, UNKNOWN_OUTPUT)
+        if isinstance(asked, int):
+            return asked
+        largest = self._largest_output.get(role.name)
+        return None if largest is None else 2 * largest
+
+    def _estimate(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate:
+        output = self._longest_output(role, request) or UNKNOWN_OUTPUT
         usage = Usage(input=request_bytes // CHARACTERS_PER_TOKEN, output=output)
         return Estimate(role.cost(usage), usage.input + usage.output)
 

@@ -51,7 +51,7 @@ class CallMeter(Protocol):
 
     def pay(self, role: Role, stage: str, usage: Usage) -> None: ...
 
-    def release(self, estimate: Estimate) -> None: ...
+    def release(self, role: Role, estimate: Estimate) -> None: ...
 
 
 @dataclass(slots=True)
@@ -302,7 +302,7 @@ class Context:
                 reply = await runtime.transport.send(chosen, path, request)
                 runtime.meter.pay(chosen, scope.stage, reply.usage)
             finally:
-                runtime.meter.release(reserved)
+                runtime.meter.release(chosen, reserved)
             seconds = time.monotonic() - started
             usage, usd = reply.usage, chosen.cost(reply.usage)
             await runtime.ledger.record_call(

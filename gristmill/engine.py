@@ -77,7 +77,7 @@ class Engine:
         self._most = 2 * plan.roles.in_flight()
         self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
-        self._stop: GristmillError | None = None
+        self._stop: GristmillError | OSError | None = None
         self._deferred: dict[str, deque[Job]] = {}
 
     def _executor(self, runner: Runner) -> Executor:
@@ -214,9 +214,7 @@ class Engine:
         self.quota.landed(bucket)
         error = None if task.cancelled() else task.exception()
         if error is not None and self._stop is None:
-            stop = error if isinstance(error, GristmillError) else GristmillError(f"the engine broke: {error!r}.")
-            stop.__cause__ = error if stop is not error else error.__cause__
-            self._stop = stop
+            self._stop = error if isinstance(error, GristmillError | OSError) else _broken(error)
 
     async def _settle(self, job: Job) -> None:
         """From the seed to the committed outcome."""
@@ -228,3 +226,9 @@ class Engine:
         self.quota.ended(job.bucket, records)
         if self._log:
             self._log.write(outcome, task, time.monotonic() - started)
+
+
+def _broken(error: BaseException) -> GristmillError:
+    broken = GristmillError(f"the engine broke: {error!r}.")
+    broken.__cause__ = error
+    return broken

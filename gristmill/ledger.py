@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ PRAGMA user_version = {VERSION};
 """
 CALLS_BY_KEY = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)"
 _ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_MISSING_CALL = _ADD_CALL.replace("OR REPLACE", "OR IGNORE")
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PAID = 14  # the place of `paid` in a row
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
@@ -110,12 +111,12 @@ class SharedLedger:
             found: list[tuple[bytes, bytes]] = self._db.execute(_FIND_REPLIES, (task_id,)).fetchall()
         return {key: reply for key, reply in found if is_intact(reply)}
 
-    def add(self, calls: list[tuple[Any, ...]]) -> None:
+    def add(self, calls: Iterable[tuple[Any, ...]], statement: str = _ADD_CALL) -> None:
         """GristmillError where they can't be written; the run has them all the same."""
         with self._or_sentence():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(_ADD_CALL, calls)
+                self._db.executemany(statement, calls)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -178,6 +179,17 @@ class Ledger:
                 raise
             raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
         self._shared = SharedLedger(shared) if shared else None
+        if self._shared and self._replaying:  # a kill may have come between the two commits
+            self._shared.add(self._db.execute("SELECT * FROM calls WHERE paid"), _ADD_MISSING_CALL)
+
+    def _make_index(self) -> None:
+        try:
+            self._db.execute(CALLS_BY_KEY)
+        except sqlite3.IntegrityError:  # a plugin that opened one scope twice: a replay finds the first reply for both
+            self._db.execute(
+                "DELETE FROM calls WHERE rowid NOT IN (SELECT min(rowid) FROM calls GROUP BY task_id, key)"
+            )
+            self._db.execute(CALLS_BY_KEY)
 
     # ---- calls
 
@@ -187,7 +199,7 @@ class Ledger:
         Else a first session finds nothing, so it needn't keep an index of random keys up to date.
         """
         self.flush()
-        self._db.execute(CALLS_BY_KEY)
+        self._make_index()
         self._replaying = True
 
     def reply(self, task_id: str, key: bytes) -> bytes | None:

@@ -14,9 +14,10 @@ from gristmill.ledger import Outcome
 
 
 class TaskLog:
-    """Appends to `path`; each line is written at once."""
+    """Appends to `path`; each line is written at once. OSError names the file."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = path.open("ab", buffering=0)
 
     def write(self, outcome: Outcome, task: Task, seconds: float) -> None:
@@ -33,7 +34,10 @@ class TaskLog:
             "usd": round(task.usd, 9),
             "seconds": round(seconds, 3),
         }
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def close(self) -> None:
         self._file.close()

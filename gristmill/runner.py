@@ -56,9 +56,18 @@ class Runner:
         return self.runtime.transport.resting
 
     async def prepare(self) -> None:
+        """Nothing can run without it, so whatever goes wrong stops the run."""
         ctx = Context(self.runtime, Task("prepare"), self.plan.generator.prompts)
         with ctx.scope("0", "prepare"):
-            await self.plan.generator.prepare(ctx)
+            try:
+                await self.plan.generator.prepare(ctx)
+            except GristmillError:
+                raise
+            except (Reject, TaskFailed) as error:
+                boundary = f"{error.boundary}: " if isinstance(error, TaskFailed) else ""
+                raise GristmillError(f"{self.plan.generator.name} can't prepare: {boundary}{error}.") from error
+            except Exception as error:
+                raise GristmillError(f"{self.plan.generator.name} can't prepare: {where(error)}.") from error
 
     async def run(self, job: Job) -> tuple[Outcome, Task]:
         """The outcome, and what was used for it."""

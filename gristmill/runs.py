@@ -2,9 +2,10 @@
 
 import errno
 import fcntl
+import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import yaml
@@ -101,15 +102,22 @@ def refresh(path: Path) -> RunFolder:
 
     try:
         with folder.lock():
+            if _is_exported(folder):
+                return folder
             if sentence := mend_ledger(folder.ledger):
                 print(f"gristmill: {sentence}", file=sys.stderr)
-            ledger = Ledger(folder.ledger)
-            try:
-                if ledger["exported"] != ledger.version() or not folder.summary.is_file():
-                    export_run(folder, ledger, folder.read_config(), folder.read_fingerprint())
-            finally:
-                ledger.close()
+            with closing(Ledger(folder.ledger)) as ledger:
+                export_run(folder, ledger, folder.read_config(), folder.read_fingerprint())
     except GristmillError:
         if not folder.summary.is_file():
             raise
     return folder
+
+
+def _is_exported(folder: RunFolder) -> bool:
+    """Whether nothing was added since the last export. Looking through the whole ledger would take far longer."""
+    try:
+        with closing(Ledger(folder.ledger)) as ledger:
+            return folder.summary.is_file() and ledger["exported"] == ledger.version()
+    except (GristmillError, sqlite3.DatabaseError):
+        return False

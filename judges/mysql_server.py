@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pymysql
 
@@ -30,7 +30,7 @@ from judges.throwaway import Plan, has_ended, last_words, throwaway
 _PATIENCE = 60.0
 _POLL = 0.1
 _GIB = 2**30
-_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW"
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW"
 _DANGEROUS = ("ALL PRIVILEGES ON *.*", "SUPER", "FILE", "SHUTDOWN", "PROCESS", "CREATE USER")
 _QUICK = ("--debug-no-sync", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M", "--sync-frm=off")
 _SETTINGS = (
@@ -130,9 +130,9 @@ def _wait(admin: dict[str, Any], folder: Path | None) -> None:
 
 def _made_ready(admin: dict[str, Any], place: dict[str, Any], workers: int) -> list[Address]:
     secret = token_hex(16)
-    users = {"gristmill_loader": _RIGHTS, "gristmill_reader": "SELECT"}
+    users = {"gristmill_loader": RIGHTS, "gristmill_reader": "SELECT"}
     for user, rights in users.items():
-        _run(
+        run_commands(
             admin,
             f"CREATE USER '{user}'@'%' IDENTIFIED BY '{secret}'",
             f"GRANT {rights} ON `proof\\_%`.* TO '{user}'@'%'",
@@ -145,32 +145,29 @@ def _options(url: str, variable: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or not parts.username:
         raise ConfigError(f"mysql: {variable} holds no URL like mysql://user:password@host:3306.")
-    password = unquote(parts.password or "")
-    return {
-        "host": parts.hostname,
-        "port": parts.port or 3306,
-        "user": unquote(parts.username),
-        "password": password,
-    }
+    options: dict[str, Any] = {"user": unquote(parts.username), "password": unquote(parts.password or "")}
+    if sockets := parse_qs(parts.query).get("unix_socket"):
+        return {**options, "unix_socket": sockets[0]}
+    return {**options, "host": parts.hostname, "port": parts.port or 3306}
 
 
 @contextmanager
 def _databases_at(options: dict[str, Any], variable: str, workers: int) -> Iterator[list[Address]]:
     """Databases on the user's server, which are dropped in the end; its own are left alone."""
-    grants = " ".join(str(row[0]).upper() for row in _run(options, "SHOW GRANTS"))
+    grants = " ".join(str(row[0]).upper() for row in run_commands(options, "SHOW GRANTS"))
     if any(right in grants for right in _DANGEROUS):
         raise ConfigError(
             f"mysql: the user of {variable} may do too much (SUPER, FILE or all); give it rights on its own databases "
-            f"only: GRANT {_RIGHTS} ON `gristmill\\_proof\\_%`.* TO ..."
+            f"only: GRANT {RIGHTS} ON `gristmill\\_proof\\_%`.* TO ..."
         )
     names = [f"gristmill_proof_{token_hex(6)}" for _ in range(workers)]
     try:
         yield [Address(options, options, name) for name in names]
     finally:
-        _run(options, *(f"DROP DATABASE IF EXISTS `{name}{end}`" for name in names for end in ("", "_seen")))
+        run_commands(options, *(f"DROP DATABASE IF EXISTS `{name}{end}`" for name in names for end in ("", "_seen")))
 
 
-def _run(options: dict[str, Any], *commands: str) -> list[tuple[Any, ...]]:
+def run_commands(options: dict[str, Any], *commands: str) -> list[tuple[Any, ...]]:
     """Our own statements on a connection of their own; the rows of the last one."""
     try:
         with connect(options) as connection, connection.cursor() as cursor:

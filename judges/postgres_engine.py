@@ -12,47 +12,38 @@ extended protocol, which takes one statement.
 Source: PostgreSQL's manual, "Predefined Roles", "SET TRANSACTION", "Pipeline Mode".
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from decimal import Decimal
 from queue import SimpleQueue
-from typing import Any
 
-from psycopg import pq
-
-from judges.postgres_server import Address, opened, reachable
+from judges.postgres_server import Address, reachable
+from judges.postgres_wire import Connection
 from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
 from judges.sql_server import Server
-from judges.sql_world import Refuted, Row, brief, first_word, statements
+from judges.sql_text import loading
+from judges.sql_world import Refuted, Row, brief, first_word
 
 _LOADING = frozenset({"create", "insert", "alter", "comment", "update", "delete", "drop", "with", "select"})
 _FRAME = re.compile(
-    r"(set\s.*|begin.*|commit.*|start\s.*|select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*)",
+    r"\\\w+.*|(create|drop)\s+database\s.*|set\s.*|begin.*|commit.*|start\s.*|"
+    r"select\s+pg_catalog\.set_config\(.*|alter\s.*\sowner\s+to\s.*",
     re.IGNORECASE | re.DOTALL,
 )
 """What frames a dump and says nothing about its content."""
 
-_REASONS = {
-    "57014": "timeout",
-    "25006": "not_read_only",
-    "42501": "forbidden",
-    "53200": "out_of_memory",
-    "53400": "out_of_memory",  # temp_file_limit
-    "54000": "out_of_memory",
-}
-_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _DROP_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
 _CATALOG = """
 SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod),
        a.attgenerated = '' AND a.attidentity <> 'a'
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_catalog.pg_class c
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm')
 ORDER BY c.oid, a.attnum
 """
+"""From 16384 on are the objects that aren't the system's."""
+
 _WITHOUT_KEYS = """
 FOR r IN SELECT conname, conrelid::regclass AS place FROM pg_catalog.pg_constraint WHERE contype = 'f' LOOP
   EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', r.place, r.conname);
@@ -105,123 +96,18 @@ def postgres(where: str, workers: int) -> Iterator[PostgresServer]:
             server.close()
 
 
-class Connection:
-    """libpq, as thin as it comes: a proof is some thirty short commands."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._pg = opened(address)
-
-    def close(self) -> None:
-        self._pg.finish()
-
-    @property
-    def version(self) -> str:
-        number = self._pg.server_version
-        return f"PostgreSQL {number // 10000}.{number % 10000}"
-
-    @property
-    def alive(self) -> bool:
-        return self._pg.status == pq.ConnStatus.OK
-
-    @property
-    def in_transaction(self) -> bool:
-        return self.alive and self._pg.transaction_status != pq.TransactionStatus.IDLE
-
-    def begin(self, limits: Limits) -> None:
-        if not self.alive:
-            self._pg = opened(self._address)
-        milliseconds = max(1, int(limits.seconds * 1000))
-        self.command(f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL cursor_tuple_fraction = 1")
-
-    def end(self) -> None:
-        """Leaves nothing behind, also where a statement from outside has ended the transaction."""
-        if self.alive:
-            self.command("ROLLBACK" if self.in_transaction else "DROP OWNED BY CURRENT_USER CASCADE")
-
-    def command(self, text: str) -> None:
-        """Our own statements, several at once."""
-        self._checked(self._pg.exec_(text.encode()))
-
-    def execute(self, statement: str) -> None:
-        """One statement from outside that may write."""
-        self._checked(self._pg.exec_params(_bytes(statement), None))
-
-    def pipeline(self, texts: list[str]) -> None:
-        """Statements from outside, each alone but all in one go. Refuted `context`, naming the first that fails."""
-        self._pg.enter_pipeline_mode()
-        try:
-            for text in texts:
-                self._pg.send_query_params(_bytes(text), None)
-            self._pg.pipeline_sync()
-            fault = self._pipeline_fault(texts)
-        finally:
-            if self.alive:
-                self._pg.exit_pipeline_mode()
-        if fault:
-            raise fault
-
-    def _pipeline_fault(self, texts: list[str]) -> Refuted | None:
-        fault: Refuted | None = None
-        for text in texts:
-            while (result := self._pg.get_result()) is not None:
-                if fault is None and result.status == pq.ExecStatus.FATAL_ERROR:
-                    refuted = self._refuted(result)
-                    fault = Refuted("context", f"{refuted.detail} in: {brief(text)}")
-        self._pg.get_result()  # of the sync
-        return fault
-
-    def rows(self, query: str, limits: Limits) -> tuple[Columns, list[Row]]:
-        """Streamed, so that a result that is too large is noticed at its first rows and then cancelled."""
-        self._pg.send_query_params(_bytes(query), None)
-        self._pg.set_single_row_mode()
-        columns: Columns = []
-        try:
-            rows = rows_within(self._streamed(columns), limits)
-        except Refuted:
-            if self.alive:
-                self._pg.get_cancel().cancel()
-                while self._pg.get_result() is not None:
-                    pass
-            raise
-        if not columns:
-            raise Refuted("not_a_query", f"this returns no columns: {brief(query)}")
-        return columns, rows
-
-    def _streamed(self, columns: Columns) -> Iterator[Row]:
-        while (result := self._pg.get_result()) is not None:
-            self._checked(result)
-            if not columns:
-                columns += [(result.fname(place) or b"").decode() for place in range(result.nfields)]
-            types = [result.ftype(place) for place in range(result.nfields)]
-            for number in range(result.ntuples):
-                yield tuple(_value(result.get_value(number, place), kind) for place, kind in enumerate(types))
-
-    def _checked(self, result: Any) -> None:
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise self._refuted(result)
-        if result.status in _COPYING:
-            self._pg.finish()
-            raise Refuted("not_read_only", "COPY is not allowed")
-
-    def _refuted(self, result: Any) -> Refuted:
-        code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-        said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message).decode(errors="replace")
-        if "multiple commands" in said:
-            return Refuted("several_statements", "expected exactly one statement")
-        return Refuted("crashed" if not code else _REASONS.get(code, "sql_error"), " ".join(said.split()))
-
-
 class Postgres(Database):
     """A context in a transaction that is still open."""
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
+        self._reading = False
         self.version = connection.version
 
     def load(self, context: str) -> None:
-        texts = [text for text in statements(context, "postgres") if not _FRAME.fullmatch(text)]
+        found = loading(context, "postgres", self._limits.frozen_clock)
+        texts = [text for text in found if not _FRAME.fullmatch(text)]
         for text in texts:
             if first_word(text, "postgres") not in _LOADING:
                 raise Refuted("context", f"only tables and rows are loaded, not: {brief(text)}")
@@ -232,8 +118,7 @@ class Postgres(Database):
         self._tables: dict[str, list[str]] = {}
         self._kinds: dict[str, str] = {}
         self._free_column: dict[str, str] = {}
-        _, rows = self._connection.rows(_CATALOG, self._limits.model_copy(update={"rows": 100_000}))
-        for table, kind, column, _, plain in rows:
+        for table, kind, column, _, plain in self._connection.listed(_CATALOG):
             self._tables.setdefault(table, [])
             self._kinds[table] = kind
             if column is not None:
@@ -245,18 +130,29 @@ class Postgres(Database):
         return self._tables
 
     def run(self, query: str) -> tuple[Columns, list[Row]]:
-        with self._undone("query", "SET LOCAL transaction_read_only = on"):
+        if self._reading:
+            return self._connection.rows(query, self._limits)
+        with self._changed():
             return self._connection.rows(query, self._limits)
 
     @contextmanager
-    def _undone(self, name: str, *commands: str) -> Iterator[None]:
-        """A subtransaction that begins with these commands and is rolled back."""
+    def _changed(self, *commands: str) -> Iterator[None]:
+        """A subtransaction that begins with these commands, only reads after them, and is rolled back."""
+        with self._undone(*commands, "SET LOCAL transaction_read_only = on"):
+            self._reading = True
+            try:
+                yield
+            finally:
+                self._reading = False
+
+    @contextmanager
+    def _undone(self, *commands: str) -> Iterator[None]:
         try:
-            self._connection.command("; ".join((f"SAVEPOINT {name}", *commands)))
+            self._connection.command("; ".join(("SAVEPOINT here", *commands)))
             yield
         finally:
             if self._connection.in_transaction:
-                self._connection.command(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+                self._connection.later("ROLLBACK TO SAVEPOINT here; RELEASE SAVEPOINT here")
 
     @contextmanager
     def without(self, tables: Collection[str], columns: Collection[str]) -> Iterator[None]:
@@ -266,7 +162,7 @@ class Postgres(Database):
             gone = [f"DROP COLUMN {quoted(column)} CASCADE" for column in self._tables[table] if column not in kept]
             if gone and self._kinds[table] in "rp":
                 commands.append(f"ALTER TABLE {quoted(table)} {', '.join(gone)}")
-        with self._undone("changed", *commands):
+        with self._changed(*commands):
             yield
 
     def _drop(self, table: str) -> str:
@@ -282,7 +178,7 @@ class Postgres(Database):
             for table, column in self._free_column.items()
             if behind_views or table in tables
         ]
-        with self._undone("changed", _block(*loops)):
+        with self._changed(_block(*loops)):
             yield
 
     @contextmanager
@@ -294,19 +190,19 @@ class Postgres(Database):
             f"AS number FROM {quoted(table)}) AS numbered WHERE NOT ({keeps('number', seed)}));"
             for table in chosen
         ]
-        with self._undone("changed", _block(_WITHOUT_KEYS, *deletions)):
+        with self._changed(_block(_WITHOUT_KEYS, *deletions)):
             yield
 
     @contextmanager
     def written(self, statement: str, *, missing: Collection[str] = ()) -> Iterator[list[Row]]:
-        with self._undone("changed", *map(self._drop, missing), _block(_SEQUENCES_ANEW)):
+        with self._undone(*map(self._drop, missing), _block(_SEQUENCES_ANEW)):
             if statement:
                 self._connection.execute(statement)
                 self._connection.command("SET CONSTRAINTS ALL IMMEDIATE")
             yield rows_within(self._state(), self._limits)
 
     def _state(self) -> Iterator[Row]:
-        _, catalog = self._connection.rows(_CATALOG, self._limits.model_copy(update={"rows": 100_000}))
+        catalog = self._connection.listed(_CATALOG)
         for table, _, column, kind, _ in catalog:
             yield (table, "column", column, kind)
         for table in dict.fromkeys(row[0] for row in catalog):
@@ -316,31 +212,6 @@ class Postgres(Database):
 
 def _block(*commands: str) -> str:
     return f"DO $gristmill$ DECLARE r record; BEGIN {' '.join(commands)} END $gristmill$"
-
-
-def _bytes(text: str) -> bytes:
-    if "\0" in text:
-        raise Refuted("sql_error", "a NUL character")
-    return text.encode(errors="replace")
-
-
-def _value(raw: bytes | None, kind: int) -> Any:
-    """A value as Python has it, by the number of its type; what isn't listed stays the text that PostgreSQL writes."""
-    if raw is None:
-        return None
-    text = raw.decode()
-    match kind:
-        case 16:
-            return text == "t"
-        case 20 | 21 | 23:
-            return int(text)
-        case 700 | 701:
-            return float(text)
-        case 1700:
-            return Decimal(text)
-        case 114 | 3802:
-            return json.loads(text)
-    return text
 
 
 def quoted(name: str) -> str:

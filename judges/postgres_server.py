@@ -38,15 +38,19 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_connections": "50",
     "shared_buffers": "32MB",
-    "work_mem": "8MB",
-    "temp_file_limit": "200MB",
+    "autovacuum_naptime": "10s",
     "dynamic_shared_memory_type": "mmap",  # a file in its folder, and so gone with it
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",
     "log_min_error_statement": "panic",
+}
+_ROLE_SETTINGS = {
+    "temp_file_limit": "200MB",  # which a role can't change for itself
+    "work_mem": "8MB",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "timezone": "UTC",
 }
 _NOT_GRANTED = """
 DO $$ DECLARE f regprocedure; BEGIN
@@ -81,11 +85,12 @@ def reachable(where: str, workers: int) -> Iterator[list[Address]]:
 
 def programs() -> Path | None:
     """The folder of `initdb` and `postgres`: on the PATH, or where Debian and Red Hat keep them."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
+    on_path = shutil.which("initdb")
+    if on_path and (Path(on_path).resolve().parent / "postgres").exists():
+        return Path(on_path).resolve().parent
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    with_initdb = [folder for folder in folders if (folder / "initdb").exists()]
-    return max(with_initdb, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
+    complete = [folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()]
+    return max(complete, key=lambda folder: int(re.findall(r"\d+", str(folder))[0]), default=None)
 
 
 def _plan() -> Plan:
@@ -118,12 +123,15 @@ def _wait(admin: str, folder: Path | None) -> None:
 def _made_ready(admin: str, workers: int) -> list[Address]:
     """A role without any right, and a database of its own for each worker. The first one is the others' template."""
     secret = token_hex(16)
-    _run(admin, f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{secret}'", "CREATE DATABASE proof_0")
-    _run(make_conninfo(admin, dbname="proof_0"), _NOT_GRANTED)
-    _run(admin, *(f"CREATE DATABASE proof_{number} TEMPLATE proof_0" for number in range(1, workers)))
+    run_commands(admin, f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{secret}'", "CREATE DATABASE proof_0")
+    run_commands(admin, *(f"ALTER ROLE {_ROLE} SET {name} = '{value}'" for name, value in _ROLE_SETTINGS.items()))
+    run_commands(make_conninfo(admin, dbname="proof_0"), _NOT_GRANTED)
+    run_commands(admin, *(f"CREATE DATABASE proof_{number} TEMPLATE proof_0" for number in range(1, workers)))
     names = [f"proof_{number}" for number in range(workers)]
-    _run(admin, *(f"ALTER DATABASE {name} OWNER TO {_ROLE}" for name in names))
-    _run(admin, *(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC" for name in (*names, "postgres", "template1")))
+    run_commands(admin, *(f"ALTER DATABASE {name} OWNER TO {_ROLE}" for name in names))
+    run_commands(
+        admin, *(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC" for name in (*names, "postgres", "template1"))
+    )
     return [make_conninfo(admin, user=_ROLE, password=secret, dbname=name).encode() for name in names]
 
 
@@ -132,7 +140,7 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
     """Databases on the user's server, which are dropped in the end; its own are left alone."""
     names = [f"gristmill_proof_{token_hex(6)}" for _ in range(workers)]
     try:
-        rights = _run(dsn, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        rights = run_commands(dsn, "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
     except ProgrammingError as error:
         raise ConfigError(f"postgres: {variable} holds no URL of a PostgreSQL server: {error}") from None
     if rights != [b"f", b"t"]:
@@ -141,22 +149,24 @@ def _databases_at(dsn: str, variable: str, workers: int) -> Iterator[list[Addres
             "CREATE ROLE gristmill LOGIN CREATEDB."
         )
     try:
-        _run(dsn, *(f"CREATE DATABASE {name}" for name in names))
+        run_commands(dsn, *(f"CREATE DATABASE {name}" for name in names))
         yield [make_conninfo(dsn, dbname=name).encode() for name in names]
     finally:
-        _run(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
+        run_commands(dsn, *(f"DROP DATABASE IF EXISTS {name}" for name in names))
 
 
-def opened(address: Address) -> pq.abc.PGconn:
-    """A connection; GristmillError where there is none to be had."""
-    connection = pq.PGconn.connect(address)
+def opened(address: Address, patience: float = 0.0) -> pq.abc.PGconn:
+    """A connection; GristmillError where there is none to be had for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (connection := pq.PGconn.connect(address)).status != pq.ConnStatus.OK and time.monotonic() < deadline:
+        time.sleep(_POLL)
     if connection.status != pq.ConnStatus.OK:
         said = connection.error_message.decode(errors="replace").strip()
         raise GristmillError(f"PostgreSQL can't be reached: {said}")
     return connection
 
 
-def _run(address: str, *commands: str) -> list[bytes | None]:
+def run_commands(address: str, *commands: str) -> list[bytes | None]:
     """Our own statements on a connection of their own; the first row of the last one."""
     connection = opened(address.encode())
     try:

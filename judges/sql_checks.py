@@ -17,6 +17,10 @@ _SEEDS = (1, 2, None)
 """Two choices of half of the rows, and no rows at all."""
 
 
+_COUNTING_ROWS = (exp.RowNumber, exp.Ntile, exp.Lag, exp.Lead)
+"""Functions of a window whose values depend on which of two tied rows comes first."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a proved query returns. `ordered`: its rows can come in one order only."""
@@ -39,7 +43,12 @@ def check_query(database: Database, world: SQLWorld, parsed: Parsed, limits: Lim
         _check_used(database, table, parsed.text, expected)
     if limits.sensitivity and rows:
         _check_sensitive(database, used, parsed.text, expected)
-    return Outcome(columns, rows, ordered, database.version)
+    return Outcome(columns, rows, ordered, _engine(database, parsed))
+
+
+def _engine(database: Database, parsed: Parsed) -> str:
+    """What the proof holds on: the engine, and the moment of its clock where the query asks for one."""
+    return database.version if parsed.clock is None else f"{database.version}, clock at {parsed.clock}"
 
 
 def _check_content(rows: list[Row], may_be_empty: bool) -> None:
@@ -54,30 +63,43 @@ def _check_content(rows: list[Row], may_be_empty: bool) -> None:
 def _check_stable(
     database: Database, parsed: Parsed, used: set[str], dialect: Dialect, width: int, expected: list[Row]
 ) -> bool:
-    """Whether the rows have an order; Refuted where another scan or another break of ties gives other rows."""
-    is_ordered, runs = bool(parsed.tree.args.get("order")), [expected]
-    if is_ordered and parsed.tree.args.get("limit"):
-        broken = (_try(database, text) for text in _with_ties_broken(parsed.tree, width, dialect))
-        runs += [run for run in broken if run is not None]
+    """Whether the rows have an order; Refuted where another run, scan or break of ties gives other rows."""
+    broken = (_try(database, text) for text in _with_ties_broken(parsed, width, dialect))
+    runs = [run for run in broken if run is not None]
     if any(Counter(run) != Counter(expected) for run in runs):
-        raise Refuted("ties", "rows are tied at the limit, so which of them come is left to chance")
+        raise Refuted("ties", "rows are tied, and which of them comes first is left to chance")
+    runs.append(_again(database, parsed.text, "unstable"))
     with database.backwards(used):
         runs.append(_again(database, parsed.text, "unstable"))
-    if Counter(runs[-1]) != Counter(expected):
+    if any(Counter(run) != Counter(expected) for run in runs):
         raise Refuted("unstable", "the rows depend on the order in which the tables are read")
-    return is_ordered and all(run == expected for run in runs)
+    return bool(parsed.tree.args.get("order")) and all(run == expected for run in runs)
 
 
-def _with_ties_broken(tree: exp.Expr, width: int, dialect: Dialect) -> Iterator[str]:
-    """The query ordered further by all its columns, up and down, so that rows which were tied change places."""
-    order = tree.args["order"]
-    written = order.expressions
+def _with_ties_broken(parsed: Parsed, width: int, dialect: Dialect) -> Iterator[str]:
+    """The query with more to order by, up and down, where ties may matter: at its limit, in windows that count rows.
+
+    Each is one of the answers that the query leaves open.
+    """
+    limited = bool(parsed.tree.args.get("order") and parsed.tree.args.get("limit"))
+    if not limited and not any(isinstance(window.this, _COUNTING_ROWS) for window in parsed.of(exp.Window)):
+        return
     for descending in (False, True):
-        further = [exp.Ordered(this=exp.Literal.number(place), desc=descending) for place in range(1, width + 1)]
-        order.set("expressions", [*written, *further])
-        text = tree.sql(dialect)
-        order.set("expressions", written)
-        yield text
+        tree = parsed.tree.copy()
+        if limited:
+            places = (exp.Literal.number(place) for place in range(1, width + 1))
+            _order_further(tree, places, descending)
+        for window in list(tree.find_all(exp.Window)):
+            select = window.find_ancestor(exp.Select)
+            if isinstance(window.this, _COUNTING_ROWS) and window.args.get("order") and select:
+                columns = [item.unalias().copy() for item in select.expressions]
+                _order_further(window, (item for item in columns if isinstance(item, exp.Column)), descending)
+        yield tree.sql(dialect)
+
+
+def _order_further(node: exp.Expr, keys: Iterable[exp.Expr], descending: bool) -> None:
+    for key in keys:
+        node.args["order"].append("expressions", exp.Ordered(this=key, desc=descending))
 
 
 def _check_distractors(database: Database, world: SQLWorld, query: str, ordered: bool, expected: list[Row]) -> None:
@@ -154,7 +176,7 @@ def check_change(database: Database, world: SQLWorld, parsed: Parsed) -> Outcome
     if _after(database, parsed.text) != after:
         raise Refuted("unstable", "the same statement leaves something else the second time")
     _check_untouched(database, world, parsed, changes)
-    return Outcome(["change", "table", "kind", "values"], changes, True, database.version)
+    return Outcome(["change", "table", "kind", "values"], changes, True, _engine(database, parsed))
 
 
 def _after(database: Database, statement: str, missing: Iterable[str] = ()) -> Counter[Row]:

@@ -46,7 +46,7 @@ class Limits(Config):
 
 
 class Database(ABC):
-    """A context that has been loaded. Blocks don't nest."""
+    """A context that has been loaded. Blocks don't nest, and a query that fails is the last one of its block."""
 
     version: str
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from gristmill import Context, Judge, Record, Verdict
 from judges.sql_checks import Outcome, check_change, check_query
+from judges.sql_concepts import CONCEPTS, shows
 from judges.sql_engine import Database, Limits
 from judges.sql_server import Server, server_for
 from judges.sql_text import Parsed, read_query
@@ -63,6 +64,16 @@ async def _outcome(world: SQLWorld, query: str, ctx: Context, limits: Limits, co
 
 
 def _on_server(server: Server, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
+    """Tried again where the server broke off, which may have been another worker's fault."""
+    try:
+        return _once_on_server(server, world, parsed, limits, concept)
+    except Refuted as refuted:
+        if refuted.reason != "crashed":
+            raise
+    return _once_on_server(server, world, parsed, limits, concept)
+
+
+def _once_on_server(server: Server, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
     with server.database(world.context, limits) as database:
         return _checked(database, world, parsed, limits, concept)
 
@@ -75,26 +86,16 @@ def _in_sqlite(world: SQLWorld, query: str, limits: Limits, concept: str) -> Out
 
 def _read(world: SQLWorld, query: str, limits: Limits, concept: str) -> Parsed:
     parsed = read_query(query, world.dialect, writes=world.writes, clock=limits.frozen_clock)
-    if concept:
-        from judges.sql_concepts import shows
-
-        if not shows(concept, parsed.tree, world.dialect):
-            raise Refuted("concept_missing", f"the query shows no {concept}")
+    if concept and not shows(concept, parsed.tree, world.dialect):
+        raise Refuted("concept_missing", f"the query shows no {concept}")
     return parsed
 
 
 def _checked(database: Database, world: SQLWorld, parsed: Parsed, limits: Limits, concept: str) -> Outcome:
     if world.writes:
         return check_change(database, world, parsed)
-    return check_query(database, world, parsed, limits, may_be_empty=_may_be_empty(concept))
-
-
-def _may_be_empty(concept: str) -> bool:
-    if not concept:
-        return False
-    from judges.sql_concepts import CONCEPTS
-
-    return CONCEPTS[concept].may_be_empty
+    may_be_empty = bool(concept) and CONCEPTS[concept].may_be_empty
+    return check_query(database, world, parsed, limits, may_be_empty=may_be_empty)
 
 
 def _proof(world: SQLWorld, query: str, outcome: Outcome) -> SQLProof:
@@ -144,21 +145,28 @@ async def check_record(record: Record, ctx: Context, limits: Limits) -> str:
     A record with a recorded result has its query in the one sql block of its last assistant message. A record of others
     may have none; then the query of `metadata.sql` is proved, and a block that differs from it must give the same rows.
     """
-    claim = _claim(record.metadata["sql"])
+    claim, concept = _claim(record.metadata["sql"]), _concept_of(record)
     blocks = _last_blocks(record)
     if isinstance(claim, SQLProof):
-        outcome = await _outcome(claim, _only(blocks), ctx, limits, "")
+        outcome = await _outcome(claim, _only(blocks), ctx, limits, concept)
         if not _gives(outcome, claim):
             recorded = f"recorded {claim.row_count} rows {claim.result[:3]}"
             raise Refuted("wrong_result", f"{len(outcome.rows)} rows {outcome.rows[:3]}, {recorded}")
         return outcome.engine
     world, query = claim
-    outcome = await _outcome(world, query, ctx, limits, "")
+    outcome = await _outcome(world, query, ctx, limits, concept)
     if len(blocks) == 1 and blocks[0].strip("; \n") != query.strip("; \n"):
-        answer = await _outcome(world, blocks[0], ctx, limits, "")
+        answer = await _outcome(world, blocks[0], ctx, limits, concept)
         if not _gives(answer, _proof(world, query, outcome)):
             raise Refuted("wrong_result", f"the answer gives {answer.rows[:3]}, metadata.sql.query {outcome.rows[:3]}")
     return outcome.engine
+
+
+def _concept_of(record: Record) -> str:
+    """The concept that the record was made for, `metadata.cell.concept`, where it is one of ours."""
+    cell = record.metadata.get("cell")
+    concept = cell.get("concept") if isinstance(cell, dict) else None
+    return concept if isinstance(concept, str) and concept in CONCEPTS else ""
 
 
 def _claim(stated: Json) -> SQLProof | tuple[SQLWorld, str]:

@@ -31,7 +31,7 @@ class Server(ABC):
 async def server_for(dialect: Dialect, limits: Limits, ctx: Context) -> Server:
     """The run's server of this dialect, started on first use. GristmillError where there is none to be had."""
     try:
-        start = _starter(dialect)
+        start = starter(dialect)
     except ImportError as error:
         raise GristmillError(
             f"queries of {dialect} need the package {error.name}: pip install 'gristmill[sql]'."
@@ -39,7 +39,8 @@ async def server_for(dialect: Dialect, limits: Limits, ctx: Context) -> Server:
     return await ctx.resource(start, limits.postgres if dialect == "postgres" else limits.mysql, limits.workers)
 
 
-def _starter(dialect: Dialect) -> Callable[[str, int], AbstractContextManager[Server]]:
+def starter(dialect: Dialect) -> Callable[[str, int], AbstractContextManager[Server]]:
+    """What starts a server, of a place (see `Limits`) and a number of workers."""
     if dialect == "postgres":
         from judges.postgres_engine import postgres
 

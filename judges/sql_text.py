@@ -60,11 +60,12 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # else it warns of each st
 
 @dataclass(frozen=True)
 class Parsed:
-    """A statement as it is run (its clocks stopped, if it has any and may have them), its tree and all of its nodes."""
+    """A statement as it is run, its tree, all of its nodes, and the moment at which its clocks stand, if it has any."""
 
     text: str
     tree: exp.Expr
     nodes: list[exp.Expr]
+    clock: datetime | None = None
 
     def of(self, *kinds: type[N]) -> list[N]:
         return [node for node in self.nodes if isinstance(node, kinds)]
@@ -92,7 +93,7 @@ def read_query(query: str, dialect: Dialect, *, writes: bool = False, clock: dat
     if clock is None:
         raise Refuted("depends_on_now", "a result that changes from day to day proves nothing")
     stopped = frozen(tree, clock, dialect)
-    return Parsed(stopped.sql(dialect), stopped, list(stopped.walk()))
+    return Parsed(stopped.sql(dialect), stopped, list(stopped.walk()), clock)
 
 
 def _check_verb(statement: str, dialect: Dialect, writes: bool) -> None:
@@ -140,6 +141,41 @@ def _limit_is_harmless(node: exp.Expr) -> bool:
         return False
     aggregates = (found for item in node.expressions for found in item.find_all(exp.AggFunc))
     return any(not found.find_ancestor(exp.Window) for found in aggregates) or not node.args.get("from_")
+
+
+# --- the context -----------------------------------------------------------------------------------------------------
+
+_TELLS_TIME = re.compile(
+    r"\b(now|current_\w+|curdate|curtime|sysdate|local_?time\w*|utc_\w+|unix_timestamp|\w+_timestamp|timeofday|today|"
+    r"tomorrow|yesterday|julianday|unixepoch|strftime|(date|time|datetime)\s*\(\s*\))",
+    re.IGNORECASE,
+)
+
+
+def loading(context: str, dialect: Dialect, clock: datetime | None) -> list[str]:
+    """The statements of a context, their clocks stopped.
+
+    Refuted `context` for a row whose values depend on the day on which it is loaded; a default of a column may.
+    """
+    return [
+        _stopped(statement, dialect, clock) if _TELLS_TIME.search(statement) else statement
+        for statement in statements(context, dialect)
+    ]
+
+
+def _stopped(statement: str, dialect: Dialect, clock: datetime | None) -> str:
+    is_definition = first_word(statement, dialect) not in ("insert", "replace", "update")
+    if clock is None and is_definition:
+        return statement
+    try:
+        tree = _parsed(statement, dialect)
+    except Refuted:  # no reason to refuse it: the engine may know better
+        return statement
+    if not any(is_clock(node, dialect) for node in tree.walk()):
+        return statement
+    if clock is None:
+        raise Refuted("context", f"it depends on the day on which it is loaded in: {brief(statement)}")
+    return frozen(tree, clock, dialect).sql(dialect)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ _LITERALS: dict[Dialect, str] = {
 _ENDS: dict[Dialect, re.Pattern[str]] = {
     dialect: re.compile(rf"{_COMMENTS[dialect]}|{_LITERALS[dialect]}|(?P<end>;)", re.DOTALL) for dialect in _COMMENTS
 }
+_WORD = re.compile(r"\w*")
 _NOTHING: dict[Dialect, re.Pattern[str]] = {
     dialect: re.compile(rf"(?:\s++|{comment})*+", re.DOTALL) for dialect, comment in _COMMENTS.items()
 }
@@ -91,7 +92,10 @@ _NOTHING: dict[Dialect, re.Pattern[str]] = {
 
 @lru_cache(maxsize=64)
 def statements(context: str, dialect: Dialect) -> tuple[str, ...]:
-    """The statements without their semicolons; one in a string, a name, a comment or a dollar quote ends nothing."""
+    """The statements without their semicolons and what comments stand before them.
+
+    A semicolon in a string, a name, a comment or a dollar quote ends nothing.
+    """
     pieces: list[str] = []
     start = 0
     for match in _ENDS[dialect].finditer(context):
@@ -99,13 +103,18 @@ def statements(context: str, dialect: Dialect) -> tuple[str, ...]:
             pieces.append(context[start : match.start()])
             start = match.end()
     pieces.append(context[start:])
-    return tuple(piece.strip() for piece in pieces if not _NOTHING[dialect].fullmatch(piece))
+    bare = (piece[_said_from(piece, dialect) :].rstrip() for piece in pieces)
+    return tuple(piece for piece in bare if piece)
+
+
+def _said_from(text: str, dialect: Dialect) -> int:
+    nothing = _NOTHING[dialect].match(text)
+    return nothing.end() if nothing else 0
 
 
 def first_word(statement: str, dialect: Dialect) -> str:
     """In lower case; "" where a statement begins with a bracket or says nothing."""
-    nothing = _NOTHING[dialect].match(statement)
-    word = re.compile(r"\w*").match(statement, nothing.end() if nothing else 0)
+    word = _WORD.match(statement, _said_from(statement, dialect))
     return word[0].lower() if word else ""
 
 

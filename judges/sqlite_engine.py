@@ -16,8 +16,13 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
-from judges.sql_engine import MAX_SIZE, Columns, Database, Limits, columns_of, keeps, rows_within
-from judges.sql_world import Refuted, Row, brief, statements
+from judges.sql_engine import Columns, Database, Limits, columns_of, keeps, rows_within
+from judges.sql_text import loading
+from judges.sql_world import Refuted, Row, brief
+from judges.sqlite_like import install
+
+_LONGEST = 200_000
+"""Characters or bytes of one value: no function of SQLite can be interrupted, and some take the square of that."""
 
 _READ = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _LOAD = _READ | {
@@ -73,13 +78,14 @@ class SQLite(Database):
         self._db.close()
 
     def _load(self) -> None:
-        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SIZE)
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        install(self._db)
         # On their first use these functions pretend to write, which the authorizer would refuse.
         self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("BEGIN")
         self._db.execute("PRAGMA defer_foreign_keys = ON")  # checked by COMMIT, so rows may come in any order
-        for statement in statements(self._context, "sqlite"):
+        for statement in loading(self._context, "sqlite", self._limits.frozen_clock):
             if _FRAME.fullmatch(statement):
                 continue
             try:
@@ -212,6 +218,8 @@ class SQLite(Database):
             return Refuted("not_read_only", self._refusal)
         if "one statement at a time" in str(error):
             return Refuted("several_statements", "expected exactly one statement")
+        if "too big" in str(error):
+            return Refuted("too_large", f"{error}: more than {_LONGEST} characters in one value")
         if "interrupted" in str(error):
             return Refuted("timeout", f"ran longer than {self._limits.seconds:g} s")
         return Refuted("sql_error", str(error))

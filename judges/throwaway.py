@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,6 +148,7 @@ def _start(command: list[str], folder: Path, orders: dict[str, Any], log: Any) -
         user=orders["uid"],
         group=orders["gid"],
         extra_groups=[] if orders["uid"] is not None else None,
+        start_new_session=True,  # so that its children can be ended with it
         preexec_fn=limit,  # this process has one thread
     )
 
@@ -162,12 +163,13 @@ def _wait(server: "subprocess.Popen[bytes]") -> bool:
 
 
 def _end(server: "subprocess.Popen[bytes]", stop: int) -> None:
+    """The server by its own signal, then whatever is left of its children."""
     server.send_signal(stop)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         server.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from schemas.base import Config, JsonObject
 
 EMBEDDED = "embedded"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 ACCEPT_RULE = re.compile(r"all|mean >= (?P<mean>-?\d+(\.\d+)?)|at_least (?P<least>\d+) of (?P<of>\d+)")
 """How a panel accepts: every member passes, the mean score is high enough, or enough of them pass."""
@@ -61,8 +62,12 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         for endpoint in self.endpoints:
+            if "@" in endpoint:  # and not repeated here: a message may end up in a log
+                raise ValueError("an endpoint holds no user or password: name the variable of a key in `api_key_env`")
             if endpoint != EMBEDDED and not endpoint.startswith(("http://", "https://")):
                 raise ValueError(f"endpoint is `embedded` or a URL with http:// or https://, not {endpoint!r}")
+        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
+            raise ValueError("api_key_env names an environment variable, such as MY_KEY; the key itself stays out")
         if not self.model and any(endpoint != EMBEDDED for endpoint in self.endpoints):
             raise ValueError("`model` is missing: the name under which the endpoint serves it")
         return self

@@ -32,6 +32,7 @@ from generators.text_to_sql.grammar.plan import (
     HavingMean,
     InPeriod,
     Item,
+    Mapped,
     Median,
     Membership,
     Missing,
@@ -107,6 +108,9 @@ def _other_numbers(item: Item, catalog: Catalog, rng: Random) -> Iterator[Item]:
             yield replace(item, count=rng.choice([n for n in (2, 3, 4, 5, 10) if n != count]))
         case Default(value=value):
             yield replace(item, value=1 if value == 0 else rng.choice([v for v in ("unknown", "none") if v != value]))
+        case Mapped(words=words):
+            yield replace(item, words=(*words[1:], words[0]))
+            yield replace(item, rest="else")
         case Renamed(name=name):
             yield replace(item, name=f"{name}_{rng.choice('xyz')}")
         case Combined(separator=separator):
@@ -401,7 +405,7 @@ def _forms(plan: Plan, catalog: Catalog, rng: Random) -> Iterator[Plan]:
             case Conditional(of=of, condition=condition) if of in plan.select:
                 rest = tuple(other for other in plan.select if other != item)
                 yield replace(plan, select=rest, filters=(*plan.filters, condition))
-    if plan.shape == "series":
+    if plan.shape in ("series", "rollup", "unpivot"):
         yield replace(plan, shape="rows")
     if plan.combine != "union":
         yield replace(plan, combine="union")

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gristmill.errors import ConfigError, EndpointError, Reject, TaskFailed
 from gristmill.llm import pool as module
-from gristmill.llm.endpoint import Endpoint
+from gristmill.llm.endpoint import Endpoint, Timeouts
 from gristmill.llm.pool import Pool
 from gristmill.testing import Faults, FaultServer
 from schemas import JsonObject, canonical_json
@@ -22,8 +22,8 @@ async def ask(server: FaultServer, requests: int, *, in_flight: int = 16, patien
 
 
 async def ask_all(urls: list[str], requests: int, *, in_flight: int = 16, patience: float = 20.0) -> list[object]:
-    endpoints = [Endpoint(url, None, in_flight=in_flight, timeout=30) for url in urls]
-    pool = Pool(endpoints, patience)
+    endpoints = [Endpoint(url, None, in_flight=in_flight) for url in urls]
+    pool = Pool(endpoints, patience, in_flight, Timeouts(30))
     try:
         asked = (pool.post("/chat/completions", request(number)) for number in range(requests))
         return list(await asyncio.gather(*asked, return_exceptions=True))

@@ -360,7 +360,7 @@ async def test_the_meter_waits_for_what_is_reserved() -> None:
         order.append(name)
         await asyncio.sleep(0.01)
         meter.pay(made.roles["solver"], "generate", Usage(input=10, output=10))
-        meter.release(reserved)
+        meter.release(made.roles["solver"], reserved)
 
     await asyncio.gather(call("a"), call("b"))
     assert order == ["a", "b"] and meter.tokens == 40

@@ -189,6 +189,28 @@ def test_a_shared_ledger_buys_nothing_twice(tmp_path: Path) -> None:
     assert {row["paid"] for row in rows_of(tmp_path / "two", "calls.parquet")} == {False}
 
 
+def test_what_was_paid_before_a_ledger_was_shared_is_shared_on_resume(tmp_path: Path) -> None:
+    """Also what a kill between the two commits kept from it."""
+    with FaultServer() as server:
+        config, shared = two_calls(tmp_path, server.url, 20), {"ledger": str(tmp_path / "all.sqlite")}
+        run(config, tmp_path / "one")
+        run({**config, **shared}, tmp_path / "one")
+        with closing(sqlite3.connect(tmp_path / "all.sqlite")) as db, db:
+            db.execute("DELETE FROM calls WHERE rowid % 3 = 0")
+        run({**config, **shared}, tmp_path / "one")
+        assert run({**config, **shared}, tmp_path / "two")["calls_reused"] == 40 and server.requests == 40
+
+
+async def test_a_scope_that_was_opened_twice_does_not_lock_a_run_out(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    for reply in (b'"first"', b'"second"'):
+        await ledger.record_call(Call("task", b"k", "0", "s", "r", "m", "stop", 1, 1, 0, 0, 0.0, 0.0, 0.0, True, reply))
+    ledger.close()
+    with closing(Ledger(path)) as again:
+        assert again.reply("task", b"k") == b'"first"' and len(list(again.calls())) == 1
+
+
 @pytest.mark.parametrize("content", ["not a ledger, but some text of mine " * 100, "cut", "version"])
 def test_a_shared_ledger_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: str) -> None:
     with FaultServer() as server:

@@ -9,8 +9,9 @@ import pytest
 
 from generators.text_to_sql.grammar import sample_query, suited_concepts
 from generators.text_to_sql.introspect import described, read_sqlite, split_words
-from generators.text_to_sql.load import FOLDER, bundled, ddl, inserts, load, parents_first, read_yaml
+from generators.text_to_sql.load import FOLDER, bundled, load, read_yaml
 from generators.text_to_sql.schema import Column, Database, ForeignKey, Table
+from generators.text_to_sql.statements import ddl, inserts, parents_first
 from gristmill.errors import ConfigError
 from judges.sql_engine import Limits
 from judges.sql_world import joined

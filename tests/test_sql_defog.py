@@ -13,10 +13,10 @@ from sqlglot import exp
 
 from judges.sql_clock import frozen
 from judges.sql_engine import Limits
-from judges.sql_execution import prove_in_sqlite
+from judges.sql_execution import prove_in_sqlite, prove_on
 from judges.sql_server import Server
 from judges.sql_text import read_query
-from judges.sql_world import Refuted, Row, SQLWorld, as_json, first_word, joined, statements
+from judges.sql_world import Dialect, Refuted, Row, SQLWorld, as_json, first_word, joined, statements
 from judges.sqlite_engine import SQLite
 
 CLOCK = datetime(2024, 5, 1, 12)
@@ -29,9 +29,10 @@ def converted(dump: str, server: Server) -> str:
     stopped = joined([frozen(tree, CLOCK, "postgres").sql("postgres", comments=False) for tree in trees])
     made = []
     for tree in trees:
-        for table in tree.find_all(exp.Table):
-            table.set("db", None)
+        for named in tree.find_all(exp.Table):
+            named.set("db", None)
         for constraint in list(tree.find_all(exp.DefaultColumnConstraint)):
+            assert constraint.parent
             constraint.parent.pop()
         text = tree.sql("sqlite", comments=False)
         made += [text] if first_word(text, "sqlite") == "create" else []
@@ -112,3 +113,27 @@ def test_no_statement_breaks_the_parser_stage(shared_data: Path) -> None:
                     outcomes[refuted.reason] += 1
     print(dict(outcomes))
     assert len(found) > 1000 and outcomes["read"] > 2 * len(found)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("dialect", "dump", "names"),
+    [
+        pytest.param("postgres", "Chinook_PostgreSql", "artist.name album artist_id", marks=pytest.mark.postgres),
+        pytest.param("mysql", "Chinook_MySql", "Artist.Name Album ArtistId", marks=pytest.mark.mysql),
+    ],
+)
+def test_a_whole_dump_is_a_context(
+    shared_data: Path, request: pytest.FixtureRequest, dialect: Dialect, dump: str, names: str
+) -> None:
+    """With its comments, its frame and 15,000 rows; and nothing but what it says."""
+    server: Server = request.getfixturevalue(f"{dialect}_server")
+    context = gzip.decompress((shared_data / f"sql/chinook/{dump}.sql.gz").read_bytes()).decode("utf-8-sig")
+    name, album, key = names.split()
+    artist = name.split(".")[0]
+    query = (
+        f"SELECT {name}, COUNT(*) AS albums FROM {artist} JOIN {album} ON {album}.{key} = {artist}.{key} "
+        f"GROUP BY {name} ORDER BY albums DESC, {name} LIMIT 3"
+    )
+    proof = prove_on(server, SQLWorld(dialect=dialect, context=context), query, LIMITS)
+    assert proof.result == [["Iron Maiden", 21], ["Led Zeppelin", 14], ["Deep Purple", 11]]

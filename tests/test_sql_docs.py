@@ -1,15 +1,20 @@
 """The tables of docs/text_to_sql.md are made from the code; `python tests/test_sql_docs.py` writes them anew."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlglot import exp
 
 from generators.text_to_sql.cells import DIALECTS, TIERS, teacher_axes
 from generators.text_to_sql.grammar import CONCEPTS as GRAMMAR
+from generators.text_to_sql.grammar.idioms import IDIOMS, Idiom
+from generators.text_to_sql.grammar.sql import column, literal, quoted, to_sql
+from generators.text_to_sql.schema import Column
+from generators.text_to_sql.statements import type_of
 from generators.text_to_sql.taxonomy import taxonomy
 from judges.sql_concepts import CONCEPTS
 
@@ -88,7 +93,35 @@ def critics_table() -> str:
     return table(("rubric", "dimensions", "mean in the recipe", "at least"), rows)
 
 
+def forms_table() -> str:
+    """What the grammar writes in each dialect."""
+    made: dict[str, Callable[[Idiom], exp.Expr]] = {
+        "the month of a date": lambda idiom: idiom.month(column("d")),
+        "30 days before a date": lambda idiom: idiom.days_before(column("d"), 30, timed=False),
+        "days from one date to another": lambda idiom: idiom.days_between(column("a"), column("b")),
+        "a flag that doesn't hold": lambda idiom: idiom.holds(column("paid"), False),
+        "rows that meet a condition": lambda idiom: idiom.aggregate_if(
+            "COUNT", None, idiom.holds(column("paid"), True)
+        ),
+        "the first three letters": lambda idiom: idiom.beginning(column("x"), 3),
+        "texts put together": lambda idiom: idiom.combined(column("a"), literal(", "), column("b")),
+        "the texts of a group": lambda idiom: idiom.text_list(column("x")),
+        "the first day of a month": lambda idiom: idiom.month_start(column("d")),
+    }
+    rows = [(what, *(" ".join(to_sql(f(IDIOMS[x]), x).split()) for x in DIALECTS)) for what, f in made.items()]
+    price = Column("price", "REAL", "price", "measure", values=(1.5,))
+    known = Column("known", "INTEGER", "flag", "flag", values=(0, 1))
+    moment = Column("at", "DATE", "time", "date", values=("2024-03-01 10:00:00",))
+    rows += [(f"type of a {c.words}", *(type_of(c, dialect) for dialect in DIALECTS)) for c in (price, known, moment)]
+    rows += [
+        (f"the name {name}", *(quoted(name, dialect) for dialect in DIALECTS)) for name in ("order", "rank", "Net")
+    ]
+    coded = ((what, *(f"`` {cell} ``" if "`" in cell else f"`{cell}`" for cell in cells)) for what, *cells in rows)
+    return table(("", "SQLite", "PostgreSQL", "MySQL"), coded)
+
+
 TABLES = {
+    "forms": forms_table,
     "axes": axes_table,
     "concepts": concepts_table,
     "flaws": flaws_table,

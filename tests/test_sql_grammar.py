@@ -48,6 +48,7 @@ from generators.text_to_sql.grammar.plan import (
     Having,
     HavingMean,
     Item,
+    Mapped,
     Median,
     Membership,
     Missing,
@@ -454,6 +455,29 @@ def test_conditional_median_and_listed_groups() -> None:
     specialty, name = Ref((), "doctor", "specialty"), Ref((), "doctor", "name")
     for kind, names in result(Plan("x", "doctor", (specialty, TextList(name)), group=(specialty,))):
         assert names == ", ".join(sorted(str(r["name"]) for r in rows_of("doctor") if r["specialty"] == kind))
+
+
+def test_codes_and_summary_rows() -> None:
+    reason = visit("reason")
+    mapped = Mapped(reason, ("rash", "fever"), ("R", "F"), "other")
+    codes = {"rash": "R", "fever": "F"}
+    assert result(Plan("x", "visit", (reason, mapped))) == [
+        (r["reason"], codes.get(str(r["reason"]), "other")) for r in rows_of("visit")
+    ]
+    totals = result(Plan("x", "visit", (reason, Aggregate("count")), group=(reason,), shape="rollup"))
+    counts: dict[Value, int] = dict(Counter(r["reason"] for r in rows_of("visit")))
+    assert {row[0]: row[1] for row in totals} == {**counts, None: len(rows_of("visit"))}
+    plan = Plan("x", "visit", (reason, Aggregate("count")), group=(reason,), shape="rollup")
+    assert "".join(query_of(plan, CLINIC, "postgres").sql.split()).endswith("GROUPBYROLLUP(reason)")
+    assert query_of(plan, CLINIC, "mysql").sql.endswith("WITH ROLLUP")
+
+
+def test_figures_below_each_other() -> None:
+    select = (visit("visit_id"), visit("fee"), visit("duration"))
+    figures = result(Plan("x", "visit", select, shape="unpivot"))
+    assert figures == comparable(
+        (row["visit_id"], name, float(str(row[name]))) for name in ("fee", "duration") for row in rows_of("visit")
+    )
 
 
 def test_related_rows() -> None:

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ import orjson
 import pytest
 
 from gristmill.errors import ConfigError, GristmillError
+from judges.sql_checks import check_query
 from judges.sql_engine import Limits
-from judges.sql_execution import prove
+from judges.sql_execution import prove, prove_on
 from judges.sql_server import Server, server_for
 from judges.sql_world import Dialect, Refuted, SQLProof, SQLWorld, joined
 from tests.conftest import CLI
@@ -126,7 +129,7 @@ async def test_proof_of_a_query(engine: Engine) -> None:
         ("no_rows", "SELECT * FROM loan WHERE amount < 0"),
         ("trivial_result", "SELECT MAX(amount) FROM loan WHERE amount < 0"),
         ("trivial_result", "SELECT COUNT(*) FROM loan WHERE amount < 0"),
-        ("unstable", "SELECT loan_id, ROW_NUMBER() OVER (ORDER BY amount) FROM loan"),
+        ("ties", "SELECT loan_id, ROW_NUMBER() OVER (ORDER BY amount) FROM loan"),
         ("ties", "SELECT branch_id, COUNT(*) AS n FROM loan GROUP BY branch_id ORDER BY n DESC LIMIT 1"),
         ("distractor_used", "SELECT status, amount FROM loan"),
         ("distractor_used", "SELECT COUNT(*) FROM loan, branch, card"),
@@ -258,6 +261,7 @@ def test_what_mariadb_answers_with_nothing(mysql_server: Server) -> None:
         "SELECT key, value FROM branch, jsonb_each(jsonb_build_object('city', city, 'id', branch_id))",
         "SELECT city, opened_on, opened_on::timestamptz, 'infinity'::date, INTERVAL '1 day', TRUE FROM branch",
         "SELECT json_agg(city ORDER BY city) AS cities FROM branch",
+        "SELECT SUM(amount::real / 3), AVG(amount::real / 7) FROM loan",
         "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY amount) FROM loan",
     ],
 )
@@ -286,6 +290,10 @@ async def test_what_mariadb_can(query: str, mysql_server: Server) -> None:
 async def test_a_frozen_clock(engine: Engine) -> None:
     query = "SELECT city, CURRENT_DATE, NOW() FROM branch WHERE opened_on < CURRENT_DATE - INTERVAL '1' YEAR"
     proof = await engine.prove(query, frozen_clock=datetime(2005, 1, 2, 3, 4, 5))
+    rows = "CREATE TABLE t (x DATE);\nINSERT INTO t VALUES (CURRENT_DATE), (CURRENT_DATE - INTERVAL '1' DAY);"
+    loaded = await engine.prove("SELECT x FROM t ORDER BY x", engine.world(rows), frozen_clock=datetime(2005, 1, 2))
+    assert loaded.result == [["2005-01-01"], ["2005-01-02"]]
+    assert (await engine.refuted("SELECT x FROM t", engine.world(rows))).reason == "context"
     ((city, day, moment),) = proof.result
     assert (city, day) == ("Ghent", "2005-01-02") and str(moment).startswith("2005-01-02 03:04:05")
 
@@ -303,7 +311,8 @@ async def test_a_frozen_clock(engine: Engine) -> None:
 )
 async def test_a_context_that_does_not_load_names_its_statement(said: str, statement: str, engine: Engine) -> None:
     fault = await engine.refuted(TOTALS, engine.world(f"{CONTEXT}\n{statement};\nINSERT INTO card VALUES (3, NULL);"))
-    assert fault.reason == "context" and said in fault.detail and statement[:24] in fault.detail
+    assert fault.reason == "context" and said in fault.detail
+    assert statement.removeprefix("/* first */ ")[:24] in fault.detail
     assert (await engine.prove(TOTALS)).row_count == 3
 
 
@@ -346,6 +355,42 @@ async def test_numbers_that_a_sequence_gives(postgres_server: Server) -> None:
     assert (await engine.prove("INSERT INTO item (name) VALUES ('c')", world)).hash == proof.hash
 
 
+def test_a_broken_connection_is_replaced(engine: Engine) -> None:
+    """What ran on it is refuted, and the next check has another one."""
+
+    def hang_up(database: Any) -> None:
+        time.sleep(0.3)
+        postgres = engine.dialect == "postgres"
+        wire = database._connection._pg.socket if postgres else database._reader._my._sock.fileno()
+        with socket.socket(fileno=os.dup(wire)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+    with engine.server.database(CONTEXT, Limits(seconds=2)) as database:
+        killer = threading.Thread(target=hang_up, args=(database,))
+        killer.start()
+        with pytest.raises(Refuted) as caught:
+            database.run(CROSSED)
+        killer.join()
+    assert caught.value.reason == "crashed", caught.value
+    time.sleep(2)  # the query itself knows nothing of it, and holds its tables until its own time is up
+    for _ in range(2):
+        assert len(engine.run(TOTALS)) == 3
+
+
+async def test_a_proof_survives_one_break(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaks = [Refuted("crashed", "the server ended the connection")]
+
+    def breaking_once(*arguments: Any, **options: Any) -> Any:
+        if breaks:
+            raise breaks.pop()
+        return check_query(*arguments, **options)
+
+    monkeypatch.setattr("judges.sql_execution.check_query", breaking_once)
+    assert (await engine.prove(TOTALS)).row_count == 3 and not breaks
+    breaks = [Refuted("crashed", "again"), Refuted("crashed", "the server ended the connection")]
+    assert (await engine.refuted(TOTALS)).reason == "crashed"
+
+
 # --- the life of a server --------------------------------------------------------------------------------------------
 
 _HOLDER = """
@@ -370,28 +415,32 @@ def processes(folder: str) -> list[int]:
 
 
 @contextmanager
-def holder(dialect: Dialect, place: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has started a server in `place`."""
+def holder(dialect: Dialect, place: Path, *, ready: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has started a server in `place`, or (not `ready`) is still preparing it."""
     script = _HOLDER.format(module=f"{dialect}_engine", name=dialect)
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(place)})
     assert process.stdout
     try:
-        assert process.stdout.readline() == b"up\n"
+        if ready:
+            assert process.stdout.readline() == b"up\n"
+        while not [*place.glob("*/data/*")]:
+            time.sleep(0.02)
         yield process
     finally:
         process.kill()
         process.wait()
 
 
-def test_no_server_outlives_its_process(dialect: Dialect) -> None:
+@pytest.mark.parametrize("ready", [True, False])
+def test_no_server_outlives_its_process(dialect: Dialect, ready: bool) -> None:
     """Killed without a word, it leaves neither a process nor a file."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
-        with holder(dialect, place) as process:
+        with holder(dialect, place, ready=ready) as process:
             (folder,) = place.iterdir()
             assert processes(str(folder)) and folder.stat().st_mode & 0o077 == 0
             process.send_signal(signal.SIGKILL)
@@ -400,6 +449,59 @@ def test_no_server_outlives_its_process(dialect: Dialect) -> None:
             while time.monotonic() < deadline and (folder.exists() or processes(str(folder))):
                 time.sleep(0.1)
         assert not folder.exists() and not processes(str(folder))
+
+
+def users_server(engine: Engine, name: str, *, superuser: bool) -> str:
+    """The URL of a role or user of that name, made on the session's server."""
+    with engine.server.database("", Limits()) as database:
+        inside: Any = database
+    if engine.dialect == "postgres":
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+        from judges.postgres_server import run_commands as run_postgres
+
+        folder = conninfo_to_dict(inside._connection._address.decode())["host"]
+        admin = make_conninfo(host=folder, user="postgres", dbname="postgres")
+        rights = "SUPERUSER" if superuser else "CREATEDB"
+        run_postgres(admin, f"CREATE ROLE {name} LOGIN {rights}", f"GRANT CONNECT ON DATABASE postgres TO {name}")
+        return f"postgresql://{name}@/postgres?host={folder}"
+    from judges.mysql_server import RIGHTS
+    from judges.mysql_server import run_commands as run_mysql
+
+    place = inside._loader._options["unix_socket"]
+    rights = "ALL PRIVILEGES ON *.*" if superuser else f"{RIGHTS} ON `gristmill\\_proof\\_%`.*"
+    options = {"unix_socket": place, "user": "root"}
+    run_mysql(options, f"CREATE USER '{name}'@'%' IDENTIFIED BY 'a b'", f"GRANT {rights} TO '{name}'@'%'")
+    return f"mysql://{name}:a%20b@localhost/?unix_socket={place}"
+
+
+def test_a_server_of_the_users(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by a variable; proofs leave no database behind."""
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("OWN_SERVER", users_server(engine, "own", superuser=False))
+    with starter(engine.dialect)("OWN_SERVER", 2) as server:
+        assert prove_on(server, engine.world(), TOTALS).row_count == 3
+        with pytest.raises(Refuted, match=r"forbidden|not_read_only"):
+            Engine(engine.dialect, server).run("DELETE FROM loan")
+    shown = {"postgres": "SELECT datname FROM pg_database", "mysql": "SHOW DATABASES"}[engine.dialect]
+    assert not [row for row in engine.run(shown) if "gristmill_proof" in row[0]]
+
+
+def test_a_server_where_a_query_might_do_anything(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("OWN_SERVER", users_server(engine, "mighty", superuser=True))
+    with pytest.raises(ConfigError, match=r"superuser|too much"), starter(engine.dialect)("OWN_SERVER", 2):
+        pass
+
+
+def test_a_docker_that_does_not_answer_is_one_sentence(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    from judges.sql_server import starter
+
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(GristmillError, match=r"docker run: .*nowhere|no Docker"), starter(dialect)("docker:none", 1):
+        pass
 
 
 async def test_a_missing_server_is_one_sentence(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:

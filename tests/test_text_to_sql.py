@@ -113,6 +113,12 @@ def test_a_faithful_paraphrase_replaces_the_template(tmp_path: Path) -> None:
     [
         (lambda question: {"text": "How is the weather in Ghent?"}, "missing"),
         (lambda question: {"text": f"Request: {question}"}, "speaks of the task"),
+        (lambda question: {"text": f"{question} (labelled"}, "is cut off"),
+        (lambda question: {"text": f"{question} They are ordered by the"}, "is cut off"),
+        (lambda question: {"text": f"This request is not possible. {question}"}, "speaks of the task"),
+        (lambda question: {"text": f"{question} `"}, "placeholder"),
+        (lambda question: {"text": f"{question} {question[:90]}."}, "repeats itself"),
+        (lambda question: {"text": f"{question} Limit the output, please."}, "a limit is added"),
         (lambda question: {"text": f"Hi, I am [Your Name]. {question}"}, "placeholder"),
         (lambda question: {"text": f"{question} " + "Thank you so much for all the help. " * 8}, "is much longer"),
         (lambda question: {"text": question + " Only those above 987654 euros."}, "987654"),

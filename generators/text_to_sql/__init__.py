@@ -36,9 +36,9 @@ from schemas import JsonObject
 
 
 class Params(Config):
-    """`database` is an .sqlite or .yaml file instead of the bundled ones, of which at most `max_rows` rows per table
-    are used and whose trade questions call `industry`. `paraphrase` may name the role to ask; it is asked in
-    `paraphrase_share` of the tasks.
+    """`database` takes the place of the bundled ones: an .sqlite or .yaml file, or the name of an environment variable
+    that holds the URL of a PostgreSQL or MySQL database. At most `max_rows` rows per table of it are used, and its
+    trade is called `industry`. `paraphrase` may name the role to ask; it is asked in `paraphrase_share` of the tasks.
 
     For the teacher: `candidates` counts the solver's answers, `writes` is the share of tasks that change data, `sizes`
     says how large an invented database is.
@@ -71,7 +71,8 @@ class TextToSQL(Generator[Cell, Params]):
             _ = self.databases  # a database that can't be read is a config error now, not at the first task
 
     def files(self) -> list[Path]:
-        return [self.params.database] if self.params.database else []
+        database = self.params.database
+        return [database] if database and database.is_file() else []
 
     @cached_property
     def databases(self) -> dict[str, Database]:

@@ -11,7 +11,7 @@ dialect and proved on its engine, and both engines must give the same rows: a pl
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -37,6 +37,20 @@ DRAWS = 20
 
 _REDRAWN = frozenset({"no_rows", "trivial_result", "insensitive"})
 """What an engine may find wrong with a query that is right: other literals will do."""
+
+
+_META = re.compile(
+    r"\b(request:|reword|tone\b|json|(your|this|the) (request|task|question) is|this is a (question|request|task)|"
+    r"not possible|the answer is|here is|sure,|certainly)",
+    re.IGNORECASE,
+)
+"""How a model talks about what it was asked to do."""
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+_DANGLING = re.compile(
+    r"(\b(a|an|and|as|at|by|each|every|for|from|of|on|or|than|that|the|their|to|which|whose|with)|[-,:(])\s*$",
+    re.IGNORECASE,
+)
+"""How no sentence ends."""
 
 
 class Rewording(Answer):
@@ -154,16 +168,37 @@ async def _phrase(query: Query, template: str, cell: Cell, settings: Settings, c
         return template, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
     if text == template:
         return template, {"phrasing": "template"}
-    if problems := [*_form_problems(text, template), *check_paraphrase(text, query, query.database)]:
+    if problems := [*form_problems(text, template), *check_paraphrase(text, query, query.database)]:
         return template, {"phrasing": "template", "paraphrase_problems": list(problems), "paraphrase": text}
     return text, {"phrasing": "paraphrase", "template": template}
 
 
-def _form_problems(text: str, template: str) -> list[str]:
+def form_problems(text: str, template: str) -> list[str]:
     """What shows at a glance that a rewording is none, whatever it says."""
     signs = {
-        "speaks of the task": re.search(r"\brequest:|\breword|\btone\b", text, re.IGNORECASE),
-        "holds a placeholder or a line break": re.search(r"[\[\]{}\n]", text),
+        "speaks of the task": _META.search(text) and not _META.search(template),
+        "holds a placeholder or a line break": re.search(r"[\[\]{}\n`]", text),
+        "is cut off": _is_open(text),
+        "repeats itself": _repeats(text, template),
         "is much longer": len(text.split()) > 1.5 * len(template.split()) + 5,
     }
     return [problem for problem, found in signs.items() if found]
+
+
+def _is_open(text: str) -> bool:
+    """A bracket or a quotation mark has no partner (an apostrophe needs none), or the last word wants another one."""
+    unpaired = text.count("(") != text.count(")") or text.count('"') % 2 == 1
+    return unpaired or bool(_DANGLING.search(text))
+
+
+def _repeats(text: str, template: str) -> bool:
+    """Five words in a row, or a literal in quotes, come more often than in the wording that was reworded."""
+    said, asked = (Counter(_fives(part)) for part in (text, template))
+    again = any(count > max(1, asked[five]) for five, count in said.items())
+    literals = {one or two for one, two in _QUOTED.findall(template)}
+    return again or any(text.count(literal) > template.count(literal) for literal in literals)
+
+
+def _fives(text: str) -> Iterator[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return (tuple(words[place : place + 5]) for place in range(len(words) - 4))

@@ -60,11 +60,16 @@ def read_sqlite(path: Path, max_rows: int, industry: str = "") -> Database:
             tables = {name: _read_table(db, name) for name in names if not name.startswith("sqlite_")}
     except sqlite3.Error as error:
         raise ConfigError(f"params.database: {path} can't be read as an SQLite database: {error}.") from None
+    return database_of(tables, path.stem, max_rows, industry)
+
+
+def database_of(tables: dict[str, Table], name: str, max_rows: int, industry: str = "") -> Database:
+    """Tables as they were read: their keys resolved, sampled, and with words; ConfigError where none has rows."""
     tables = {name: table for name, table in _keys_resolved(tables).items() if table.rows and table.columns}
     if not tables:
-        raise ConfigError(f"params.database: {path} holds no table with rows.")
-    industry = industry or " ".join(split_words(path.stem))
-    return Database(path.stem, industry, tuple(described(table) for table in _sample(tables, max_rows)))
+        raise ConfigError(f"params.database: {name} holds no table with rows.")
+    industry = industry or " ".join(split_words(name))
+    return Database(name, industry, tuple(described(table) for table in _sample(tables, max_rows)))
 
 
 def _read_table(db: sqlite3.Connection, name: str) -> Table:

@@ -27,6 +27,7 @@ else `primary_key`. `of` names the table that a key points to; `role` says in wh
 """
 
 import csv
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,7 @@ from typing import Annotated
 from pydantic import Field
 
 from generators.text_to_sql.introspect import read_sqlite
+from generators.text_to_sql.introspect_server import dialect_of, read_server
 from generators.text_to_sql.schema import Column, Database, ForeignKey, Kind, Table, Value, distinct
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -74,7 +76,10 @@ def bundled() -> dict[str, Database]:
 
 
 def load(path: Path, max_rows: int, industry: str = "") -> Database:
-    """The database in a .yaml file like the bundled ones, or about `max_rows` rows per table of an SQLite file."""
+    """The database in a .yaml file like the bundled ones, or about `max_rows` rows per table of an SQLite file or of
+    the server whose URL the environment variable of this name holds."""
+    if (url := os.environ.get(str(path))) and dialect_of(url):
+        return read_server(url, max_rows, industry)
     if not path.is_file():
         raise ConfigError(f"params.database: {path} doesn't exist (paths are relative to the working directory).")
     return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_sqlite(path, max_rows, industry)

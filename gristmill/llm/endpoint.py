@@ -53,11 +53,18 @@ class Fault:
     retry_after: float = 0.0
 
 
+class Timeouts:
+    """Of a role: `whole` seconds for an attempt, `idle` for the silence within a streamed one."""
+
+    def __init__(self, whole: float = 3600.0, idle: float = 120.0) -> None:
+        self.plain = aiohttp.ClientTimeout(total=whole, sock_connect=CONNECT_SECONDS)
+        self.streamed = aiohttp.ClientTimeout(total=whole, sock_connect=CONNECT_SECONDS, sock_read=idle)
+
+
 class Endpoint:
     """`url` is the base, such as http://127.0.0.1:8000/v1; `key_name` the environment variable that holds its key.
 
-    `timeout` (seconds) bounds a whole attempt, `idle_timeout` the silence within a streamed one. `locate`, where given,
-    finds the base anew after a lost connection: the embedded server may come back elsewhere.
+    `locate`, where given, finds the base anew after a lost connection: the embedded server may come back elsewhere.
     """
 
     def __init__(
@@ -66,8 +73,6 @@ class Endpoint:
         key_name: str | None,
         *,
         in_flight: int,
-        timeout: float,
-        idle_timeout: float = 120.0,
         locate: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.url = url.rstrip("/")
@@ -79,18 +84,14 @@ class Endpoint:
         self.last_success = 0.0
         self._begun: dict[object, float] = {}
         self._locate = locate
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
-        self._stream_timeout = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=CONNECT_SECONDS, sock_read=idle_timeout
-        )
         self._session: aiohttp.ClientSession | None = None
 
-    async def attempt(self, path: str, request: JsonObject, stream: bool) -> dict[str, Any] | Fault:
+    async def attempt(self, path: str, request: JsonObject, stream: bool, timeouts: Timeouts) -> dict[str, Any] | Fault:
         """The parsed JSON of a successful response, or what went wrong with this attempt."""
         attempt = object()
         self._begun[attempt] = time.monotonic()
         try:
-            return await self._attempt(path, request, stream)
+            return await self._attempt(path, request, stream, timeouts)
         finally:
             del self._begun[attempt]
 
@@ -110,10 +111,12 @@ class Endpoint:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    async def _attempt(self, path: str, request: JsonObject, stream: bool) -> dict[str, Any] | Fault:
+    async def _attempt(
+        self, path: str, request: JsonObject, stream: bool, timeouts: Timeouts
+    ) -> dict[str, Any] | Fault:
         sent = self.forms.as_sent(request, stream)
         body = canonical_json(sent.body)
-        timeout = self._stream_timeout if stream else self._timeout
+        timeout = timeouts.streamed if stream else timeouts.plain
         result: dict[str, Any] | Fault
         try:
             async with self._open_session().post(
@@ -128,7 +131,8 @@ class Endpoint:
         except aiohttp.ClientConnectorError as error:
             if self._locate is not None:
                 self.url = await self._locate()
-            return Fault(f"no connection ({error.os_error.strerror or error.os_error})", "lost")
+            number = error.os_error.errno
+            return Fault(f"no connection ({os.strerror(number).lower() if number else error.os_error})", "lost")
         except aiohttp.ConnectionTimeoutError:
             return Fault("no connection in time", "lost")
         except TimeoutError:

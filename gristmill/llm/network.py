@@ -5,9 +5,9 @@ import time
 
 from gristmill.embedded import ensure_embedded
 from gristmill.errors import TaskFailed
-from gristmill.llm.endpoint import Endpoint
+from gristmill.llm.endpoint import Endpoint, Timeouts
 from gristmill.llm.pool import Pool
-from gristmill.llm.reply import Reply, parse_chat, parse_completion
+from gristmill.llm.reply import Reply, estimate_usage, parse_chat, parse_completion
 from gristmill.llm.roles import EMBEDDED_IN_FLIGHT, Role
 from schemas import JsonObject
 from schemas.run_config import EMBEDDED, ModelConfig
@@ -31,14 +31,18 @@ class Network:
         body = await pool.post(path, request, stream=path == "/chat/completions" and role.streams(request))
         role.slowest = max(role.slowest, time.monotonic() - started)
         try:
-            return parse_chat(body) if path == "/chat/completions" else parse_completion(body)
-        except ValueError as error:
+            reply = parse_chat(body) if path == "/chat/completions" else parse_completion(body)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             fault = f"the endpoint of the role {role.name} doesn't speak the OpenAI protocol: {error}"
             raise TaskFailed("llm", fault) from None
+        if not reply.usage.input and not reply.usage.output:
+            reply.usage = estimate_usage(request, reply)
+        return reply
 
     async def _connect(self, role: Role) -> Pool:
         endpoints = [await self._endpoint(address, role.config) for address in role.config.endpoints]
-        return self._pools.setdefault(role.name, Pool(endpoints, self.patience))
+        timeouts = Timeouts(role.config.timeout, role.config.idle_timeout)
+        return self._pools.setdefault(role.name, Pool(endpoints, self.patience, role.in_flight, timeouts))
 
     async def _endpoint(self, address: str, config: ModelConfig) -> Endpoint:
         embedded = address == EMBEDDED
@@ -50,8 +54,6 @@ class Network:
                 url,
                 config.api_key_env,
                 in_flight=in_flight,
-                timeout=config.timeout,
-                idle_timeout=config.idle_timeout,
                 locate=_locate_embedded if embedded else None,
             )
             self._endpoints.setdefault(key, endpoint)

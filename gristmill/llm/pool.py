@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from gristmill.errors import EndpointError, Reject, TaskFailed
-from gristmill.llm.endpoint import Endpoint, Fault
+from gristmill.llm.endpoint import Endpoint, Fault, Timeouts
 from schemas import JsonObject
 
 START_SECONDS = 9.0
@@ -24,11 +24,19 @@ OPEN_POLL = 0.1
 
 
 class Pool:
-    """`patience` (seconds) is how long a pool that has worked may be gone before the run stops."""
+    """`patience` (seconds) is how long a pool that has worked may be gone before the run stops.
 
-    def __init__(self, endpoints: list[Endpoint], patience: float) -> None:
+    `in_flight` is how many calls of this role may be out at once at each endpoint, on average: other roles that share
+    the endpoints may have more.
+    """
+
+    def __init__(
+        self, endpoints: list[Endpoint], patience: float, in_flight: int, timeouts: Timeouts | None = None
+    ) -> None:
         self.endpoints = endpoints
         self.patience = patience
+        self.timeouts = timeouts or Timeouts()
+        self._places = asyncio.Semaphore(in_flight * len(endpoints))
         self._failing_since: float | None = None
         self._trouble = ""
         self.resting = 0
@@ -42,8 +50,9 @@ class Pool:
         started = failed_at = time.monotonic()
         attempt = own = 0
         while True:
-            endpoint = await self._choose()
-            result = await self._attempt(endpoint, path, request, stream)
+            async with self._places:
+                endpoint = await self._choose()
+                result = await self._attempt(endpoint, path, request, stream)
             if result is None or (isinstance(result, Fault) and result.kind == "form"):
                 continue
             if not isinstance(result, Fault):
@@ -81,7 +90,7 @@ class Pool:
                 return None
             probe = endpoint.circuit.enter()
             try:
-                result = await endpoint.attempt(path, request, stream)
+                result = await endpoint.attempt(path, request, stream, self.timeouts)
             except (Reject, TaskFailed):  # an answer too
                 self._saw_success(endpoint)
                 raise

@@ -7,7 +7,9 @@ import orjson
 
 from gristmill.errors import Reject
 from gristmill.llm.loops import loops
-from schemas import Function, Message, ToolCall, Usage
+from schemas import Function, JsonObject, Message, ToolCall, Usage, canonical_json
+
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -161,4 +163,15 @@ def parse_usage(body: dict[str, Any]) -> Usage:
         output=usage.get("completion_tokens") or 0,
         reasoning=output_details.get("reasoning_tokens") or 0,
         cached=input_details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0,
+    )
+
+
+def estimate_usage(request: JsonObject, reply: Reply) -> Usage:
+    """For a server that doesn't tell: without it no budget would ever be reached."""
+    message = reply.message
+    trace, calls = len(message.reasoning_content or ""), sum(len(c.function.arguments) for c in message.tool_calls)
+    return Usage(
+        input=len(canonical_json(request)) // CHARACTERS_PER_TOKEN,
+        output=(len(message.content) + trace + calls) // CHARACTERS_PER_TOKEN + 1,
+        reasoning=trace // CHARACTERS_PER_TOKEN,
     )

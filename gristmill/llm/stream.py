@@ -2,7 +2,7 @@
 
 A stream whose text has fallen into a repetition is cut off at once, with finish_reason "loop": a reasoning teacher that
 goes round in circles would be paid for up to its last token. The usage of a cut stream is not told by the server; it
-is estimated, one token per piece.
+is estimated, one token per piece or per four characters, whichever are more.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming; `reasoning_content` and `reasoning` are the
 names under which vLLM, SGLang and others stream the trace.
@@ -32,6 +32,7 @@ class _Joined:
         self.finish: str | None = None
         self.refusal = ""
         self.pieces = 0
+        self._characters = 0
         self._since_look = 0
         self.logprobs: list[Any] = []
 
@@ -42,8 +43,11 @@ class _Joined:
             ("reasoning_content", delta.get("reasoning_content") or delta.get("reasoning")),
         ):
             if text:
+                if not isinstance(text, str):
+                    raise TypeError(f"{name} is no text")
                 self.texts[name].append(text)
                 self.pieces += 1
+                self._characters += len(text)
                 self._since_look += len(text)
         for call in delta.get("tool_calls") or []:
             self._add_call(call)
@@ -58,6 +62,11 @@ class _Joined:
         known["function"]["name"] += function.get("name") or ""
         known["function"]["arguments"] += function.get("arguments") or ""
         self.pieces += 1
+
+    @property
+    def tokens(self) -> int:
+        """An estimate."""
+        return max(self.pieces, self._characters // BYTES_PER_TOKEN)
 
     def goes_round(self) -> bool:
         """Whether the text that grows at the moment ends in a repetition; looks only now and then."""
@@ -82,23 +91,26 @@ async def read_stream(lines: AsyncIterable[bytes], request_bytes: int) -> dict[s
             continue
         data = line[5:].strip()
         if data == b"[DONE]":
+            joined.finish = joined.finish or "stop"
             break
         try:
             event = orjson.loads(data)
+            if event.get("error"):
+                raise StreamBroken(f"an error in mid-stream: {event['error']}")
+            usage = event.get("usage") or usage
+            model = event.get("model") or model
+            for choice in event.get("choices") or []:
+                joined.add(choice)
         except orjson.JSONDecodeError:
             raise StreamBroken("a stream with an event that is not JSON") from None
-        if event.get("error"):
-            raise StreamBroken(f"an error in mid-stream: {event['error']}")
-        usage = event.get("usage") or usage
-        model = event.get("model") or model
-        for choice in event.get("choices") or []:
-            joined.add(choice)
+        except (AttributeError, KeyError, TypeError):
+            raise StreamBroken("a stream with an event that is none of a chat completion") from None
         if joined.goes_round():
             joined.finish = "loop"
             break
     if joined.finish is None:
         raise StreamBroken("a stream that breaks off")
     if usage is None:
-        usage = {"prompt_tokens": request_bytes // BYTES_PER_TOKEN, "completion_tokens": joined.pieces}
+        usage = {"prompt_tokens": request_bytes // BYTES_PER_TOKEN, "completion_tokens": joined.tokens}
     choice = {"message": joined.message(), "finish_reason": joined.finish, "logprobs": {"content": joined.logprobs}}
     return {"model": model, "choices": [choice], "usage": usage}

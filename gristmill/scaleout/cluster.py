@@ -54,7 +54,7 @@ class Link:
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
         self.jobs: dict[int, asyncio.Future[tuple[Outcome, Task]]] = {}  # by position
-        self.reserved: list[Estimate] = []
+        self.reserved: list[tuple[str, Estimate]] = []  # with the role
         self.ended = 0
         self.resting = 0
         self.lost = False
@@ -228,8 +228,8 @@ class Cluster:
         self._links.pop(number, None)
         if not self._links:
             self._news.clear()
-        for estimate in link.reserved:
-            self.meter.release(estimate)
+        for role, estimate in link.reserved:
+            self.meter.release(self.plan.roles[role], estimate)
         for position in list(link.jobs):
             link.end(position, WorkerLost())
         self.ledger.replay()  # before any of these jobs asks what it holds for it
@@ -279,9 +279,9 @@ class Cluster:
                 self._start(self._reserve(link, message), self._reservations)
             case Paid(role, stage, usage):
                 self.meter.pay(self.plan.roles[role], stage, usage)
-            case Released(estimate):
-                link.reserved.remove(estimate)
-                self.meter.release(estimate)
+            case Released(role, estimate):
+                link.reserved.remove((role, estimate))
+                self.meter.release(self.plan.roles[role], estimate)
             case Reused(task_id, key):
                 self.meter.calls_reused += 1
                 self.ledger.reply(task_id, key)  # copies what comes from a shared ledger
@@ -291,16 +291,17 @@ class Cluster:
                 link.resting = calls
 
     async def _reserve(self, link: Link, asked: Reserve) -> None:
+        role = self.plan.roles[asked.role]
         answer: Estimate | GristmillError
         try:
-            answer = await self.meter.reserve(self.plan.roles[asked.role], asked.request_bytes, asked.request)
+            answer = await self.meter.reserve(role, asked.request_bytes, asked.request)
         except GristmillError as error:
             answer = error
         else:
             if link.lost:
-                self.meter.release(answer)
+                self.meter.release(role, answer)
                 return
-            link.reserved.append(answer)
+            link.reserved.append((asked.role, answer))
         if asked.ticket is not None:
             link.tell(Answered(asked.ticket, answer))
 

@@ -64,6 +64,7 @@ class Paid(NamedTuple):
 
 
 class Released(NamedTuple):
+    role: str
     estimate: Estimate
 
 

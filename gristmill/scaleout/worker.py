@@ -126,8 +126,8 @@ class RemoteMeter:
     def pay(self, role: Role, stage: str, usage: Usage) -> None:
         self._line.say(Paid(role.name, stage, usage))
 
-    def release(self, estimate: Estimate) -> None:
-        self._line.say(Released(estimate))
+    def release(self, role: Role, estimate: Estimate) -> None:
+        self._line.say(Released(role.name, estimate))
 
 
 class Worker:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Any, Literal, Self
@@ -304,8 +305,10 @@ async def _break_in(request: web.Request, response: web.StreamResponse, fault: s
     elif fault == "stall":
         await asyncio.sleep(600)
     elif fault == "loop":
-        for _ in range(100_000):  # until the client has enough
-            await _send(response, [{"choices": [{"index": 0, "delta": {"content": "and so on, "}}]}] * 50)
+        with suppress(ConnectionError):  # the client has enough
+            while True:
+                await _send(response, [{"choices": [{"index": 0, "delta": {"content": "and so on, "}}]}] * 50)
+                await asyncio.sleep(0.001)  # other calls want to be served as well
     if request.transport is not None:
         request.transport.abort()
     return response

@@ -31,9 +31,9 @@ from generators.text_to_sql.schema import Table
 T = TypeVar("T")
 Path = tuple[str, ...]
 Place = Literal["starts", "ends", "contains"]
-JOINED = 0.4
+JOINED = 0.55
 """How often a draw that needs one table only takes in another one."""
-JOINED_KEYS = 0.6
+JOINED_KEYS = 0.7
 _PLACES: tuple[Place, ...] = get_args(Place)
 _HOLDS: dict[Place, Callable[[str, str], bool]] = {
     "starts": str.startswith,
@@ -93,7 +93,7 @@ class Draw:
     ) -> tuple[Ref, ...]:
         """The label of the rows and some more of their columns, `low` to `high` in all; now and then, unless `alone`,
         what a row that they point to is called."""
-        beside = self.beside() if table is None and not alone and self.chance(JOINED) else ()
+        beside = self.beside() if table is None and not alone else ()
         table = table or self.subject
         labels = self.labels(table, path)
         rest = [
@@ -103,9 +103,9 @@ class Draw:
         return tuple(dict.fromkeys((*chosen, *beside)))
 
     def beside(self) -> tuple[Ref, ...]:
-        """What a row that the subject's rows point to is called, if they point to any."""
+        """Now and then what a row that the subject's rows point to is called."""
         parents = [(path, table) for path, table in self.catalog.reached(self.subject, 1) if path]
-        if not parents:
+        if not parents or not self.chance(JOINED):
             return ()
         path, parent = self.rng.choice(parents)
         return self.catalog.labels(path, parent)[:1]

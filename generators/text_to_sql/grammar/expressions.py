@@ -23,6 +23,7 @@ from generators.text_to_sql.grammar.plan import (
     Elapsed,
     EndValue,
     Item,
+    Mapped,
     Median,
     Moving,
     Plan,
@@ -99,6 +100,11 @@ class Expressions:
                 for edge, label in zip(edges, labels, strict=False):
                     case_ = case_.when(exp.LT(this=self.ref(ref), expression=sql.literal(edge)), sql.literal(label))
                 return case_
+            case Mapped(ref, values, words, rest):
+                mapping = exp.Case(this=self.ref(ref), default=sql.literal(rest))
+                for value, word in zip(values, words, strict=True):
+                    mapping = mapping.when(sql.literal(value), sql.literal(word))
+                return mapping
             case Arithmetic(left, operator, right):
                 kind = exp.Mul if operator == "times" else exp.Sub
                 return kind(this=self.ref(left), expression=self.ref(right))

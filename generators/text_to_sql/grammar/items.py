@@ -36,6 +36,17 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A word for each of the `values` of a column, and `rest` for all others."""
+
+    ref: Ref
+    values: tuple[str, ...]
+    words: tuple[str, ...]
+    rest: str
+    tag: Literal["mapped"] = "mapped"
+
+
+@dataclass(frozen=True, slots=True)
 class Renamed:
     """The column under another name."""
 
@@ -283,6 +294,7 @@ Item = Annotated[
     Ref
     | DatePart
     | Bucket
+    | Mapped
     | Renamed
     | Arithmetic
     | Cased

@@ -20,6 +20,7 @@ from generators.text_to_sql.grammar.plan import (
     EndValue,
     Growth,
     Item,
+    Mapped,
     Median,
     Moving,
     Nested,
@@ -74,6 +75,8 @@ def _of_one(item: Item) -> str:
             return part
         case Bucket(ref=ref):
             return f"{ref.column}_group"
+        case Mapped(ref=ref):
+            return f"{ref.column}_code"
         case Renamed(name=name):
             return name
         case Arithmetic(left, operator, right):

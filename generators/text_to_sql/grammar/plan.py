@@ -51,6 +51,7 @@ from generators.text_to_sql.grammar.items import (
     Growth,
     Item,
     Key,
+    Mapped,
     Median,
     Moving,
     Nested,
@@ -102,6 +103,7 @@ __all__ = [
     "Item",
     "Key",
     "Literally",
+    "Mapped",
     "Median",
     "Membership",
     "Missing",
@@ -190,9 +192,11 @@ class Plan:
     union: "Plan | None" = None
     """Put together with the rows of this plan as `combine` says, without duplicates."""
     combine: Literal["union", "intersect", "except"] = "union"
-    shape: Literal["rows", "series", "islands", "cohort", "pairs"] = "rows"
+    shape: Literal["rows", "rollup", "unpivot", "series", "islands", "cohort", "pairs"] = "rows"
     """What the rows stand for where it isn't the subject's rows or groups.
 
+    rollup    the groups, and one row for all of them together with a NULL key
+    unpivot   for each row one row per measure of `select`: the first item, what the measure is called, its value
     series    the months (years) of the group key, those without any row included
     islands   runs of consecutive months of the DatePart in `group`: first, last and number of months
     cohort    the rows that the subject's first key points to, counted by the month (year) of their first subject row

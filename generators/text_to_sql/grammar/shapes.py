@@ -1,12 +1,45 @@
 """Queries whose rows are neither rows nor groups of a table: months without a gap, runs of months, cohorts, pairs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlglot import exp
 
 from generators.text_to_sql.grammar import sql
 from generators.text_to_sql.grammar.plan import DatePart, Ref
 from generators.text_to_sql.grammar.steps import Steps
+
+
+def rollup(steps: Steps) -> exp.Query:
+    """Groups and their total; where the dialect has no ROLLUP, the total comes from a SELECT of its own."""
+    grouped = steps.inner()
+    keys = [steps.select().expressions.item(key) for key in steps.plan.group]
+    group = grouped.args["group"]
+    if steps.idiom.dialect == "postgres":
+        group.set("expressions", [exp.Rollup(expressions=keys)])
+        return grouped
+    if steps.idiom.dialect == "mysql":
+        group.set("rollup", [exp.Rollup()])
+        return grouped
+    total = steps.of(replace(steps.plan, shape="rows", select=steps.plan.select[1:], group=())).inner()
+    total.set("expressions", [exp.null(), *total.expressions])
+    return exp.Union(this=grouped, expression=total, distinct=False)
+
+
+def unpivot(steps: Steps) -> exp.Query:
+    """One SELECT for each measure, put below each other: the row's label, what the measure is called, its value."""
+    label, *measures = steps.plan.select
+    stacked: exp.Query | None = None
+    for measure in measures:
+        step = steps.of(replace(steps.plan, shape="rows", select=(label, measure)))
+        select, expressions = step.inner(), step.select().expressions
+        assert isinstance(measure, Ref)
+        name = exp.alias_(sql.literal(steps.catalog.column(measure).words), "measure")
+        figure = exp.alias_(expressions.item(measure), "figure")
+        select.set("expressions", [step.select().output(label), name, figure])
+        stacked = exp.Union(this=stacked, expression=select, distinct=False) if stacked else select
+    assert stacked
+    return stacked
 
 
 def series(steps: Steps) -> exp.Select:
@@ -101,7 +134,9 @@ def pairs(steps: Steps) -> exp.Select:
     return outer.join(sql.table(plan.subject, "second"), on=link)
 
 
-SHAPES: dict[str, Callable[[Steps], exp.Select]] = {
+SHAPES: dict[str, Callable[[Steps], exp.Query]] = {
+    "rollup": rollup,
+    "unpivot": unpivot,
     "series": series,
     "islands": islands,
     "cohort": cohort,

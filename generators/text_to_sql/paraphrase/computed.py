@@ -46,6 +46,7 @@ _CUES: dict[type, tuple[str, ...]] = {
 _TAGS = {"min": "low", "max": "high", "count_distinct": "count"}
 SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
 """Of calendar years the highest is the latest."""
+_WITHOUT = frozenset({"without", "excluding", "except", "no", "not", "omitting", "ignoring"})
 _IN_TOTAL, _AUXILIARIES = plain_words("in_total"), plain_words("auxiliaries")
 
 
@@ -109,8 +110,13 @@ class Computed:
                 self._beyond_mean(op)
             case ChildCount() | ChildTotal():
                 zero = {"0", "zero", "even"} & {token.lower for token in self.reading.tokens}
-                if not zero and not self.reading.tagged("not"):
+                if (not zero and not self.reading.tagged("not")) or self._denies_zero():
                     self._problem("rows without any are not included")
+
+    def _denies_zero(self) -> bool:
+        """ "without the zero counts"; but "with 0 for those without any" keeps them."""
+        places = [place for place, token in enumerate(self.reading.tokens) if token.lower in ("0", "zero")]
+        return any(_WITHOUT & set(self.reading.span(max(0, place - 3), place)) for place in places)
 
     def _moving(self, rows: int) -> None:
         """Three months are "the current and the two previous"; of two, "the previous" says enough."""

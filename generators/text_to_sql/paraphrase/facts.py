@@ -19,6 +19,7 @@ from generators.text_to_sql.grammar.plan import (
     Either,
     Filter,
     Item,
+    Mapped,
     Membership,
     Nested,
     Order,
@@ -136,12 +137,16 @@ class Facts:
                     found |= {value for value in values if isinstance(value, str)}
                 case VersusNamed(name=name):
                     found.add(name)
+        if self.plan.shape == "unpivot":
+            found |= {self.catalog.column(ref).words for item in self.plan.select[1:] for ref in refs_of(item)}
         for item in self.items():
             match item:
                 case Bucket(labels=labels):
                     found |= set(labels)
                 case Renamed(name=name) | Default(value=str(name)):
                     found.add(name)
+                case Mapped(values=values, words=words, rest=rest):
+                    found |= {*values, *words, rest}
         return frozenset(found)
 
     @cached_property

@@ -17,6 +17,7 @@ from generators.text_to_sql.grammar.plan import (
     Elapsed,
     EndValue,
     Item,
+    Mapped,
     Median,
     Ref,
     Renamed,
@@ -29,6 +30,7 @@ from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _FORWARD, _BACK = plain_words("forward"), plain_words("back")
+_STANDING_IN, _NAMING = plain_words("standing_in"), plain_words("naming")
 _PIECES, _OPENING = plain_words("pieces"), plain_words("opening")
 _SEPARATORS = {" ": {"space"}, ", ": {"comma", "space"}, " - ": {"hyphen", "space"}}
 _NAMED_SEPARATORS = {"space": "space", "comma": "comma", "hyphen": "hyphen", "dash": "hyphen"}
@@ -63,6 +65,8 @@ class Items:
         match item:
             case Renamed(ref, name):
                 found = self._renamed(ref, name)
+            case Mapped():
+                found = self._mapped(item)
             case Arithmetic():
                 found = self._arithmetic(item)
             case Cased(ref, case):
@@ -132,12 +136,23 @@ class Items:
 
     def _renamed(self, ref: Ref, name: str) -> bool:
         for literal in self.reading.literals:
-            if literal.value == name:
+            if literal.value == name and _NAMING & self._words(literal.start - 4, literal.start):
                 before = next((m for m in self.reading.left(literal) if m.columns), None)
                 if before and (ref.table, ref.column) in before.columns:
                     self.evidence.use(literal)
                     return True
         return False
+
+    def _mapped(self, item: Mapped) -> bool:
+        """Each word beside its value, always on the same side of it; and the word for the rest."""
+        pairs = dict(zip(item.words, item.values, strict=True))
+        said = [m for m in self.reading.literals if m.value in {*pairs, *pairs.values()}]
+        rest = [m for m in self.reading.literals if m.value == item.rest]
+        couples = [(str(one.value), str(other.value)) for one, other in zip(said[::2], said[1::2], strict=False)]
+        if set(couples) != set(pairs.items()) and {(b, a) for a, b in couples} != set(pairs.items()):
+            return False
+        self.evidence.used |= {m.start for m in (*said, *rest)}
+        return bool(rest) and len(said) == 2 * len(pairs) and self._lock(self._of(item.ref), [said[0].start])
 
     def _arithmetic(self, item: Arithmetic) -> bool:
         pair = self._pair(item.left, item.right)
@@ -179,12 +194,17 @@ class Items:
     def _default(self, ref: Ref, value: int | str) -> bool:
         for literal in self.reading.literals:
             if literal.value == value:
-                missing = [cue for cue in self.reading.tagged("null_missing") if self._near(cue, literal, 8)]
+                missing = [cue for cue in self.reading.tagged("null_missing") if self._stands_in(literal, cue)]
                 column = next((m for m in self.reading.left(literal, 12) if m.columns), None)
                 if missing and column and (ref.table, ref.column) in column.columns:
                     self.evidence.use(literal)
                     return self._lock([column], [literal.start])
         return False
+
+    def _stands_in(self, literal: Mention, cue: Mention) -> bool:
+        """ "'none' where it is missing", "missing values as 'none'"; but not "the level ('none') is missing"."""
+        first, second = sorted((literal, cue), key=lambda mention: mention.start)
+        return self._near(cue, literal, 8) and bool(_STANDING_IN & set(self.reading.between(first, second)))
 
     def _shifted(self, ref: Ref, days: int) -> bool:
         for number in self._numbers(abs(days)):

@@ -2,7 +2,17 @@
 
 from itertools import pairwise
 
-from generators.text_to_sql.grammar.plan import ChildCount, ChildTotal, Moving, Order, Rank, Ref, TextList, Tile
+from generators.text_to_sql.grammar.plan import (
+    ChildCount,
+    ChildTotal,
+    Moving,
+    Order,
+    Rank,
+    Ref,
+    TextList,
+    Tile,
+    refs_of,
+)
 from generators.text_to_sql.paraphrase.computed import Computed, End
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
@@ -74,6 +84,8 @@ class Shape:
             words = [token.lower for token in self.reading.tokens]
             if plan.limit is None and {("first", "one"), ("first", "row"), ("single", "row")} & set(pairwise(words)):
                 self._problem("a limit of one is added")
+            if any(map(self._limits, self.evidence.unused(self.reading.tagged("number")))):
+                self._problem("a limit is added")
             return
         if plan.offset:
             self._page(plan.offset, plan.limit or 1)
@@ -82,6 +94,8 @@ class Shape:
         if count is None:
             if plan.order and self._single(grouped=bool(plan.group)):
                 self._problem("a limit of one is added")
+            if any(mention.text.lower().startswith("limit") for mention in self.reading.tagged("limit")):
+                self._problem("a limit is added")
         elif count == 1:
             if not self._single(grouped=bool(plan.group)):
                 self._problem("missing the limit of one")
@@ -172,6 +186,16 @@ class Shape:
         words = {token.lower for token in self.reading.tokens}
         if bool(self.reading.tagged("streak")) != (shape == "islands"):
             self._problem(f"runs of months {'missing' if shape == 'islands' else 'added'}")
+        if bool(self.reading.tagged("summary")) != (shape == "rollup"):
+            self._problem(f"the row for all groups is {'missing' if shape == 'rollup' else 'added'}")
+        if bool(self.reading.tagged("stacked")) != (shape == "unpivot"):
+            self._problem(f"rows instead of columns are {'missing' if shape == 'unpivot' else 'added'}")
+        if shape == "unpivot":
+            self._labels()
+        if shape == "rollup" and not self.reading.tagged("null_missing"):
+            self._problem("that the row for all groups has no key is not said")
+        if self.facts.plan.top and self.facts.plan.top.ties and not self.reading.tagged("ties"):
+            self._problem("rows tied for the last place are not asked for")
         if shape == "series" and not words & {"0", "zero"}:
             self._problem("months without any row are not included")
         if shape == "islands" and not (words >= {"first", "last"} and self.reading.tagged("count")):
@@ -185,6 +209,16 @@ class Shape:
         alike = words & {"same", "share"} and self.reading.tagged("lower") and self.reading.tagged("pairs")
         if shape == "pairs" and not alike:
             self._problem("missing what makes a pair")
+
+    def _labels(self) -> None:
+        """Each figure's label stands in quotes."""
+        for item in self.facts.plan.select[1:]:
+            for ref in refs_of(item):
+                label = self.facts.catalog.column(ref).words
+                said = [mention for mention in self.reading.literals if mention.value == label]
+                if not any(self.reading.tokens[mention.start].kind == "quote" for mention in said):
+                    self._problem(f"missing the label {label!r}")
+                self.evidence.used |= {mention.start for mention in said}
 
     def _is_key(self, label: object) -> bool:
         keys = self.facts.catalog.table(self.facts.plan.subject).primary_key

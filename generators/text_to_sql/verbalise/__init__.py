@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from random import Random
 
 from generators.text_to_sql.grammar import Query
-from generators.text_to_sql.verbalise.frames import Form, Frames, wrapped
+from generators.text_to_sql.verbalise.apart import Form
+from generators.text_to_sql.verbalise.frames import Frames, wrapped
 from generators.text_to_sql.verbalise.voice import Instruction, Politeness, Register, Style
 
 __all__ = ["Instruction", "Politeness", "Question", "Register", "Style", "verbalise"]

@@ -2,10 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from random import Random
-from typing import Literal
 
-from generators.text_to_sql.grammar import Query
 from generators.text_to_sql.grammar.coverage import left_out
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
@@ -21,25 +18,14 @@ from generators.text_to_sql.grammar.plan import (
     Ref,
 )
 from generators.text_to_sql.verbalise import words
-from generators.text_to_sql.verbalise.conditions import Conditions, Noun
-from generators.text_to_sql.verbalise.items import Items
+from generators.text_to_sql.verbalise.apart import Apart, Form
+from generators.text_to_sql.verbalise.conditions import Noun
 from generators.text_to_sql.verbalise.names import Names
-from generators.text_to_sql.verbalise.voice import Style, Voice, fill
-
-Form = Literal["imperative", "wh", "np", "terse"]
+from generators.text_to_sql.verbalise.voice import fill
 
 
-class Frames:
-    """Builds the core of one question in one form; `notes` collects the sentences that follow it."""
-
-    def __init__(self, query: Query, style: Style, rng: Random, plan: Plan | None = None) -> None:
-        self.plan = plan or query.plan
-        self.voice = Voice(style, rng)
-        self.names = Names(query.database, self.plan, self.voice)
-        self.conditions = Conditions(self.names, self.voice)
-        self.items = Items(self.names, self.conditions, self.voice)
-        self.subject = self.names.subject
-        self.notes: list[str] = []
+class Frames(Apart):
+    """Builds the core of one question in one form."""
 
     def core(self, form: Form) -> str:
         plan = self.plan
@@ -297,6 +283,18 @@ class Frames:
     # --- what is neither rows nor groups ---
 
     def _shape(self, form: Form) -> str:
+        if self.plan.shape == "unpivot":
+            core = self._rows(form)
+            measures = [item for item in self.plan.select[1:] if isinstance(item, Ref)]
+            labels = [self.voice.keep(words.quoted(self.names.column(m).words, self.voice.mark)) for m in measures]
+            cols = self.voice.listed([self.names.noun(measure) for measure in measures])
+            self.notes.append(self.voice.say("unpivot_note", cols=cols, labels=self.voice.listed(labels, "or")))
+            return core
+        if self.plan.shape == "rollup":
+            core = self._group(form)
+            key = self.names.key(self.plan.group[0])
+            self.notes.append(self.voice.say("rollup_note", key=key, keys=words.plural(key)))
+            return core
         if self.plan.shape == "series":
             core = self._group(form)
             self.notes.append(self.voice.say("series_note", subjects=self.subject.plural))
@@ -326,59 +324,6 @@ class Frames:
             slots |= {"key": self.names.noun(first), "label": self.names.noun(label), "labels": self.names.nouns(label)}
             slots["id"] = self.subject.column(self.subject.primary_key[0]).words
         return slots
-
-    # --- parts that stand apart ---
-
-    def _inline_filters(self, form: Form, p: float = 0.75) -> tuple[Filter, ...]:
-        """The filters, or none of them and a sentence that states them."""
-        if not self.plan.filters or (form == "terse" and p) or self.voice.chance(p):
-            return self.plan.filters
-        restr = self.conditions.restrictions(self.plan.filters, Noun(self.subject.person, many=True))
-        self.notes.append(self.voice.say("restrict", subjects=self.subject.plural, restr=restr))
-        return ()
-
-    def _tail(self, form: Form) -> str:
-        """Order and limit, here or in sentences of their own."""
-        plan, voice = self.plan, self.voice
-        text = ""
-        if plan.order:
-            order = self.items.order(plan.order)
-            if form == "terse" or voice.chance(0.65):
-                text += f", {order}"
-            else:
-                self.notes.append(voice.say("order_sentence", order=order))
-        if plan.offset:
-            return text + self._page(form)
-        if plan.limit is not None:
-            one = "_one" if plan.limit == 1 else ""
-            count = voice.count(plan.limit)
-            if text and (form == "terse" or voice.chance(0.4)):
-                text += f", {voice.say(f'limit_tail{one}', n=count)}"
-            else:
-                self.notes.append(voice.say(f"limit_sentence{one}", n=count))
-        return text
-
-    def _page(self, form: Form) -> str:
-        """Which rows of the order are passed over, and which come then."""
-        plan, voice = self.plan, self.voice
-        limit = plan.limit or 1
-        slots = {"k": voice.count(plan.offset), "n": voice.count(limit)}
-        slots |= {"from": voice.keep(str(plan.offset + 1)), "to": voice.keep(str(plan.offset + limit))}
-        if form == "terse" or voice.chance(0.5):
-            return f", {voice.say('skip_tail', **slots)}"
-        self.notes.append(voice.say("skip_sentence", **slots))
-        return ""
-
-    def _note_ties(self, first: Order, extra: Order) -> None:
-        key, by = self.items.order_noun(extra.by), self.items.order_noun(first.by)
-        self.notes.append(self.voice.say("top_break", key=key, by=by, way=self.items.way(extra)))
-
-    def _split(self, core: str) -> str:
-        """A question that ends inside the core: what follows it becomes a note."""
-        question, mark, rest = core.partition("? ")
-        if mark:
-            self.notes.insert(0, rest + ".")
-        return question
 
 
 def wrapped(template: str, core: str, notes: list[str]) -> str:

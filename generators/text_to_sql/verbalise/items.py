@@ -20,6 +20,7 @@ from generators.text_to_sql.grammar.plan import (
     Growth,
     HavingMean,
     Item,
+    Mapped,
     Median,
     Moving,
     Nested,
@@ -36,7 +37,7 @@ from generators.text_to_sql.grammar.plan import (
 from generators.text_to_sql.verbalise import words
 from generators.text_to_sql.verbalise.conditions import Conditions, Noun
 from generators.text_to_sql.verbalise.names import Names
-from generators.text_to_sql.verbalise.voice import Voice
+from generators.text_to_sql.verbalise.voice import Voice, fill
 
 _SEPARATORS = {" ": "a space", ", ": "a comma and a space", " - ": "a hyphen with spaces around it"}
 
@@ -70,6 +71,8 @@ class Items:
         match item:
             case Bucket(ref):
                 return say("bucket", col=noun(ref), cases=self.cases(item))
+            case Mapped(ref, _, _, rest):
+                return say("mapped", col=noun(ref), cases=self._mapping(item), rest=self._quoted(rest))
             case Renamed(ref, name):
                 return say("renamed", col=noun(ref), name=self._quoted(name))
             case Arithmetic(left, operator, right):
@@ -238,6 +241,12 @@ class Items:
         return "value"
 
     # --- parts ---
+
+    def _mapping(self, item: Mapped) -> str:
+        """'D' for 'delivered', 'C' for 'cancelled'."""
+        pairs = zip(item.words, item.values, strict=True)
+        form = self.voice.choose("[{word} for {value}|{word} where it is {value}]")
+        return ", ".join(fill(form, {"word": self._quoted(w), "value": self._quoted(v)}) for w, v in pairs)
 
     def _quoted(self, text: str) -> str:
         return self.voice.keep(words.quoted(text, self.voice.mark))

@@ -7,7 +7,7 @@ from typing import Literal, cast
 from generators.text_to_sql.grammar.catalog import Catalog, Unsuited
 from generators.text_to_sql.grammar.concepts.parts import column_of, event, filtered, perhaps_ordered, settled
 from generators.text_to_sql.grammar.concepts.registry import concept
-from generators.text_to_sql.grammar.draw import JOINED, Draw
+from generators.text_to_sql.grammar.draw import Draw
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     Arithmetic,
@@ -19,6 +19,7 @@ from generators.text_to_sql.grammar.plan import (
     Either,
     Elapsed,
     Item,
+    Mapped,
     Membership,
     Missing,
     Order,
@@ -28,18 +29,18 @@ from generators.text_to_sql.grammar.plan import (
     Renamed,
     Shifted,
     Simple,
+    refs_of,
 )
 from generators.text_to_sql.schema import Column
 
 _SEPARATORS: tuple[Literal[" ", ", ", " - "], ...] = (" ", ", ", " - ")
 
 
-def shown_with(name: str, draw: Draw, item: Item, filters: int = 1) -> Plan:
+def shown_with(name: str, draw: Draw, item: Item) -> Plan:
     """The label of the rows and the computed column, perhaps for some of the rows only, perhaps ordered."""
     refs = [ref for ref in draw.labels() if ref != getattr(item, "ref", None)]
-    chosen = (draw.filter(),) if filters and draw.chance(0.45) else ()
-    beside = draw.beside() if draw.chance(JOINED) else ()
-    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *beside, item), filters=chosen)
+    chosen = (draw.filter(avoid=refs_of(item)),) if draw.chance(0.45) else ()
+    plan = Plan(name, draw.subject.name, (*(refs or draw.labels()), *draw.beside(), item), filters=chosen)
     by = draw.pick([ref for ref in plan.select if isinstance(ref, Ref) and not ref.path], "a column to order by")
     return perhaps_ordered(plan, draw, 0.25, by=by)
 
@@ -53,7 +54,7 @@ def column_alias(catalog: Catalog, rng: Random) -> Plan:
     if not renamed or len({item.name for item in renamed}) < len(renamed):
         raise Unsuited("columns that can be called otherwise")
     filters = (draw.filter(),) if draw.chance(0.5) else ()
-    return Plan("column_alias", draw.subject.name, (*draw.labels(), *renamed), filters=filters)
+    return Plan("column_alias", draw.subject.name, (*draw.labels(), *draw.beside(), *renamed), filters=filters)
 
 
 def _new_name(draw: Draw, ref: Ref) -> str:
@@ -64,6 +65,22 @@ def _new_name(draw: Draw, ref: Ref) -> str:
     if name in draw.subject.by_name or not name.isascii():
         raise Unsuited("a name of its own")
     return name
+
+
+@concept("intermediate")
+def value_mapping(catalog: Catalog, rng: Random) -> Plan:
+    """A letter for two or three values of a category, and a word for the rest."""
+    draw = Draw.over(catalog, rng)
+    ref = draw.category()
+    values = [str(value) for value in catalog.column(ref).values if isinstance(value, str) and value[0].isalpha()]
+    if len(values) < 3 or len(values) < len(catalog.column(ref).values):
+        raise Unsuited("a category of three words")
+    chosen = rng.sample(values, rng.choice((2, 2, min(3, len(values) - 1))))
+    words = [value[0].upper() for value in chosen]
+    taken = {*values, "A", "I", "Z"}  # "from A to Z" and "I" are no codes
+    if len(set(words)) < len(words) or set(words) & taken or "other" in values:
+        raise Unsuited("values with letters of their own")
+    return shown_with("value_mapping", draw, Mapped(ref, tuple(chosen), tuple(words), "other"))
 
 
 @concept("basic")
@@ -242,7 +259,7 @@ def order_two(catalog: Catalog, rng: Random) -> Plan:
     first = draw.category()
     second = draw.pick([*catalog.refs((), draw.subject, "measure", "date")], "a second column to order by")
     up = draw.chance(0.75)
-    select = tuple(dict.fromkeys((*draw.labels(), first, second)))
+    select = tuple(dict.fromkeys((*draw.labels(), *draw.beside(), first, second)))
     filters = (draw.filter(avoid=[first, second]),) if draw.chance(0.35) else ()
     plan = Plan("order_two", draw.subject.name, select, filters=filters)
     return settled(replace(plan, order=(Order(first, not up), Order(second, up))), draw, required=True)
@@ -255,7 +272,7 @@ def skip_rows(catalog: Catalog, rng: Random) -> Plan:
     by = draw.measure() if draw.chance(0.7) else draw.date()
     limit = rng.choice((2, 3, 4, 5, 5))
     offset = rng.choice((1, 2, 3, limit, limit, 2 * limit))
-    select = tuple(dict.fromkeys((*draw.labels(), by)))
+    select = tuple(dict.fromkeys((*draw.labels(), *draw.beside(), by)))
     if len(draw.subject.rows) <= offset + limit:
         raise Unsuited("that many rows")
     plan = Plan("skip_rows", draw.subject.name, select, limit=limit, offset=offset)

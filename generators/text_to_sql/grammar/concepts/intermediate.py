@@ -43,7 +43,7 @@ def group_count(catalog: Catalog, rng: Random) -> Plan:
 @concept("intermediate")
 def group_aggregate(catalog: Catalog, rng: Random) -> Plan:
     draw = Draw.over(catalog, rng)
-    return grouped("group_aggregate", draw, draw.category(), aggregates(draw, 2 if draw.chance(0.25) else 1))
+    return grouped("group_aggregate", draw, draw.key(), aggregates(draw, 2 if draw.chance(0.25) else 1))
 
 
 @concept("intermediate")
@@ -203,7 +203,7 @@ def union_rows(catalog: Catalog, rng: Random) -> Plan:
         other, column = draw.pick(twins, "two tables with one kind of column")
         first, second = (Plan("union_rows", t.name, (Ref((), t.name, column.name),)) for t in (draw.subject, other))
         return replace(first, union=second)
-    select = draw.outputs(1, 2)
+    select = draw.outputs(1, 2, alone=True)
     one = draw.filter()
     two = draw.on(draw.subject).filter(avoid=[column_of(one)])
     first, second = (Plan("union_rows", draw.subject.name, select, filters=(f,)) for f in (one, two))

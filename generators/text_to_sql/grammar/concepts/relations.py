@@ -16,7 +16,7 @@ from generators.text_to_sql.grammar.concepts.parts import (
     with_children,
 )
 from generators.text_to_sql.grammar.concepts.registry import concept
-from generators.text_to_sql.grammar.draw import JOINED, Draw
+from generators.text_to_sql.grammar.draw import Draw
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -46,8 +46,7 @@ def in_subquery(catalog: Catalog, rng: Random) -> Plan:
 def scalar_subquery(catalog: Catalog, rng: Random) -> Plan:
     draw, child, key = with_children(catalog, rng)
     item = ChildCount(child.name, key.column, form="subquery")
-    beside = draw.beside() if draw.chance(JOINED) else ()
-    return Plan("scalar_subquery", draw.subject.name, (*draw.labels(), *beside, item))
+    return Plan("scalar_subquery", draw.subject.name, (*draw.labels(), *draw.beside(), item))
 
 
 @concept("intermediate")

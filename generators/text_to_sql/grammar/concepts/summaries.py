@@ -49,6 +49,30 @@ def conditional_aggregate(catalog: Catalog, rng: Random) -> Plan:
 
 
 @concept("advanced")
+def group_rollup(catalog: Catalog, rng: Random) -> Plan:
+    draw = Draw.over(catalog, rng)
+    of = Aggregate("count") if draw.chance(0.5) else draw.aggregate()
+    key = draw.key()
+    filters = (draw.filter(avoid=[key, *([of.ref] if of.ref else [])]),) if draw.chance(0.3) else ()
+    return Plan("group_rollup", draw.subject.name, (key, of), filters=filters, group=(key,), shape="rollup")
+
+
+@concept("advanced")
+def unpivot_rows(catalog: Catalog, rng: Random) -> Plan:
+    """Two measures of each row below each other instead of side by side."""
+    draw = Draw.over(catalog, rng)
+    measures = [ref for ref in catalog.refs((), draw.subject, "measure") if catalog.complete(ref)]
+    if len(measures) < 2:
+        raise Unsuited("two measures")
+    chosen = rng.sample(measures, 2)
+    if any(catalog.column(ref).unit == "year" or "'" in catalog.column(ref).words for ref in chosen):
+        raise Unsuited("measures that are no years")
+    filters = (draw.filter(avoid=chosen),) if draw.chance(0.75) else ()
+    select = (draw.labels()[0], *chosen)
+    return Plan("unpivot_rows", draw.subject.name, select, filters=filters, shape="unpivot")
+
+
+@concept("advanced")
 def pivot_columns(catalog: Catalog, rng: Random) -> Plan:
     """One column for each of two or three values."""
     draw = Draw.over(catalog, rng)
@@ -100,7 +124,8 @@ def quantile_groups(catalog: Catalog, rng: Random) -> Plan:
     if len(set(values)) < len(values) or len(values) < 2 * count:
         raise Unsuited("a measure without equal values")
     tile = Tile(ref, draw.chance(0.6), count)
-    return Plan("quantile_groups", draw.subject.name, (*plus(draw.labels(), ref, draw, 0.7), tile))
+    select = (*draw.labels(), *draw.beside())
+    return Plan("quantile_groups", draw.subject.name, (*plus(select, ref, draw, 0.7), tile))
 
 
 @concept("advanced")

@@ -1,6 +1,6 @@
 """How near a panel of three judges comes to what its endpoint allows: `gristmill judge` against a stub of 50 ms.
 
-    python benchmarks/judges.py [--records 10000]
+    python benchmarks/judge_panel.py [--records 10000]
 
 The stub answers each of the three schemas, 64 calls in flight. The ideal is records x 3 calls x 50 ms / 64. Printed:
 wall time of the whole command, the ideal, their ratio, CPU per record; and the same command once more, which only
