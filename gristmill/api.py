@@ -66,6 +66,10 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
         self.seed = seed
         self.seeds = seeds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes as its class and what it was made from; it is made anew there."""
+        return _remade, (type(self), self.params, self.seed, self.seeds)
+
     def files(self) -> list[Path]:
         """The user's files, besides the seeds, that results depend on: when one changes, every task runs again."""
         return []
@@ -86,6 +90,10 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
         """The records of one task; Reject(stage, reason) where there are none."""
 
 
+def _remade(kind: type[Generator[Any, Any]], params: Config, seed: int, seeds: str | None) -> Generator[Any, Any]:
+    return kind(params, seed=seed, seeds=seeds)
+
+
 class _Reviewer(_Plugin, ABC, Generic[ParamsT]):
     """What both kinds of judges share: checked parameters."""
 
@@ -99,6 +107,10 @@ class _Reviewer(_Plugin, ABC, Generic[ParamsT]):
     def __init__(self, params: ParamsT) -> None:
         """ConfigError where the parameters name what isn't there, such as a rubric."""
         self.params = params
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As for a generator."""
+        return type(self), (self.params,)
 
     def roles(self) -> list[str]:
         """The model roles that this judge asks."""

@@ -17,13 +17,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import orjson
 
-from gristmill.budget import Meter
+from gristmill.budget import Estimate
 from gristmill.errors import Reject
-from gristmill.ledger import Call, Ledger
+from gristmill.ledger import Call
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
@@ -34,15 +34,35 @@ T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 
 
+class CallLedger(Protocol):
+    """What a task needs of the ledger: `gristmill.ledger.Ledger`, or a worker's line to it."""
+
+    def reply(self, task_id: str, key: bytes) -> bytes | None: ...
+
+    async def record_call(self, call: Call) -> None: ...
+
+
+class CallMeter(Protocol):
+    """What a task needs of the meter: `gristmill.budget.Meter`, or a worker's line to it."""
+
+    calls_reused: int
+
+    async def reserve(self, role: Role, request_bytes: int, request: JsonObject) -> Estimate: ...
+
+    def pay(self, role: Role, stage: str, usage: Usage) -> None: ...
+
+    def release(self, role: Role, estimate: Estimate) -> None: ...
+
+
 @dataclass(slots=True)
 class Runtime:
-    """What all tasks of a run share."""
+    """What all tasks of a run share, or those of one worker."""
 
     seed: int
-    ledger: Ledger
+    ledger: CallLedger
     roles: Roles
     transport: Transport
-    meter: Meter
+    meter: CallMeter
     artifacts: Path
     resources: Resources = field(default_factory=Resources)
 

@@ -18,14 +18,14 @@ import orjson
 
 from gristmill.api import RunJudge
 from gristmill.budget import Meter
-from gristmill.context import Runtime, Task
+from gristmill.context import Runtime
 from gristmill.errors import GristmillError, TooFewRecords
 from gristmill.ledger import Ledger
 from gristmill.llm import Transport
 from gristmill.log import TaskLog
 from gristmill.plan import Plan
 from gristmill.quota import make_quota
-from gristmill.runner import Job, Runner
+from gristmill.runner import Executor, Job, Runner
 from gristmill.seeds import BadSeed
 from gristmill.selection import Wanted, select
 from schemas import Seed, content_hash
@@ -68,8 +68,8 @@ class Engine:
         used = ledger.usage("role", "stage").items()
         spent = {(role, stage): (sums["usd"], int(sums["input"] + sums["output"])) for (role, stage), sums in used}
         self.meter = Meter(plan.config.budget, spent)
-        self.runtime = Runtime(plan.config.seed, ledger, plan.roles, transport, self.meter, artifacts)
-        self.runner = Runner(plan, self.runtime)
+        runtime = Runtime(plan.config.seed, ledger, plan.roles, transport, self.meter, artifacts)
+        self.executor = self._executor(Runner(plan, runtime))
         config = plan.config
         self.tally = Tally(total=config.samples or config.tasks or config.max_tasks)
         self._log = log
@@ -80,10 +80,17 @@ class Engine:
         self._stop: GristmillError | OSError | None = None
         self._deferred: dict[str, deque[Job]] = {}
 
+    def _executor(self, runner: Runner) -> Executor:
+        if self.plan.config.executor.kind == "local":
+            return runner
+        from gristmill.scaleout import Cluster
+
+        return Cluster(runner, self.ledger, self.meter)
+
     async def run(self) -> None:
         """Until the tasks run out or enough records are there; raises what stops a run (budget, endpoint, disk ...)."""
         try:
-            await self.runner.prepare()
+            await self.executor.prepare()
             config = self.plan.config
             self.quota = make_quota(config.samples, config.quota.by, self._seeds)
             self._note_wanted()
@@ -96,9 +103,8 @@ class Engine:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+            await self.executor.close()
             self.ledger.flush()  # replies that were paid for while the run was stopping
-            await self.runtime.resources.close()
-            await self.transport.close()
         if self._stop:
             raise self._stop
         if self.quota.is_hopeless():
@@ -139,7 +145,7 @@ class Engine:
 
     def _has_room(self) -> bool:
         """Twice as many tasks as calls; one more for each call that a busy server told to come again later."""
-        return len(self._running) < self._most + min(self.transport.resting, self._most)
+        return len(self._running) < self._most + min(self.executor.resting, self._most)
 
     async def _wait(self) -> None:
         """Until a task lands; not for long while calls rest, as nobody tells when their number changes."""
@@ -212,8 +218,8 @@ class Engine:
 
     async def _settle(self, job: Job) -> None:
         """From the seed to the committed outcome."""
-        task, started = Task(job.task_id), time.monotonic()
-        outcome = await self.runner.run(job, task)
+        started = time.monotonic()
+        outcome, task = await self.executor.run(job)
         await self.ledger.record_outcome(outcome, self.plan.fingerprint)
         records = len(outcome.rows["records"])
         self.tally.count(outcome.status, records)

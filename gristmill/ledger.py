@@ -47,6 +47,7 @@ _ADD_MISSING_CALL = _ADD_CALL.replace("OR REPLACE", "OR IGNORE")
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PAID = 14  # the place of `paid` in a row
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
+_FIND_REPLIES = "SELECT key, reply FROM calls WHERE task_id = ?"
 
 
 class Call(NamedTuple):
@@ -104,6 +105,12 @@ class SharedLedger:
             row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
         return Call(*row) if row and is_intact(row[-1]) else None
 
+    def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
+        """All of a task that are intact, by key."""
+        with self._or_sentence():
+            found: list[tuple[bytes, bytes]] = self._db.execute(_FIND_REPLIES, (task_id,)).fetchall()
+        return {key: reply for key, reply in found if is_intact(reply)}
+
     def add(self, calls: Iterable[tuple[Any, ...]], statement: str = _ADD_CALL) -> None:
         """GristmillError where they can't be written; the run has them all the same."""
         with self._or_sentence():
@@ -156,12 +163,17 @@ class Ledger:
 
     def __init__(self, path: Path, shared: Path | None = None) -> None:
         self.path = path
+        self._calls: list[tuple[Any, ...]] = []
+        self._outcomes: list[tuple[Any, ...]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._flush_is_due = False
+        self._last_commit = 0.0
         try:
             self._db = open_database(path)
             self._replaying = self._db.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
             self._resuming = self._db.execute("SELECT 1 FROM outcomes LIMIT 1").fetchone() is not None
-            if self._replaying:  # a first session finds nothing, so it needn't keep an index of random keys up to date
-                self._make_index()
+            if self._replaying:
+                self.replay()
         except sqlite3.DatabaseError as error:
             if is_full(error):
                 raise
@@ -169,11 +181,6 @@ class Ledger:
         self._shared = SharedLedger(shared) if shared else None
         if self._shared and self._replaying:  # a kill may have come between the two commits
             self._shared.add(self._db.execute("SELECT * FROM calls WHERE paid"), _ADD_MISSING_CALL)
-        self._calls: list[tuple[Any, ...]] = []
-        self._outcomes: list[tuple[Any, ...]] = []
-        self._waiting: list[asyncio.Future[None]] = []
-        self._flush_is_due = False
-        self._last_commit = 0.0
 
     def _make_index(self) -> None:
         try:
@@ -186,6 +193,15 @@ class Ledger:
 
     # ---- calls
 
+    def replay(self) -> None:
+        """From here on this session's own calls are found as well: those that a lost worker had finished.
+
+        Else a first session finds nothing, so it needn't keep an index of random keys up to date.
+        """
+        self.flush()
+        self._make_index()
+        self._replaying = True
+
     def reply(self, task_id: str, key: bytes) -> bytes | None:
         """The committed reply of a call of an earlier session or of a run with the same shared ledger, or None."""
         if self._replaying and (row := self._db.execute(_FIND_REPLY, (task_id, key)).fetchone()):
@@ -196,8 +212,19 @@ class Ledger:
             return unpacked(call.reply)
         return None
 
+    def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
+        """All that `reply` would find for a task, by key."""
+        found = self._shared.packed_replies(task_id) if self._shared else {}
+        if self._replaying:
+            found.update(self._db.execute(_FIND_REPLIES, (task_id,)))
+        return found
+
     async def record_call(self, call: Call) -> None:
-        self._calls.append((*call[:-1], packed(call.reply)))
+        await self.record_packed([call._replace(reply=packed(call.reply))])
+
+    async def record_packed(self, calls: list[Call]) -> None:
+        """Calls whose replies are packed already."""
+        self._calls += calls
         await self._committed()
 
     def calls(self, task_id: str | None = None) -> Iterator[Call]:

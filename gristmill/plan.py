@@ -19,7 +19,7 @@ from schemas import content_hash
 from schemas.run_config import RunConfig, seeds_file
 
 _SOURCES = (".py", ".jinja", ".yaml", ".yml", ".json", ".jsonl", ".sql")
-_WITHOUT_EFFECT = {"samples", "max_tasks", "tasks", "budget", "ledger", "max_failed", "patience"}
+_WITHOUT_EFFECT = {"samples", "max_tasks", "tasks", "budget", "ledger", "executor", "max_failed", "patience"}
 _MODEL_WITHOUT_EFFECT = {"endpoint", "api_key_env", "max_in_flight", "timeout", "idle_timeout", "stream"}
 
 
@@ -79,7 +79,7 @@ def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str
     for package in ("gristmill", "schemas"):
         folders.add(Path(str(import_module(package).__file__)).parent)
     digest = sha256(version("gristmill").encode())
-    for folder in sorted(folders):
+    for folder in sorted(folders, key=lambda folder: (folder.name, folder)):  # wherever it is installed
         for path in sorted(_sources(folder)):
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())

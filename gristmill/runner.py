@@ -1,6 +1,6 @@
 """One task from its seed to its outcome: generate, judge, and name the loss where there is one."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
@@ -27,12 +27,33 @@ class Job:
         self.seed = seed
 
 
+class Executor(Protocol):
+    """Where the jobs of a plan run: in this process (`Runner`), or on the workers of `gristmill.scaleout.Cluster`.
+
+    What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome. `resting` counts the calls that
+    wait before they are tried again.
+    """
+
+    @property
+    def resting(self) -> int: ...
+
+    async def prepare(self) -> None: ...
+
+    async def run(self, job: Job) -> tuple[Outcome, Task]: ...
+
+    async def close(self) -> None: ...
+
+
 class Runner:
-    """Runs the jobs of a plan. What it raises (budget, endpoint, disk ...) stops the run; all else is an outcome."""
+    """Runs the jobs of a plan in this process."""
 
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         self.plan = plan
         self.runtime = runtime
+
+    @property
+    def resting(self) -> int:
+        return self.runtime.transport.resting
 
     async def prepare(self) -> None:
         """Nothing can run without it, so whatever goes wrong stops the run."""
@@ -48,8 +69,9 @@ class Runner:
             except Exception as error:
                 raise GristmillError(f"{self.plan.generator.name} can't prepare: {where(error)}.") from error
 
-    async def run(self, job: Job, task: Task) -> Outcome:
-        """The outcome; what was used for it is added to `task`."""
+    async def run(self, job: Job) -> tuple[Outcome, Task]:
+        """The outcome, and what was used for it."""
+        task = Task(job.task_id)
         try:
             if isinstance(job.seed, BadSeed):
                 raise TaskFailed("seed", job.seed.detail)
@@ -57,11 +79,15 @@ class Runner:
             status, rows = self._rows(task, await judge_records(self.runtime, task, self.plan.judges, records))
         except Reject as reject:
             payload = {"seed": _dump(job.seed), **reject.payload}
-            status, rows = "rejected", _loss(task, "rejected", reject.stage, reject.reason, reject.detail, payload)
+            status, rows = "rejected", _loss(task.id, "rejected", reject.stage, reject.reason, reject.detail, payload)
         except TaskFailed as failure:
-            payload = {"seed": _dump(job.seed)}
-            status, rows = "failed", _loss(task, "failed", failure.boundary, "error", str(failure), payload)
-        return Outcome(task.id, job.position, status, job.bucket, rows)
+            return failed(job, failure), task
+        return Outcome(task.id, job.position, status, job.bucket, rows), task
+
+    async def close(self) -> None:
+        """Leaves the resources and the connections of the run."""
+        await self.runtime.resources.close()
+        await self.runtime.transport.close()
 
     async def _generate(self, task: Task, seed: Seed) -> list[Record]:
         generator = self.plan.generator
@@ -96,8 +122,15 @@ class Runner:
         return record_to_row(record)
 
 
-def _loss(task: Task, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
-    return {"records": [], "rejects": [reject_row(task.id, status, stage, reason, detail, payload)]}
+def failed(job: Job, failure: TaskFailed) -> Outcome:
+    """The outcome of a job that broke."""
+    payload = {"seed": _dump(job.seed)}
+    rows = _loss(job.task_id, "failed", failure.boundary, "error", str(failure), payload)
+    return Outcome(job.task_id, job.position, "failed", job.bucket, rows)
+
+
+def _loss(task_id: str, status: str, stage: str, reason: str, detail: str, payload: dict[str, Any]) -> Rows:
+    return {"records": [], "rejects": [reject_row(task_id, status, stage, reason, detail, payload)]}
 
 
 def _dump(seed: Seed | BadSeed) -> Any:

@@ -161,6 +161,24 @@ class QuotaConfig(Config):
     by: list[str] = []
 
 
+class ExecutorConfig(Config):
+    """Where tasks run: in this process (`local`), or in `workers` processes of a Ray cluster (`ray`).
+
+    `address` is `local` (a cluster that the run starts and stops), `auto` (the one that this machine is part of) or
+    HOST:PORT.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    address: Annotated[str, Field(pattern=r"^(local|auto|[^/\s]+:\d+)$")] = "local"
+    workers: Positive = 2
+
+    @model_validator(mode="after")
+    def _only_of_ray(self) -> Self:
+        if self.kind == "local" and self.model_fields_set & {"address", "workers"}:
+            raise ValueError("`address` and `workers` are for `kind: ray`")
+        return self
+
+
 class RunConfig(Config):
     """`samples` wants that many records; `tasks` takes that many tasks; with neither, all tasks run. `ledger` is a file
     of replies that several runs share."""
@@ -177,6 +195,7 @@ class RunConfig(Config):
     quota: QuotaConfig = QuotaConfig()
     budget: Budget = Budget()
     ledger: str | None = None
+    executor: ExecutorConfig = ExecutorConfig()
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
     patience: Seconds = 600.0
     license: str = ""

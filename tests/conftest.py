@@ -32,6 +32,10 @@ def _absent_shared() -> str | None:
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
 
 
+def _absent_ray() -> str | None:
+    return None if find_spec("ray") else "not installed: ray"
+
+
 def _absent_engine(check: Callable[[], str]) -> str | None:
     try:
         check()
@@ -62,6 +66,7 @@ _ABSENT: dict[str, Callable[[], str | None]] = {
     "embedded": _absent_embedded,
     "mysql": _absent_mysql,
     "postgres": _absent_postgres,
+    "ray": _absent_ray,
     "shared": _absent_shared,
 }
 

@@ -34,6 +34,9 @@ def test_overrides_reach_mappings_and_named_list_items(good: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
+        ("executor={kind: ray, worker: 2}", "unknown key executor.worker. Did you mean workers?"),
+        ("executor={workers: 2}", "executor: `address` and `workers` are for `kind: ray`"),
+        ("executor={kind: ray, address: 'ray://host:10001'}", "executor.address: "),
         ("sample=3", "unknown key sample. Did you mean samples?"),
         ("models.default.temprature=1", "unknown key models.default.temprature. Did you mean temperature?"),
         ("models.default.temperature=hot", "models.default.temperature: .* number.*not 'hot'"),

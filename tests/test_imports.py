@@ -44,7 +44,7 @@ def modules_after(code: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-HEAVY = {"torch", "transformers", "duckdb", "openai", "datasets", "polars", "matplotlib", "pandas"}
+HEAVY = {"torch", "transformers", "duckdb", "openai", "datasets", "polars", "matplotlib", "pandas", "ray"}
 
 
 @pytest.mark.parametrize("code", ["import gristmill", "import gristmill.engine", "import gristmill.commands.generate"])

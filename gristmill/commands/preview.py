@@ -28,13 +28,13 @@ def _preview(arguments: Namespace) -> int:
     from gristmill.ledger import Ledger
     from gristmill.plan import make_plan
     from gristmill.runs import RunFolder
-    from schemas.run_config import QuotaConfig, RunConfig
+    from schemas.run_config import ExecutorConfig, QuotaConfig, RunConfig
 
     tasks = max(arguments.n, arguments.estimate)
     if tasks < 1:
         raise ConfigError("preview needs at least one task: -n 1.")
     config = load_config(arguments.config, arguments.overrides, RunConfig)
-    few = {"samples": None, "max_tasks": None, "tasks": tasks, "quota": QuotaConfig()}
+    few = {"samples": None, "max_tasks": None, "tasks": tasks, "quota": QuotaConfig(), "executor": ExecutorConfig()}
     plan = make_plan(config.model_copy(update=few))
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "preview")
