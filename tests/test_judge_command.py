@@ -109,9 +109,8 @@ def test_parquet_with_nested_columns(cli: CLI, tmp_path: Path) -> None:
 
 def test_a_panel_over_http_resumes_from_its_ledger(cli: CLI, tmp_path: Path) -> None:
     def script(role: str, request: Any) -> Any:
-        name = request["response_format"]["json_schema"]["name"]
         text = request["messages"][0]["content"]
-        if name == "Label":
+        if "ANSWERABLE" in json.dumps(request):  # wherever the schema is: prose as a first answer makes it move
             return "Let me think about that." if "city 3" in text else {"reason": "known", "verdict": "ANSWERABLE"}
         return {"reason": "r", "violated": ["violence"] if "city 5" in text else []}
 
