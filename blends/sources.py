@@ -190,24 +190,7 @@ def _adapt(raw: dict[str, Any] | BadSeed) -> Record:
     for column in _TEXT_COLUMNS:
         if isinstance(row.get(column), int | float):
             row[column] = str(row[column])
-    if isinstance(row.get("messages"), list):
-        row["messages"] = [_adapt_message(message) for message in row["messages"]]
     return foreign_row_to_record({**row, "generator": row.get("generator") or EXTERNAL})
-
-
-def _adapt_message(message: Any) -> Any:
-    """Fields that are null are left out, text parts joined, and arguments that are an object become a JSON string."""
-    if not isinstance(message, dict):
-        return message
-    message = {key: value for key, value in message.items() if value is not None}
-    content = message.get("content")
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        message["content"] = "".join(str(part.get("text") or "") for part in content)
-    for call in message.get("tool_calls") or []:
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
-            function["arguments"] = orjson.dumps(function["arguments"]).decode()
-    return message
 
 
 def _first_fault(error: ValueError) -> str:

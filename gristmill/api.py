@@ -21,9 +21,10 @@ class NoParams(Config):
 
 
 def _type_arguments(cls: type, base: type) -> tuple[Any, ...]:
-    """The types with which `cls` fills in the type parameters of `base`."""
+    """The types with which `cls` fills in the type parameters of `base`, or of a class between the two."""
     for parent in getattr(cls, "__orig_bases__", ()):
-        if get_origin(parent) is base:
+        origin = get_origin(parent)
+        if isinstance(origin, type) and issubclass(origin, base):
             return tuple(argument for argument in get_args(parent) if isinstance(argument, type))
     return ()
 
@@ -81,24 +82,47 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
         """The records of one task; Reject(stage, reason) where there are none."""
 
 
-class Judge(_Plugin, ABC, Generic[ParamsT]):
-    """Looks at one record and gives a verdict. `gate` False (shadow) means that the verdict is recorded, not obeyed."""
+class _Reviewer(_Plugin, ABC, Generic[ParamsT]):
+    """What both kinds of judges share: checked parameters."""
 
     params_type: ClassVar[type[Config]]
 
     def __init_subclass__(cls) -> None:
-        arguments = _type_arguments(cls, Judge)
+        arguments = _type_arguments(cls, _Reviewer)
         if len(arguments) == 1:
             cls.params_type = arguments[0]
 
-    def __init__(self, params: ParamsT, *, gate: bool = True) -> None:
+    def __init__(self, params: ParamsT) -> None:
+        """ConfigError where the parameters name what isn't there, such as a rubric."""
         self.params = params
-        self.gate = gate
 
     def roles(self) -> list[str]:
         """The model roles that this judge asks."""
         return []
 
+    def files(self) -> list[Path]:
+        """The user's files that verdicts depend on, such as a rubric: when one changes, every task runs again."""
+        return []
+
+
+class Judge(_Reviewer[ParamsT]):
+    """Looks at one record and gives a verdict. What is made once (schemas, patterns) is made in `__init__`."""
+
     @abstractmethod
     async def judge(self, record: Record, ctx: Context) -> Verdict:
-        """The verdict; `passed` None where the judge can't decide."""
+        """The verdict; `passed` None where the judge can't decide. It sees traces only where it reads them itself."""
+
+
+class RunJudge(_Reviewer[ParamsT]):
+    """Looks at all candidates of a run in task order, twice; it asks no model and keeps only what it needs to compare.
+
+    First `observe` is called with every candidate, then `verdict` with every candidate that the run's judges before
+    this one kept. An object judges one run.
+    """
+
+    def observe(self, record: Record) -> None:
+        """Takes note of a candidate."""
+
+    @abstractmethod
+    def verdict(self, record: Record) -> Verdict:
+        """The verdict on a candidate, when all have been observed."""

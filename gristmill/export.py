@@ -22,6 +22,7 @@ from gristmill.ledger import Ledger, Outcome
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.text.diversity import DiversitySample
+from gristmill.verdicts import VerdictSums
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
@@ -84,15 +85,13 @@ class Sums:
     partial_rejects: int = 0
     buckets: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
 
     def add_record(self, row: dict[str, Any]) -> None:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
-        for verdict in row["verdicts"]:
-            found = {True: "passed", False: "failed", None: "undecided"}[verdict["passed"]]
-            self.verdicts[verdict["name"], found] += 1
+        self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
 
     def add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -100,6 +99,9 @@ class Sums:
                 self.partial_rejects += 1
             else:
                 self.by_reason[f"{row['stage']}/{row['reason']}"] += 1
+            lost = orjson.loads(row["payload"])
+            if lost.get("verdicts"):
+                self.verdicts.add(lost.get("uuid", ""), lost["messages"], lost["verdicts"])
 
 
 def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint: str) -> dict[str, Any]:
@@ -168,10 +170,10 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         "partial_rejects": sums.partial_rejects,
         "by_reason": dict(sums.by_reason.most_common()),
         "by_category": dict(sorted(sums.categories.items())),
-        "verdicts": {
-            name: {found: sums.verdicts[name, found] for found in ("passed", "failed", "undecided")}
-            for name in sorted({name for name, _ in sums.verdicts})
-        },
+        "verdicts": sums.verdicts.counts(),
+        "scores": sums.verdicts.scores(),
+        "agreement": sums.verdicts.agreement(),
+        "near_threshold": sums.verdicts.near_threshold(),
         "calls": total.pop("calls"),
         "calls_reused": int(ledger["calls_reused"] or 0),
         "tokens": total,

@@ -9,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import registry
-from gristmill.api import Generator, Judge
+from gristmill.api import Generator
+from gristmill.bench import make_judges
 from gristmill.config import validate
 from gristmill.errors import ConfigError
+from gristmill.judging import NamedJudge
 from gristmill.llm import Roles
 from schemas import content_hash
-from schemas.run_config import JudgeConfig, RunConfig, seeds_file
+from schemas.run_config import RunConfig, seeds_file
 
 _SOURCES = (".py", ".jinja", ".yaml", ".yml", ".json", ".jsonl", ".sql")
 _WITHOUT_EFFECT = {"samples", "max_tasks", "tasks", "budget", "ledger", "max_failed", "patience"}
 _MODEL_WITHOUT_EFFECT = {"endpoint", "api_key_env", "max_in_flight", "timeout", "idle_timeout", "stream"}
-
-
-@dataclass(frozen=True, slots=True)
-class NamedJudge:
-    """A judge under its name in the config, which is the stage of what it rejects."""
-
-    name: str
-    judge: Judge[Any]
-    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +41,11 @@ def make_plan(config: RunConfig) -> Plan:
     """ConfigError for an unknown generator or judge, wrong parameters, missing seeds or an unset key."""
     generator = make_generator(config)
     roles = Roles(config.models)
-    judges = make_judges(config.judges, roles)
+    judges = make_judges(config, roles)
     if generator.endless and config.samples is None and config.tasks is None and config.max_tasks is None:
         raise ConfigError(f"the tasks of {config.generator} never end: say `samples: N` or `tasks: N`.")
     path = seeds_file(config.seeds)
-    inputs = [*([path] if path else []), *generator.files()]
+    inputs = [*([path] if path else []), *generator.files(), *(file for named in judges for file in named.files())]
     code = code_digest(generator, judges)
     return Plan(config, generator, judges, roles, fingerprint(config, inputs, code), code)
 
@@ -64,26 +57,6 @@ def make_generator(config: RunConfig) -> Generator[Any, Any]:
     if path is not None and not path.is_file():
         raise ConfigError(f"seeds: {path} doesn't exist (paths are relative to the working directory).")
     return kind(params, seed=config.seed, seeds=config.seeds)
-
-
-def make_judges(configs: list[JudgeConfig], roles: Roles) -> list[NamedJudge]:
-    """The judges in order. A role that a judge asks and the config lacks is a config error now, not a failure later."""
-    judges = []
-    for config in configs:
-        kind: type[Judge[Any]] = registry.load("judges", config.name)
-        judge = kind(validate(config.params, kind.params_type, f"judges.{config.name}"))
-        on_embedded = any(roles[role].is_embedded for role in judge.roles())
-        judge.gate = config.mode == "gate" and (config.insist or not on_embedded)
-        judges.append(NamedJudge(config.name, judge, _warning(config, on_embedded)))
-    return judges
-
-
-def _warning(config: JudgeConfig, on_embedded: bool) -> str:
-    if not on_embedded or config.mode == "shadow":
-        return ""
-    if config.insist:
-        return f"the judge {config.name} gates on the embedded model, which judges no better than chance."
-    return f"the judge {config.name} asks the embedded model, so it is shadow: recorded, never obeyed."
 
 
 def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
@@ -102,7 +75,7 @@ def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
 
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:
     """A hash over the sources of the generator, the judges and the runtime."""
-    folders = {generator.folder(), *(named.judge.folder() for named in judges)}
+    folders = {generator.folder(), *(judge.folder() for named in judges for judge in named.all_judges())}
     for package in ("gristmill", "schemas"):
         folders.add(Path(str(import_module(package).__file__)).parent)
     digest = sha256(version("gristmill").encode())

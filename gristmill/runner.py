@@ -1,17 +1,16 @@
 """One task from its seed to its outcome: generate, judge, and name the loss where there is one."""
 
-import traceback
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
+from gristmill.judging import Fault, judge_records, where
 from gristmill.ledger import Outcome
 from gristmill.plan import Plan
 from gristmill.seeds import BadSeed
-from schemas import Record, Seed, Verdict
+from schemas import Record, Seed
 from schemas.arrow import record_to_row
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -47,7 +46,7 @@ class Runner:
             if isinstance(job.seed, BadSeed):
                 raise TaskFailed("seed", job.seed.detail)
             records = await self._generate(task, job.seed)
-            status, rows = await self._judge(task, records)
+            status, rows = self._rows(task, await judge_records(self.runtime, task, self.plan.judges, records))
         except Reject as reject:
             status = "rejected"
             payload = {"seed": _dump(job.seed), **reject.payload}
@@ -66,47 +65,22 @@ class Runner:
             except (Reject, TaskFailed, GristmillError):
                 raise
             except Exception as error:
-                raise TaskFailed("generator", _where(error)) from error
+                raise TaskFailed("generator", where(error)) from error
         records = made if isinstance(made, list) else [made]
         if not records:
             raise Reject("generate", "no_records")
         return records
 
-    async def _judge(self, task: Task, records: list[Record]) -> tuple[str, Rows]:
-        """The rows of a task whose generator gave `records`: each passes all gates or becomes a reject row."""
-        kept, lost = [], []
-        for number, record in enumerate(records):
-            fault = await self._first_fault(task, record, number)
-            if fault is None:
-                kept.append(record)
-            else:
-                payload = record.model_dump(mode="json", include={"messages", "metadata", "verdicts"})
-                lost.append((fault, payload))
-        status = "accepted" if kept else "rejected"
+    def _rows(self, task: Task, judged: list[tuple[Record, Fault | None]]) -> tuple[str, Rows]:
+        """The status and rows of a task: each record passed all gates or becomes a reject row."""
+        kept = [record for record, fault in judged if fault is None]
         part = "partial" if kept else "rejected"
         rows: Rows = {"records": [self._complete(task, record) for record in kept], "rejects": []}
-        for (stage, reason, detail), payload in lost:
-            rows["rejects"] += _lost(task.id, part, stage, reason, detail, payload)["rejects"]
-        return status, rows
-
-    async def _first_fault(self, task: Task, record: Record, number: int) -> tuple[str, str, str] | None:
-        """(stage, reason, detail) of the first gate that the record doesn't pass; later judges are not asked then."""
-        for named in self.plan.judges:
-            ctx = Context(self.runtime, task, named.judge.prompts)
-            with ctx.scope(f"judge.{named.name}.{number}", named.name) as scope:
-                try:
-                    verdict = await named.judge.judge(record, ctx)
-                except Reject as reject:  # such as an answer that was no answer: the judge could not decide
-                    verdict = Verdict(name=named.name, passed=None, reason=f"{reject.reason}: {reject.detail}")
-                except (TaskFailed, GristmillError):
-                    raise
-                except Exception as error:
-                    raise TaskFailed("judge", f"{named.name}: {_where(error)}") from error
-                verdict.cost = round(scope.usd, 9)
-            record.verdicts = [*(old for old in record.verdicts if old.name != verdict.name), verdict]
-            if named.judge.gate and verdict.passed is not True:
-                return named.name, "failed" if verdict.passed is False else "undecided", verdict.reason
-        return None
+        for record, fault in judged:
+            if fault is not None:
+                payload = record.model_dump(mode="json", include={"uuid", "messages", "metadata", "verdicts"})
+                rows["rejects"] += _lost(task.id, part, *fault, payload)["rejects"]
+        return "accepted" if kept else "rejected", rows
 
     def _complete(self, task: Task, record: Record) -> dict[str, Any]:
         """The record with what the engine knows of it, as a row."""
@@ -126,10 +100,3 @@ def _lost(task_id: str, status: str, stage: str, reason: str, detail: str, paylo
 
 def _dump(seed: Seed | BadSeed) -> Any:
     return seed._asdict() if isinstance(seed, BadSeed) else seed.model_dump(mode="json")
-
-
-def _where(error: Exception) -> str:
-    """The error with the place where it was raised: what one needs to find it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from schemas.base import canonical_json
+from schemas.foreign import our_messages, our_tools
 from schemas.records import Record
 
 _string = pa.string()
@@ -104,18 +105,20 @@ def row_to_record(row: dict[str, Any]) -> Record:
 
 
 def foreign_row_to_record(row: dict[str, Any]) -> Record:
-    """A row of anybody's: ours, or `{messages, tools?, ...}` with objects where we have JSON strings.
+    """A row of anybody's: ours, or `{messages, tools?, ...}` in OpenAI's format (see schemas.foreign).
 
     Columns that we don't have go to `metadata`. ValueError (pydantic's included) where there is no conversation in it.
     """
     parsed: dict[str, Any] = {name: value for name, value in row.items() if value is not None and name in RECORDS.names}
-    empty: dict[str, Any] = {"tools": [], "metadata": {}, "provenance": {}}
-    for column in _JSON_COLUMNS:
-        value = parsed.get(column) or empty[column]
+    for column in ("metadata", "provenance"):
+        value = parsed.get(column) or {}
         parsed[column] = orjson.loads(value) if isinstance(value, str | bytes) else value
-    others = {column: value for column, value in row.items() if column not in RECORDS.names}
     if not isinstance(parsed["metadata"], dict):
         raise ValueError("metadata is no object")
+    taken = {*RECORDS.names, "functions"} if parsed.get("tools") is None else set(RECORDS.names)
+    others = {column: value for column, value in row.items() if column not in taken}
+    parsed["messages"] = our_messages(row.get("messages"))
+    parsed["tools"] = our_tools(row.get("tools") or row.get("functions"))
     parsed["metadata"] = {**others, **parsed["metadata"]}
     return Record.model_validate(parsed)
 

@@ -1,6 +1,6 @@
 """A record: one verified conversation with its verdicts and its provenance."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,7 +29,11 @@ class Usage(Data):
 
 
 class Verdict(Data):
-    """What one judge or validator found. `passed` None means undecided, which is never an accept; `cost` is in USD."""
+    """What one judge or validator found. `passed` None means undecided, which is never an accept; `cost` is in USD.
+
+    `parts` are verdicts on parts of the question, such as a rubric's dimensions; a record lists them one by one, as
+    `NAME.PART`.
+    """
 
     name: str
     passed: bool | None
@@ -37,6 +41,7 @@ class Verdict(Data):
     reason: str = ""
     model: str | None = None
     cost: float = 0.0
+    parts: Annotated[list["Verdict"], Field(exclude=True)] = []
 
 
 class Provenance(Data):

@@ -1,13 +1,17 @@
 """The config of `gristmill generate`, `preview` and `judge`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.base import Config, JsonObject
 
 EMBEDDED = "embedded"
+
+ACCEPT_RULE = re.compile(r"all|mean >= (?P<mean>-?\d+(\.\d+)?)|at_least (?P<least>\d+) of (?P<of>\d+)")
+"""How a panel accepts: every member passes, the mean score is high enough, or enough of them pass."""
 
 Positive = Annotated[int, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0)]
@@ -65,20 +69,77 @@ class ModelConfig(Config):
 
 
 class JudgeConfig(Config):
-    """A judge by its registered name; further keys are the judge's own parameters.
+    """A judge or a panel of judges; keys that aren't listed here are the judge's own parameters.
+
+        {name: rubric, min_score: 3}                                    the judge that is registered as rubric
+        {name: sql_quality, judge: rubric, rubric: text_to_sql/sql}     the same under another name
+        {name: rubric, roles: [qwen, llama, gpt], accept: mean >= 3}    one judge, several models
+        {name: quality, members: [{name: rubric}, {name: answerable}], accept: {at_least: 1 of 2}}
 
     A gate decides, a shadow is recorded only. A judge that asks the embedded model is shadow unless `insist` is set.
+    `on_undecided` and `on_failed` say what happens before a record is lost: nothing (`reject`), the same question once
+    more (`retry`), or another judge or another role's model (`{second: NAME}`), whose verdict then counts.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    judge: str = ""
     mode: Literal["gate", "shadow"] = "gate"
+    scope: Literal["record", "run"] | None = None
     insist: bool = False
+    roles: list[str] = []
+    members: list["JudgeConfig"] = []
+    accept: str = "all"
+    early_exit: bool = True
+    on_undecided: "Literal['reject', 'retry'] | Second" = "reject"
+    on_failed: "Literal['reject'] | Second" = "reject"
 
     @property
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @field_validator("accept", mode="before")
+    @classmethod
+    def _rule(cls, value: object) -> object:
+        """One spelling for each rule: `all`, `mean >= 3`, `at_least 2 of 3`."""
+        if isinstance(value, dict) and list(value) == ["at_least"]:
+            value = f"at_least {value['at_least']}"
+        if not isinstance(value, str) or not ACCEPT_RULE.fullmatch(value):
+            raise ValueError("expected `all`, `mean >= 3` or `{at_least: 2 of 3}`")
+        return value
+
+    @field_validator("on_undecided", "on_failed", mode="before")
+    @classmethod
+    def _policy(cls, value: object, info: ValidationInfo) -> object:
+        known = ["reject", "retry"] if info.field_name == "on_undecided" else ["reject"]
+        if isinstance(value, dict | Second) or value in known:
+            return value
+        raise ValueError(f"expected {', '.join(known)} or {{second: a judge, or a role of the models}}")
+
+    @model_validator(mode="after")
+    def _panel(self) -> Self:
+        if self.members and (self.roles or self.judge or self.model_extra):
+            raise ValueError("a panel's parameters belong to its members; beside `members` there can be none")
+        if not self.members and not self.roles and {"accept", "early_exit"} & self.model_fields_set:
+            raise ValueError("`accept` and `early_exit` are for panels: they need `members` or `roles`")
+        _distinct([member.name for member in self.members])
+        return self
+
+
+class Second(Config):
+    """Whom to ask next: a role of the models (the same judge asks it), a judge by name, or a judge in full."""
+
+    second: str | JudgeConfig
+
+
+JudgeConfig.model_rebuild()
+
+
+def _distinct(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two judges are named {name}; give one another name: `{{name: ..., judge: {name}}}`")
 
 
 class Budget(Config):
@@ -116,9 +177,10 @@ class RunConfig(Config):
     license: str = ""
 
     @model_validator(mode="after")
-    def _one_target(self) -> Self:
+    def _sound(self) -> Self:
         if self.tasks is not None and (self.samples is not None or self.max_tasks is not None):
             raise ValueError("either `samples` (with `max_tasks`, if wanted) or `tasks`, not both")
+        _distinct([judge.name for judge in self.judges])
         if self.quota.by and self.samples is None:
             raise ValueError("`quota` divides `samples`: say how many records are wanted")
         return self

@@ -16,9 +16,10 @@ from gristmill.budget import Meter
 from gristmill.commands.generate import run_plan
 from gristmill.engine import Engine
 from gristmill.errors import BudgetReached, EndpointError, GristmillError, TaskFailed, TooFewRecords, TooManyFailed
+from gristmill.judging import NamedJudge
 from gristmill.ledger import Ledger
 from gristmill.llm import Roles
-from gristmill.plan import NamedJudge, Plan
+from gristmill.plan import Plan
 from gristmill.runs import RunFolder, refresh
 from gristmill.testing import ScriptedModel
 from schemas import JsonObject, assistant, user

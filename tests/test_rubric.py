@@ -29,7 +29,9 @@ def critic(role: str, request: Any) -> Any:
     text = request["messages"][0]["content"]
     if "Say vague" in text:
         return "I would rather not say."
-    return {"reason": "as it reads", "score": 5 if "Say good" in text else 2}
+    score = 5 if "Say good" in text else 2
+    names = ("correctness", "completeness", "grounding", "clarity")
+    return {name: {"reason": "as it reads", "score": score} for name in names}
 
 
 def test_a_gate_decides(config: dict[str, Any], tmp_path: Path) -> None:
@@ -39,7 +41,10 @@ def test_a_gate_decides(config: dict[str, Any], tmp_path: Path) -> None:
     assert summary["by_reason"] == {"rubric/failed": 1, "rubric/undecided": 1}
     assert len(model.calls) == 1 + 1 + 4  # an unparseable verdict is asked for three more times
     (row,) = pq.read_table(tmp_path / "run" / "records").to_pylist()
-    (verdict,) = row["verdicts"]
+    *parts, verdict = row["verdicts"]
+    assert [part["name"] for part in parts] == [
+        "rubric.correctness", "rubric.completeness", "rubric.grounding", "rubric.clarity",
+    ]  # fmt: skip
     assert verdict["passed"] is True and verdict["score"] == 5 and verdict["model"] == "scripted"
 
 
@@ -47,7 +52,8 @@ def test_a_shadow_is_recorded_only(config: dict[str, Any], tmp_path: Path) -> No
     config["judges"] = [{"name": "rubric", "mode": "shadow", "min_score": 3}]
     summary = run_scripted(config, tmp_path / "run", ScriptedModel(critic))
     assert summary["accepted"] == 3
-    assert summary["verdicts"] == {"rubric": {"passed": 1, "failed": 1, "undecided": 1}}
+    assert summary["verdicts"]["rubric"] == {"passed": 1, "failed": 1, "undecided": 1}
+    assert summary["verdicts"]["rubric.clarity"] == {"passed": 1, "failed": 1, "undecided": 0}
 
 
 def test_the_embedded_model_never_gates(

@@ -2,6 +2,7 @@
 
 import string
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from schemas import (
     Verdict,
     assistant,
     conversation_hash,
+    system,
     user,
 )
 from schemas.arrow import RECORDS, foreign_row_to_record, record_to_row, records_to_table, row_to_record
@@ -125,6 +127,57 @@ def test_foreign_rows_are_adapted() -> None:
     assert foreign_row_to_record(record_to_row(record)) == record
     with pytest.raises(ValueError, match="messages"):
         foreign_row_to_record({"prompt": "q"})
+
+
+def test_openai_messages_of_all_ages_are_adapted() -> None:
+    row = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+            {"role": "user", "content": "weather?", "name": None, "annotations": []},
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"type": "function", "function": {"name": "f", "arguments": {"city": "Ghent"}}},
+                {"id": "", "function": {"name": "g", "arguments": None}},
+            ]},
+            {"role": "tool", "name": "g", "content": {"ok": True}},
+            {"role": "tool", "content": "rain"},
+            {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}, "content": ""},
+            {"role": "function", "name": "f", "content": "sun"},
+            {"role": "assistant", "content": None, "refusal": "I won't.", "reasoning": "hm"},
+        ],
+        "tools": '[{"name": "f", "parameters": {"type": "object"}}, {"type": "function", "function": {"name": "g"}}]',
+    }  # fmt: skip
+    record = foreign_row_to_record(row)
+    assert record.messages[0] == system("Be brief.")
+    assert [(c.id, c.function.name, c.function.arguments) for c in record.messages[2].tool_calls] == [
+        ("call_0", "f", '{"city":"Ghent"}'),
+        ("call_1", "g", "{}"),
+    ]
+    assert [(m.tool_call_id, m.content) for m in record.messages if m.role == "tool"] == [
+        ("call_1", '{"ok":true}'),
+        ("call_0", "rain"),
+        ("call_2", "sun"),
+    ]
+    assert record.messages[-1] == assistant("I won't.", "hm")
+    assert [tool.function.name for tool in record.tools] == ["f", "g"]
+    old = foreign_row_to_record({"messages": row["messages"], "functions": [{"name": "f"}], "source": "x"})
+    assert [tool.function.name for tool in old.tools] == ["f"] and old.metadata == {"source": "x"}
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "messages.0.content: a part"),
+        ({"role": "user", "content": "q", "weight": 0.5}, "messages.0: a field weight"),
+        ({"role": "narrator", "content": "q"}, "role"),
+        ({"content": "q"}, "messages.0: no message with a role"),
+        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "no call with a function's name"),
+    ],
+)
+def test_what_would_be_lost_is_refused(message: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        foreign_row_to_record({"messages": [message]})
+    with pytest.raises(ValueError, match=r"tools\.0: no function with a name"):
+        foreign_row_to_record({"messages": [{"role": "user", "content": "q"}], "tools": [{"type": "function"}]})
 
 
 def test_datasets_reads_the_files(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def run_plan(
     from gristmill.salvage import mend_ledger
 
     for named in plan.judges:
-        if named.warning:
-            print(f"gristmill: {named.warning}", file=sys.stderr)
+        for warning in named.warnings:
+            print(f"gristmill: {warning}", file=sys.stderr)
     with folder.lock():
         folder.artifacts.mkdir(exist_ok=True)
         folder.write_config(plan)

@@ -7,6 +7,7 @@ in DIR/records, the rest in DIR/rejects; the records keep their uuid, their gene
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -16,7 +17,18 @@ from gristmill.context import Context
 from gristmill.seeds import BadSeed
 from schemas import Record, Seed
 
-_OF_GENERATION = ("generator", "seeds", "params", "samples", "max_tasks", "tasks")  # keys that say nothing of judging
+if TYPE_CHECKING:
+    from gristmill.plan import Plan
+
+_OF_GENERATION = (
+    "generator",
+    "seeds",
+    "params",
+    "samples",
+    "max_tasks",
+    "tasks",
+    "quota",
+)  # keys that say nothing of judging
 
 
 class Judged(Seed):
@@ -43,7 +55,7 @@ class Recorded(Generator[Judged, NoParams]):
                     yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
 
     async def run(self, seed: Judged, ctx: Context) -> Record:
-        return seed.record.model_copy(deep=True)
+        return seed.record.model_copy()  # judges replace verdicts and metadata; they change nothing inside
 
 
 def record_files(path: Path) -> list[Path]:
@@ -67,28 +79,35 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def _judge(arguments: Namespace) -> int:
-    from gristmill.commands.generate import result_table, run_plan
-    from gristmill.config import read_yaml, validate
+def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
+    """The plan of a run that judges the records of `source`; `content` is a config, of which generation is ignored."""
+    from gristmill.bench import make_judges
+    from gristmill.config import validate
     from gristmill.errors import ConfigError
     from gristmill.llm import Roles
-    from gristmill.plan import Plan, code_digest, fingerprint, make_judges
-    from gristmill.runs import RunFolder
+    from gristmill.plan import Plan, code_digest, fingerprint
     from schemas.run_config import RunConfig
 
-    content = read_yaml(arguments.config, arguments.overrides)
-    for key in _OF_GENERATION:
-        content.pop(key, None)
-    config = validate({**content, "generator": Recorded.name}, RunConfig, str(arguments.config))
+    kept = {key: value for key, value in content.items() if key not in _OF_GENERATION}
+    config = validate({**kept, "generator": Recorded.name}, RunConfig, where)
     if not config.judges:
-        raise ConfigError(f"{arguments.config}: the key judges is missing.")
-    generator = Recorded(NoParams(), seed=config.seed, seeds=str(arguments.source))
+        raise ConfigError(f"{where}: the key judges is missing.")
+    generator = Recorded(NoParams(), seed=config.seed, seeds=str(source))
     roles = Roles(config.models)
-    judges = make_judges(config.judges, roles)
+    judges = make_judges(config, roles, generating=False)
     code = code_digest(generator, judges)
-    mark = fingerprint(config, record_files(arguments.source), code)
+    inputs = [*record_files(source), *(file for named in judges for file in named.files())]
+    return Plan(config, generator, judges, roles, fingerprint(config, inputs, code), code)
+
+
+def _judge(arguments: Namespace) -> int:
+    from gristmill.commands.generate import result_table, run_plan
+    from gristmill.config import read_yaml
+    from gristmill.runs import RunFolder
+
+    content = read_yaml(arguments.config, arguments.overrides)
     folder = RunFolder(arguments.run)
-    summary = run_plan(Plan(config, generator, judges, roles, mark, code), folder, quiet=arguments.quiet)
+    summary = run_plan(judge_plan(content, arguments.source, str(arguments.config)), folder, quiet=arguments.quiet)
     print(result_table(summary, folder.path))
     return 0
 

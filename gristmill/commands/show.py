@@ -19,8 +19,10 @@ def _list(arguments: Namespace) -> int:
 
     for kind in ("generators", "judges"):
         print(f"{kind}:")
-        for name in registry.names(kind):
-            print(f"  {name:<18} {first_line(registry.load(kind, name))}")
+        names = registry.names(kind)
+        width = max(map(len, names))
+        for name in names:
+            print(f"  {name:<{width}} {first_line(registry.load(kind, name))}")
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
     for path in sorted(recipes.glob("*/*.yaml")):

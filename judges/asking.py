@@ -1,0 +1,73 @@
+"""What all judges that ask a model share: a role, prompts, and several votes on one question.
+
+A model writes its reason before its verdict, or the reason would only defend what is already said. Requests are sent
+with sorted keys and servers decode in the order of the schema, so every answer has `reason` before its other fields
+in the alphabet (tests/test_judges_models.py).
+
+Votes are worth their price where they differ in something: the order of what is shown. Set `temperature: 0` for the
+judge's role, and each vote is the model's own opinion of another arrangement, not a throw of the dice.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
+
+from gristmill import Config, Context, Judge, Reject
+from gristmill.llm import Shape, answer_shape
+from gristmill.prompts import PromptFolder
+from schemas import Answer, user
+
+A = TypeVar("A", bound=Answer)
+T = TypeVar("T")
+
+PROMPTS = PromptFolder(Path(__file__).parent / "prompts")
+"""Judges' prompts, also for a generator that calls a judge's function: its own `ctx.prompt` knows only its own."""
+
+Reason = Annotated[str, Field(max_length=400)]
+
+
+class ModelParams(Config):
+    """`role` is the model that is asked; `votes` how often, each time with another arrangement."""
+
+    role: str = "judge"
+    votes: Annotated[int, Field(ge=1, le=32)] = 1
+
+
+ModelParamsT = TypeVar("ModelParamsT", bound=ModelParams)
+
+
+class ModelJudge(Judge[ModelParamsT]):
+    """A judge that asks one role."""
+
+    def roles(self) -> list[str]:
+        return [self.params.role]
+
+
+async def ask(ctx: Context, role: str, prompt: str, answer: type[A], **variables: Any) -> A:
+    """`ctx.ask` with a prompt from `judges/prompts`."""
+    return await ask_shape(ctx, role, prompt, answer_shape(answer), **variables)
+
+
+async def ask_shape(ctx: Context, role: str, prompt: str, shape: Shape[T], **variables: Any) -> T:
+    """The same for a shape that is made at run time."""
+    return await ctx.answer(role, [user(ctx.render(PROMPTS[prompt], variables))], shape)
+
+
+async def collect(ctx: Context, votes: int, vote: Callable[[], Awaitable[T]]) -> list[T]:
+    """The answers of `votes` voters at once; Reject where half of them or more gave none."""
+    if votes == 1:
+        return [await vote()]
+    answers = await ctx.gather((vote() for _ in range(votes)), keep_rejects=True)
+    given = [answer for answer in answers if not isinstance(answer, Reject)]
+    if 2 * len(given) <= votes:
+        raise next(answer for answer in answers if isinstance(answer, Reject))
+    return given
+
+
+def carried(votes: Sequence[bool], of: int) -> bool | None:
+    """What more than half of all `of` voters say, also counting those who gave no answer; None where neither side."""
+    if 2 * votes.count(True) > of:
+        return True
+    return False if 2 * votes.count(False) > of else None
