@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,9 +22,10 @@ from typing import Any, Literal, TypeVar, overload
 import orjson
 
 from gristmill.budget import Meter
-from gristmill.errors import Reject
+from gristmill.errors import Reject, TaskFailed
 from gristmill.ledger import Call, Ledger
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
+from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
 from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
@@ -206,6 +207,19 @@ class Context:
         reply = await self._answered(role, chosen, "/completions", chosen.completion_request(text, sampling))
         return reply.text
 
+    async def embed(self, role: str, texts: Sequence[str]) -> list[Vector]:
+        """One vector per text, in batches. The role must be in the config; see `gristmill.llm.embeddings`."""
+        chosen = self._runtime.roles.embedder(role)
+        made = await self.gather(self._embed(role, chosen, batch) for batch in batches(texts))
+        return [vector for vectors in made for vector in vectors]
+
+    async def _embed(self, role: str, chosen: Role, batch: list[str]) -> list[Vector]:
+        reply = await self._call(role, chosen, EMBEDDINGS, chosen.embedding_request(batch))
+        try:
+            return vectors_of(reply, len(batch))
+        except ValueError as error:
+            raise TaskFailed("llm", f"the role {role} gives {error}") from None
+
     @overload
     async def gather(self, *branches: Awaitable[T] | Iterable[Awaitable[T]]) -> list[T]: ...
     @overload
@@ -285,7 +299,7 @@ class Context:
             )  # fmt: skip
         reply.usd, reply.key = usd, key.hex()
         scope.spend(usd)
-        task.used(role, chosen.model, reply)
+        task.used(role, str(request["model"]), reply)
         return reply
 
 

@@ -4,8 +4,8 @@
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "Natalia sold 48/2 = ..."}
     {"question": "Which gas ...?", "choices": ["oxygen", "argon", "neon", "helium"], "answer": 3}
 
-Fields are found by name, so a benchmark needs no adapter of its own: HumanEval(+), MBPP, CRUXEval, LiveCodeBench, GSM8K,
-MATH, MMLU, ARC, HellaSwag, MedMCQA and what looks like them. Tests and expected outputs are not compared.
+Fields are found by name, so a benchmark needs no adapter of its own: HumanEval(+), MBPP, CRUXEval, LiveCodeBench,
+GSM8K, MATH, MMLU, ARC, HellaSwag, MedMCQA and what looks like them. Tests and expected outputs are not compared.
 A row in which nothing is found is an error: an item that is silently left out would be a hole.
 """
 
@@ -69,7 +69,9 @@ def read_benchmark(location: str) -> Benchmark:
     if not path.name.endswith(_SUFFIXES):
         raise ConfigError(f"decontaminate.against: {location} is no {', '.join(_SUFFIXES)} file and no {HUB}NAME.")
     if not path.is_file():
-        raise ConfigError(f"decontaminate.against: {location} doesn't exist (paths are relative to the working folder).")
+        raise ConfigError(
+            f"decontaminate.against: {location} doesn't exist (seen from the working folder)."
+        )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Benchmark(path.name.partition(".")[0], location, digest, _items(location, _rows(path)))

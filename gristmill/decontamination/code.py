@@ -81,6 +81,11 @@ def _unit(node: ast.AST, imported: dict[str, str], attributes: frozenset[str]) -
     return walk.unit()
 
 
+def _is_remark(node: Any) -> bool:
+    """A docstring, or a text that serves as a comment."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 class _Walk:
     """One pass over a tree that writes down its nodes; names are resolved at the end, when all bindings are known."""
 
@@ -107,15 +112,14 @@ class _Walk:
         if isinstance(node, ast.Import | ast.ImportFrom):
             self._imported = {**self._imported, **dict(_imports([node]))}
             return
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            return  # a docstring, or a text that serves as a comment
         kind = node.__class__
         out.append(kind.__name__)
         for field in _FIELDS[kind]:
             value = getattr(node, field)
             if isinstance(value, list):
-                out.append(len(value))
-                for part in value:
+                parts = [part for part in value if not _is_remark(part)]
+                out.append(len(parts))
+                for part in parts:
                     if isinstance(part, ast.AST):
                         self.visit(part)
                     else:

@@ -6,8 +6,9 @@
 text    the question stands in the record word for word (a short multiple-choice question together with its choices);
         what has fewer than eight words must be a whole message
 code    every function of the solution occurs in the record, under the fingerprints of code.py, in any order
-ngram   n-grams shared with the record cover half of the question's or the answer's words or of the solution's tokens,
-        or a stretch of 50 words; n-grams of more than ten items of one benchmark are its boilerplate and don't count
+ngram   n-grams shared with the record cover half of the question's or the answer's words, or 50 of them, or half of the
+        solution's tokens (at least two n-grams' worth: thirteen tokens are a line that many programs have); n-grams of
+        more than ten items of one benchmark are its boilerplate and don't count
 
 The n-grams of the benchmarks are kept as 64-bit hashes, and a record's are tested against them without being kept.
 
@@ -57,8 +58,8 @@ class Index:
         self.benchmarks = benchmarks
         self._texts = _Texts(benchmarks)
         self._code = _Code(benchmarks)
-        self._words = _Grams(_word_sequences(benchmarks), ngram, STRETCH)
-        self._tokens = _Grams(_token_sequences(benchmarks), ngram, None)
+        self._words = _Grams(_word_sequences(benchmarks), ngram, least=ngram, stretch=STRETCH)
+        self._tokens = _Grams(_token_sequences(benchmarks), ngram, least=2 * ngram, stretch=None)
 
     def hits(self, texts: Iterable[str]) -> list[Hit]:
         """One hit per item that the texts of a record give away, by the first method that finds it."""
@@ -165,10 +166,16 @@ _NONE: set[tuple[Place, int]] = set()
 
 
 class _Grams:
-    """Sequences of words or tokens by their n-grams; each sequence belongs to an item."""
+    """Sequences of words or tokens by their n-grams; each sequence belongs to an item.
 
-    def __init__(self, sequences: Iterable[tuple[Place, list[str]]], n: int, stretch: int | None) -> None:
+    Half of a sequence must be covered, which must be at least `least` words; or a stretch of `stretch` words.
+    """
+
+    def __init__(
+        self, sequences: Iterable[tuple[Place, list[str]]], n: int, *, least: int, stretch: int | None
+    ) -> None:
         self._n = n
+        self._least = least
         self._stretch = stretch
         self._sequences: list[tuple[Place, array[int]]] = []
         self._postings: dict[int, tuple[int, ...]] = {}
@@ -192,7 +199,7 @@ class _Grams:
             place, grams = self._sequences[number]
             covered = _covered(grams, shared, self._n)
             size = len(grams) + self._n - 1
-            if covered >= COVERED * size or (self._stretch and covered >= self._stretch):
+            if covered >= max(COVERED * size, self._least) or (self._stretch and covered >= self._stretch):
                 yield place, covered / size
 
 
