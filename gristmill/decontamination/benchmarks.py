@@ -69,9 +69,7 @@ def read_benchmark(location: str) -> Benchmark:
     if not path.name.endswith(_SUFFIXES):
         raise ConfigError(f"decontaminate.against: {location} is no {', '.join(_SUFFIXES)} file and no {HUB}NAME.")
     if not path.is_file():
-        raise ConfigError(
-            f"decontaminate.against: {location} doesn't exist (seen from the working folder)."
-        )
+        raise ConfigError(f"decontaminate.against: {location} doesn't exist (seen from the working folder).")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Benchmark(path.name.partition(".")[0], location, digest, _items(location, _rows(path)))

@@ -34,7 +34,9 @@ def passage(problem: str, solution: str) -> str:
 def record_passages(messages: Iterable[Mapping[str, Any]]) -> list[str]:
     """Of each user turn with the answer that follows it; of a conversation without users, each content."""
     turns = [message for message in messages if message.get("content")]
-    return list(islice(_exchanges(turns), MOST_EXCHANGES)) or [str(turn["content"])[:LONGEST_PART] for turn in turns[:1]]
+    return list(islice(_exchanges(turns), MOST_EXCHANGES)) or [
+        str(turn["content"])[:LONGEST_PART] for turn in turns[:1]
+    ]
 
 
 def _exchanges(turns: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -53,7 +55,9 @@ def _exchanges(turns: list[Mapping[str, Any]]) -> Iterator[str]:
 
 def benchmark_passages(benchmarks: Sequence[Benchmark]) -> list[str]:
     """One per item, in their order."""
-    return [passage("\n".join((item.question, *item.choices)), item.code or item.answer) for _, item in items_of(benchmarks)]
+    return [
+        passage("\n".join((item.question, *item.choices)), item.code or item.answer) for _, item in items_of(benchmarks)
+    ]
 
 
 class Neighbours:
@@ -70,6 +74,11 @@ class Neighbours:
         scores = unit_rows(vectors) @ self._matrix.T
         best = scores.argmax(1).tolist()
         return [Hit(*self._items[item], "similarity", float(row[item])) for item, row in zip(best, scores, strict=True)]
+
+    def similarities(self, vectors: Sequence[Sequence[float]], items: Sequence[int]) -> list[float]:
+        """The cosine similarity of each vector to one item, named by its number among all."""
+        scores: list[float] = (unit_rows(vectors) * self._matrix[list(items)]).sum(1).tolist()
+        return scores
 
 
 def unit_rows(vectors: Sequence[Sequence[float]]) -> "Matrix":
