@@ -116,9 +116,9 @@ def _forward(weights: "dict[str, Floats]", ids: Sequence[Sequence[int]]) -> "Flo
         state = _normal(weights, name + "attention.output.LayerNorm", mixed + state)
         inner = _gelu(_linear(weights, name + "intermediate.dense", state))
         state = _normal(weights, name + "output.LayerNorm", _linear(weights, name + "output.dense", inner) + state)
-    vectors: Floats = (state * mask[:, :, None]).sum(1)  # a sum has the direction of the mean
-    vectors /= np.sqrt((vectors * vectors).sum(1, keepdims=True))
-    return vectors
+    sums: Floats = (state * mask[:, :, None]).sum(1)  # they have the direction of the means
+    sums /= np.sqrt((sums * sums).sum(1, keepdims=True))
+    return sums
 
 
 def _attention(weights: "dict[str, Floats]", name: str, state: "Floats", hidden: "Floats") -> "Floats":
@@ -132,7 +132,7 @@ def _attention(weights: "dict[str, Floats]", name: str, state: "Floats", hidden:
         .transpose(0, 2, 1, 3)
         for part in ("query", "key", "value")
     )
-    scores = query @ key.transpose(0, 1, 3, 2)
+    scores: Floats = query @ key.transpose(0, 1, 3, 2)
     scores *= np.float32((size // HEADS) ** -0.5)
     scores += hidden
     scores -= scores.max(-1, keepdims=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from gristmill.decontamination.benchmarks import Item
+from gristmill.decontamination.texts import parse
 
 TRANSLATED = '"""Berechnet das Ergebnis der Aufgabe und gibt es zurück; die Eingabe bleibt unverändert."""'
 HELPERS = [
@@ -19,13 +20,20 @@ HELPERS = [
 ]
 
 
+def _tree(code: str) -> ast.Module:
+    tree = parse(code)
+    if tree is None:
+        raise SyntaxError("no Python")
+    return tree
+
+
 def verbatim(code: str) -> str:
     return code
 
 
 def renamed(code: str) -> str:
     """Every name that the program binds gets another one."""
-    tree = ast.parse(code)
+    tree = _tree(code)
     nodes = list(ast.walk(tree))
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -45,7 +53,7 @@ def renamed(code: str) -> str:
 
 def reformatted(code: str) -> str:
     """Another layout, no comments, no type hints, tabs for blanks."""
-    tree = ast.parse(code)
+    tree = _tree(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
@@ -57,7 +65,7 @@ def reformatted(code: str) -> str:
 
 def reordered(code: str) -> str:
     """Functions in the opposite order, between others."""
-    tree = ast.parse(code)
+    tree = _tree(code)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     others = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     parts = [*map(ast.unparse, others), HELPERS[0], *map(ast.unparse, reversed(functions)), HELPERS[1]]
@@ -66,7 +74,7 @@ def reordered(code: str) -> str:
 
 def translated(code: str) -> str:
     """A docstring in another language in the place of the English one."""
-    tree = ast.parse(code)
+    tree = _tree(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             docstring = ast.parse(TRANSLATED).body[0]

@@ -73,7 +73,8 @@ class Neighbours:
             return []
         scores = unit_rows(vectors) @ self._matrix.T
         best = scores.argmax(1).tolist()
-        return [Hit(*self._items[item], "similarity", float(row[item])) for item, row in zip(best, scores, strict=True)]
+        nearest = [(*self._items[item], float(row[item])) for item, row in zip(best, scores, strict=True)]
+        return [Hit(benchmark, item, "similarity", round(score, 4)) for benchmark, item, score in nearest]
 
     def similarities(self, vectors: Sequence[Sequence[float]], items: Sequence[int]) -> list[float]:
         """The cosine similarity of each vector to one item, named by its number among all."""

@@ -15,7 +15,8 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from gristmill.testing.scripted import Script, answer_by_default
+from gristmill.llm.embeddings import EMBEDDINGS
+from gristmill.testing.scripted import Script, answer_by_default, embeddings_by_words
 from schemas import canonical_json
 
 
@@ -66,6 +67,7 @@ class FaultServer:
         asyncio.set_event_loop(self._loop)
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._chat)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -96,6 +98,9 @@ class FaultServer:
         if fault in ("status_429", "status_500"):
             headers = {"Retry-After": str(self.faults.retry_after)} if fault == "status_429" else {}
             return web.json_response({"error": {"message": "try later"}}, status=int(fault[-3:]), headers=headers)
+        if request.path.endswith(EMBEDDINGS):
+            self.answered[digest] += 1
+            return web.json_response(embeddings_by_words(asked))
         return web.json_response(self._answer(asked, fault, digest))
 
     def _draw(self, digest: str, attempt: int) -> str | None:
