@@ -140,6 +140,16 @@ def same(one: str, other: str) -> bool:
             "class B:\n    def run(self):\n        self.m = self.one()\n    def one(self):\n        return 1",
             True,
         ),
+        (
+            "class A:\n    def __init__(self, data):\n        self.data = data",
+            "class A:\n    def __init__(self, value):\n        self.data = value",
+            True,
+        ),
+        (
+            "def f(a: int):\n    return a + 1",
+            "class Solution:\n    def add(self, n):\n        return n + 1",
+            True,
+        ),
         ("x = int(input())\nprint(x + 1)", "value = int(input())\n\nprint(value + 1)", True),
     ],
 )

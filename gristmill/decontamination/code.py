@@ -8,7 +8,7 @@
 
 Both give the same fingerprint. Every name that the function binds, or that comes from elsewhere in the program, becomes
 its number in the order of appearance; builtins, imported names, attributes and keywords of calls stay. A program is the
-set of the fingerprints of its functions and methods, so their order doesn't matter.
+set of the fingerprints of its functions and methods, so neither their order matters nor a class around them.
 
 The second fingerprint masks literals as well. It says less, so it counts for larger functions only (see index.py).
 """
@@ -26,6 +26,7 @@ _FIELDS = {
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_METHODS = {ast.Attribute, *_FUNCTIONS}
 _BINDING = {
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.arg, ast.ExceptHandler, ast.Global, ast.Nonlocal,
     ast.MatchAs, ast.MatchStar, ast.MatchMapping,
@@ -41,18 +42,22 @@ class Unit(NamedTuple):
 
 
 def units(tree: ast.Module) -> list[Unit]:
-    """One per function and method of a program; of a program without any, one for the whole."""
+    """One per function and method of a program; of a program without any, one for the whole. It consumes the tree."""
     imported = dict(_imports(tree.body))
     found = list(_units(tree.body, imported, frozenset()))
     return found or [_unit(tree, imported, frozenset())]
 
 
-def _units(body: list[ast.stmt], imported: dict[str, str], attributes: frozenset[str]) -> Iterator[Unit]:
+def _units(
+    body: list[ast.stmt], imported: dict[str, str], attributes: frozenset[str], of_class: bool = False
+) -> Iterator[Unit]:
     for statement in body:
         if isinstance(statement, _FUNCTIONS):
+            if of_class:
+                del statement.args.args[:1]  # `self`: a function that was put into a class stays the same function
             yield _unit(statement, imported, attributes)
         elif isinstance(statement, ast.ClassDef):
-            yield from _units(statement.body, imported, attributes | _own_attributes(statement))
+            yield from _units(statement.body, imported, attributes | _own_attributes(statement), of_class=True)
 
 
 def _imports(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
@@ -131,9 +136,11 @@ class _Walk:
 
     def _word(self, kind: type[ast.AST], word: Any) -> None:
         """A word that the parser keeps as a plain string: it binds a name, or is an attribute or a keyword."""
-        if kind in _BINDING or (kind is ast.Attribute and word in self._attributes):
-            self._bound.add(word)
-            self._names.append((len(self._out), word))
+        method = word in self._attributes and kind in _METHODS
+        if method or kind in _BINDING:
+            name = f".{word}" if method else word  # `self.data = data` speaks of two things
+            self._bound.add(name)
+            self._names.append((len(self._out), name))
         self._out.append(word)
 
     def unit(self) -> Unit:
