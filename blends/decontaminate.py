@@ -68,7 +68,7 @@ class Decontaminator:
                 {
                     "benchmark": benchmark.name,
                     "location": benchmark.location,
-                    "sha256": benchmark.sha256,
+                    "version": benchmark.version,
                     "items": len(benchmark.items),
                     "items_found": len(self._items[benchmark.name]),
                     **{method: self._found[benchmark.name, method] for method in METHODS},

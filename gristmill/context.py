@@ -212,7 +212,8 @@ class Context:
         return reply.text
 
     async def embed(self, role: str, texts: Sequence[str]) -> list[Vector]:
-        """One vector per text, in batches. The role must be in the config; see `gristmill.llm.embeddings`."""
+        """One vector per text, in batches. The role must be in the config. Reject(llm, context_length) for a text that
+        the embedder can't read."""
         chosen = self._runtime.roles.embedder(role)
         made = await self.gather(self._embed(role, chosen, batch) for batch in batches(texts))
         return [vector for vectors in made for vector in vectors]

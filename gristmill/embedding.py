@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from gristmill.errors import EndpointError
+from gristmill.errors import EndpointError, Reject, TaskFailed
 from gristmill.llm import Network, Roles
-from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
+from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, refusal, vectors_of
 from schemas.run_config import ModelConfig
 
 ROLE = "embedder"
@@ -40,8 +40,10 @@ class Embedder:
         return [vector for vectors in made for vector in vectors]
 
     async def _embed(self, batch: list[str]) -> list[Vector]:
-        reply = await self._network.send(self._role, EMBEDDINGS, self._role.embedding_request(batch))
         try:
+            reply = await self._network.send(self._role, EMBEDDINGS, self._role.embedding_request(batch))
             return vectors_of(reply, len(batch))
-        except ValueError as error:
-            raise EndpointError(f"models.{ROLE}: {self.model} gives {error}.") from None
+        except Reject as reject:
+            raise refusal(ROLE, self.model, reject) from None
+        except (ValueError, TaskFailed) as error:
+            raise EndpointError(f"models.{ROLE}: {self.model} gives no embeddings: {error}.") from None

@@ -14,11 +14,12 @@ Brown et al. 2020 (https://arxiv.org/abs/2005.14165).
 
 from pathlib import Path
 
-from gristmill import Context, Judge, Record, Verdict
+from gristmill import Context, Judge, Record, Reject, Verdict
 from gristmill.decontamination import Hit, Index, read_benchmark, record_texts
 from gristmill.decontamination.benchmarks import HUB
 from gristmill.decontamination.calibration import calibration_files, resolve
 from gristmill.decontamination.similarity import Neighbours, benchmark_passages, record_passages
+from gristmill.llm.embeddings import refusal
 from schemas.decontamination import Decontaminate
 
 SHOWN = 3  # items in a reason
@@ -50,7 +51,10 @@ class Decontaminated(Judge[Params]):
             return
         role = self.params.role
         self._threshold = resolve(self.params.similarity, ctx.embedder(role)).threshold
-        vectors = await ctx.embed(role, benchmark_passages(self._index.benchmarks))
+        try:
+            vectors = await ctx.embed(role, benchmark_passages(self._index.benchmarks))
+        except Reject as reject:
+            raise refusal(role, ctx.embedder(role), reject) from None
         self._neighbours = Neighbours(self._index.benchmarks, vectors)
 
     async def judge(self, record: Record, ctx: Context) -> Verdict:

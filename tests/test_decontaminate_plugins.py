@@ -1,9 +1,13 @@
 """Decontamination as a gate of blends, as a judge of runs, and the calibration of embedders."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -13,14 +17,17 @@ from gristmill.decontamination.benchmarks import Item
 from gristmill.decontamination.calibration import resolve
 from gristmill.decontamination.planting import planted
 from gristmill.decontamination.similarity import passage, record_passages
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, EndpointError
+from gristmill.llm import Network
 from gristmill.testing import FaultServer, ScriptedModel, judge_scripted
 from gristmill.views import connect
 from schemas import Record, assistant, user
+from schemas.arrow import records_to_table
 from schemas.blend_config import BlendConfig
 from schemas.decontamination import Calibration
 from tests.conftest import CLI
 from tests.planted import exercises
+from tests.test_blend import HUB
 
 SUM = Item(
     "sum/1",
@@ -95,7 +102,7 @@ def test_the_gate_says_what_it_dropped_and_why(tmp_path: Path, benchmarks: list[
     code, text = made["contamination"]["benchmarks"]
     assert (code["items"], code["items_found"], code["text"], code["code"], code["ngram"]) == (1, 1, 1, 1, 0)
     assert (text["items"], text["items_found"], text["text"], text["code"], text["ngram"]) == (4, 1, 1, 0, 1)
-    assert len(code["sha256"]) == 64 and made["contamination"]["embedder"] is None
+    assert len(code["version"]) == 64 and made["contamination"]["embedder"] is None
     assert "items found" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert rows(tmp_path, "SELECT count(*) FROM samples WHERE messages[1].content LIKE '%ferry%'") == [(1,)]
 
@@ -142,6 +149,47 @@ def test_wrong_configs_are_refused_before_anything_is_read(
     with pytest.raises(ConfigError) as refused:
         blended(tmp_path, {"decontaminate": {"against": benchmarks, **gate}}, models=models)
     assert said in str(refused.value) and not (tmp_path / "out").exists()
+
+
+def test_a_benchmark_may_be_a_hub_dataset_at_a_revision(tmp_path: Path, benchmarks: list[str]) -> None:
+    pytest.importorskip("datasets")
+    hub = [
+        conversation([f"Please tell me in full what the clerk of Ghent wrote in letter {n}.", "It"]) for n in range(3)
+    ]
+    pq.write_table(records_to_table(hub), tmp_path / "data.parquet")
+    write(tmp_path / "all.jsonl", [*mixed(), conversation([hub[1].messages[0].content, "He wrote of cloth."])])
+    source = {"name": "all", "path": "all.jsonl", "weight": 1}
+    gates = {"decontaminate": {"against": ["hf://o/sums@main"]}}
+    config = {"out": "out", "total": 100, "short": "shrink", "sources": [source], "gates": gates}
+    (tmp_path / "blend.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "hub.py").write_text(HUB)
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "hub.py", "data.parquet", "blend.yaml", *overrides]
+        env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    (found,) = orjson.loads((tmp_path / "out/manifest.json").read_bytes())["contamination"]["benchmarks"]
+    assert (found["benchmark"], found["version"], found["items"], found["text"]) == ("o/sums", "c" * 40, 3, 1)
+    unknown = run("gates.decontaminate.against=[hf://o/other@main]")
+    assert unknown.returncode == 4 and "hf://o/other@main can't be read from the hub" in unknown.stderr
+
+
+def test_an_embedder_that_refuses_a_text_ends_the_command_with_a_sentence(
+    tmp_path: Path, benchmarks: list[str]
+) -> None:
+    (tmp_path / "words.yaml").write_text("model: words\nthreshold: 0.9\n")
+    gate = {"against": benchmarks, "similarity": str(tmp_path / "words.yaml")}
+    with FaultServer() as server:
+        server.longest_input = 60
+        models = {"embedder": {"endpoint": server.url, "model": "words"}}
+        with pytest.raises(EndpointError, match="reads no text of this length"):
+            blended(tmp_path, {"decontaminate": gate}, models=models)
+        judge = {"name": "decontaminate", **gate}
+        with pytest.raises(EndpointError, match="reads no text of this length"):
+            judge_scripted([judge], mixed(), tmp_path, Network(5), models)
 
 
 # ---- the judge

@@ -39,7 +39,7 @@ def widest(rows):
 
 
 def index_of(*items: Item, **more: Any) -> Index:
-    return Index([Benchmark("bench", "bench.jsonl", None, list(items))], **more)
+    return Index([Benchmark("bench", "bench.jsonl", "", list(items))], **more)
 
 
 def methods(index: Index, *texts: str) -> list[tuple[str, str]]:

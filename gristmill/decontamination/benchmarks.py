@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gristmill.decontamination.texts import parse
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, EndpointError
 from gristmill.seeds import BadSeed, read_rows
 
 HUB = "hf://"
@@ -51,20 +51,22 @@ class Item(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """`name` is the file's name without endings; `sha256` is of its content, None where it comes from the hub."""
+    """`name` is the file's name without endings, or the hub's; `version` is the file's SHA-256, or the hub's commit."""
 
     name: str
     location: str
-    sha256: str | None
+    version: str
     items: list[Item]
 
 
 def read_benchmark(location: str) -> Benchmark:
     """The items at a path (.jsonl, .json, both also .gz, .parquet, .csv) or at `hf://NAME@REVISION` (without its
-    training split). ConfigError where there is no such file, or a row in which nothing can be found."""
+    training split).
+
+    ConfigError where there is no such file, or a row in which nothing is found; EndpointError where the hub fails.
+    """
     if location.startswith(HUB):
-        name = location.removeprefix(HUB)
-        return Benchmark(name, location, None, _items(location, _hub(name)))
+        return _from_hub(location)
     path = Path(location)
     if not path.name.endswith(_SUFFIXES):
         raise ConfigError(f"decontaminate.against: {location} is no {', '.join(_SUFFIXES)} file and no {HUB}NAME.")
@@ -107,16 +109,28 @@ def _listed(content: Any) -> list[Any]:
     return lists[0] if len(lists) == 1 else values
 
 
-def _hub(name: str) -> Iterator[tuple[str, Any]]:
+def _from_hub(location: str) -> Benchmark:
     try:
         from datasets import get_dataset_config_names, load_dataset
+        from huggingface_hub import HfApi
     except ImportError:
         raise ConfigError("a benchmark from the hub needs the extra: pip install 'gristmill[hub]'.") from None
-    name, _, revision = name.partition("@")
-    for config in get_dataset_config_names(name, revision=revision or None):
-        splits = load_dataset(name, config, revision=revision or None)
-        for split in [split for split in splits if split != "train"] or list(splits):
-            yield from ((f"{config}/{split}/{number}", dict(row)) for number, row in enumerate(splits[split]))
+    name, _, revision = location.removeprefix(HUB).partition("@")
+
+    def rows(commit: str) -> Iterator[tuple[str, Any]]:
+        for config in get_dataset_config_names(name, revision=commit):
+            splits = load_dataset(name, config, revision=commit)
+            for split in [split for split in splits if split != "train"] or list(splits):
+                yield from ((f"{config}/{split}/{number}", dict(row)) for number, row in enumerate(splits[split]))
+
+    try:
+        commit = str(HfApi().dataset_info(name, revision=revision or None).sha)
+        return Benchmark(name, location, commit, _items(location, rows(commit)))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the HTTP library of this version of the client raises
+        said = str(error).strip().partition("\n")[0]
+        raise EndpointError(f"decontaminate.against: {location} can't be read from the hub: {said}") from error
 
 
 def _items(location: str, rows: Iterator[tuple[str, Any]]) -> list[Item]:

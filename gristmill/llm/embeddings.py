@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gristmill import minilm
+from gristmill.errors import EndpointError, Reject
 from gristmill.llm.reply import Reply, parse_usage
 from schemas import JsonObject, Message, Usage
 
@@ -47,6 +48,14 @@ async def embed_here(request: JsonObject) -> Reply:
 def batches(texts: Sequence[str]) -> Iterable[list[str]]:
     """What goes into one request each; an empty text becomes a blank, because endpoints refuse it."""
     return ([text or " " for text in texts[start : start + BATCH]] for start in range(0, len(texts), BATCH))
+
+
+def refusal(role: str, model: str, reject: Reject) -> EndpointError:
+    """What a person is told of a text that an embedder refuses: no retry mends it, and no text may be left out."""
+    return EndpointError(
+        f"models.{role}: {model} reads no text of this length ({reject.detail}). Make its server cut long texts, for "
+        "example with `extra_body: {truncate_prompt_tokens: -1}` for vLLM."
+    )
 
 
 def vectors_of(reply: Reply, count: int) -> list[Vector]:

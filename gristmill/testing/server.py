@@ -45,6 +45,7 @@ class FaultServer:
         self.faults = faults or Faults()
         self.script = script or answer_by_default
         self.api_key = api_key
+        self.longest_input = 0  # characters of a text to embed, without limit where 0
         self.url = ""
         self.requests = 0
         self.met: Counter[str] = Counter()
@@ -99,6 +100,9 @@ class FaultServer:
             headers = {"Retry-After": str(self.faults.retry_after)} if fault == "status_429" else {}
             return web.json_response({"error": {"message": "try later"}}, status=int(fault[-3:]), headers=headers)
         if request.path.endswith(EMBEDDINGS):
+            if self.longest_input and max(map(len, asked["input"])) > self.longest_input:
+                told = "the input is longer than the model's context length"
+                return web.json_response({"error": {"message": told}}, status=400)
             self.answered[digest] += 1
             return web.json_response(embeddings_by_words(asked))
         return web.json_response(self._answer(asked, fault, digest))
