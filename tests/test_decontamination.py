@@ -69,6 +69,11 @@ def test_a_multiple_choice_item_with_a_short_question_needs_its_choices() -> Non
     shuffled = "Which gas is it?\nA) neon\nB) helium\nC) carbon dioxide from the burning of coal\nD) argon"
     assert methods(index, shuffled, "C") == [("gas", "text")]
     assert methods(index, "Which gas is it? It is carbon dioxide from the burning of coal.") == []
+    index = index_of(Item("short", "Which gas is it?", ("argon", "neon", "helium", "xenon")))
+    assert methods(index, "Which gas is it?\n(A) neon (B) xenon (C) argon (D) helium\nAnswer by letter.") == [
+        ("short", "text")
+    ]
+    assert methods(index, "Which gas is it? Neon, argon or helium?") == []
 
 
 def test_half_of_the_words_or_fifty_of_them_make_an_ngram_hit() -> None:
@@ -98,7 +103,8 @@ def test_boilerplate_of_a_benchmark_is_no_evidence() -> None:
 
 def test_words_of_many_scripts() -> None:
     assert words_of("Straße, CAFE\u0301 & ﬁt_well!") == ["strasse", "café", "fit", "well"]
-    assert words_of("你好 world") == ["你", "好", "world"]
+    assert words_of("你好 world, 第5题") == ["你", "好", "world", "第", "5", "题"]
+    assert words_of("(A) Is 7 a prime, é?") == ["is", "7", "prime", "é"]
     question = "某船顺流而下需要四十分钟逆流而上需要一小时问静水中的速度"
     assert methods(index_of(Item("ship", question)), f"请回答:{question}。") == [("ship", "text")]
 

@@ -31,7 +31,7 @@ COVERED = 0.5
 STRETCH = 50  # words
 BOILERPLATE = 10  # items
 SHORTEST = 8  # words that may be looked for inside a message
-ANCHOR = 5  # words by which a question is found before it is compared
+ANCHOR = 3  # words by which a question is found before it is compared
 SMALLEST = 12  # nodes of a function that counts with its literals
 SMALLEST_MASKED = 40  # nodes of a function that counts without them
 

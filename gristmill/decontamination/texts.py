@@ -1,9 +1,10 @@
 """What is compared: the texts of a conversation, their words, and the Python code in them.
 
-    "Write a *function* to  add\n`a` and `b`."    ->  write a function to add a and b
+    "(A) Which *gas*,\n`H2` or N2?"    ->  which gas h2 or n2
 
 Words are runs of letters and digits after case folding and Unicode's compatibility composition; a Chinese, Japanese or
-Korean character is a word of its own, because nothing divides it from the next. Punctuation and layout don't count.
+Korean character is a word of its own, because nothing divides it from the next. Punctuation and layout don't count, nor
+do single Latin letters: they are articles and the labels of choices.
 """
 
 import ast
@@ -19,8 +20,8 @@ import orjson
 LONGEST_CODE = 100_000  # characters; what is longer is data rather than a program
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]{{2,}}|[^\W_{_CJK}a-z]")
+_ASCII_WORD = re.compile(r"[a-z0-9]{2,}|[0-9]")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _REMARK = re.compile(r"(\"\"\"|''').*?\1|#[^'\"\n]*$", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r"```([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
