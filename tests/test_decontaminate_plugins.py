@@ -62,7 +62,7 @@ def mixed() -> list[Record]:
         planted(SUM, "verbatim"),
         [f"My homework: {FERRY.question}", "It makes nine knots."],
         planted(SUM, "renamed"),
-        [FERRY.question.replace("how fast", "at what speed"), "Nine."],
+        [FERRY.question.replace("still water", "calm lakes"), "Nine."],
         [RETOLD, "9"],
     ]
     return [conversation(texts) for texts in [*copies, *exercises(20, seed=3)]]

@@ -193,8 +193,14 @@ def test_code_is_found_without_fences_in_calls_and_before_prose() -> None:
 def test_code_that_no_parser_takes_is_compared_by_tokens() -> None:
     broken = SOLUTION.replace("return best", "return best best")
     assert methods(index_of(Item("two", code=SOLUTION)), f"```python\n{broken}\n```") == [("two", "ngram")]
-    nested = "(" * 5000 + ")" * 5000
-    assert methods(index_of(Item("two", code=SOLUTION)), f"```python\nx = {nested}\0\n```") == []
+
+
+@pytest.mark.parametrize(
+    "code", ["x = " + "(" * 5000 + ")" * 5000, "x = 1\0", "x = " + "+".join("1" * 3000), "x = 0x" + "f" * 9999]
+)
+def test_code_that_breaks_a_parser_or_a_walk_is_survived(code: str) -> None:
+    index = index_of(Item("two", code=SOLUTION), Item("data", code=code))
+    assert index.hits([f"```python\ny = 2\n{code}\n```"]) in ([], [Hit("bench", "data", "ngram", 1.0)])
 
 
 # ---- reading benchmarks

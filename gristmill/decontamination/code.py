@@ -42,10 +42,16 @@ class Unit(NamedTuple):
 
 
 def units(tree: ast.Module) -> list[Unit]:
-    """One per function and method of a program; of a program without any, one for the whole. It consumes the tree."""
+    """One per function and method of a program; of a program without any, one for the whole. It consumes the tree.
+
+    None where the program is nested deeper than our stack, or holds a number that Python doesn't print: data, rather.
+    """
     imported = dict(_imports(tree.body))
-    found = list(_units(tree.body, imported, frozenset()))
-    return found or [_unit(tree, imported, frozenset())]
+    try:
+        found = list(_units(tree.body, imported, frozenset()))
+        return found or [_unit(tree, imported, frozenset())]
+    except (RecursionError, ValueError):
+        return []
 
 
 def _units(

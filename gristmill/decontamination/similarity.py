@@ -7,7 +7,6 @@ Source: Nemotron 3 Super report, section 3.1 (problem with solution, Qwen3-Embed
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gristmill.decontamination.benchmarks import Benchmark
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float32]
 
 LONGEST_PART = 2000  # characters of a problem, and of a solution: about what a small embedder reads
-MOST_EXCHANGES = 8  # of a record
 
 
 def passage(problem: str, solution: str) -> str:
@@ -32,11 +30,9 @@ def passage(problem: str, solution: str) -> str:
 
 
 def record_passages(messages: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Of each user turn with the answer that follows it; of a conversation without users, each content."""
+    """Of each user turn with the answer that follows it; of a conversation without users, the first content."""
     turns = [message for message in messages if message.get("content")]
-    return list(islice(_exchanges(turns), MOST_EXCHANGES)) or [
-        str(turn["content"])[:LONGEST_PART] for turn in turns[:1]
-    ]
+    return list(_exchanges(turns)) or [passage(str(turn["content"]), "") for turn in turns[:1]]
 
 
 def _exchanges(turns: list[Mapping[str, Any]]) -> Iterator[str]:
