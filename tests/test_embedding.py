@@ -1,6 +1,6 @@
 """Embeddings: in a run and outside one, through an endpoint with faults and by the embedded embedder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from gristmill import minilm
 from gristmill.budget import Meter
 from gristmill.context import Context, Runtime, Task
+from gristmill.embedded import model_path
 from gristmill.embedding import Embedder
 from gristmill.errors import ConfigError, EndpointError
 from gristmill.ledger import Ledger
@@ -121,6 +122,34 @@ async def test_an_endpoint_that_drops_texts_ends_the_command(monkeypatch: pytest
     monkeypatch.setattr("gristmill.testing.server.embeddings_by_words", without_the_first)
     with FaultServer() as server, pytest.raises(EndpointError, match="2 embeddings for 3 texts"):
         await embed(config(server.url), ["a", "b", "c"])
+
+
+# ---- a real server
+
+
+@pytest.fixture
+def llama_cpp() -> Iterator[str]:
+    """llama.cpp's server with the embedded chat model as an embedder: its vectors are poor, its protocol is real."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_path())
+    params.embedding, params.pooling_type = True, xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.n_parallel, params.n_ctx, params.cpuparams.n_threads, params.verbosity = 2, 2048, 1, 1
+    server = xllamacpp.Server(params)
+    yield f"{server.listening_address}/v1"
+
+
+@pytest.mark.embedded
+async def test_llama_cpp_embeds_and_refuses_what_is_too_long(llama_cpp: str) -> None:
+    one, other, stranger, blank = await embed(config(llama_cpp), ["add numbers", "sum numbers", "paint a chapel", ""])
+    assert len({len(vector) for vector in (one, other, stranger, blank)}) == 1
+    unit = [sum(x * x for x in vector) ** 0.5 for vector in (one, other, stranger)]
+    near, far = (sum(x * y for x, y in zip(one, vector, strict=True)) for vector in (other, stranger))
+    assert near / (unit[0] * unit[1]) > far / (unit[0] * unit[2])
+    with pytest.raises(EndpointError, match="reads no text of this length"):
+        await embed(config(llama_cpp), ["word " * 5000])
 
 
 # ---- the embedded embedder

@@ -107,6 +107,8 @@ class Endpoint:
         said = self._without_key(said)
         if code == "insufficient_quota":
             raise EndpointError(f"{self.url} has no quota left: {said}. Top it up, then repeat the command.")
+        if "too large to process" in said:  # llama.cpp says so with status 500
+            raise Reject("llm", "context_length", said)
         if status in (429, 503):
             return Fault(f"status {status}", "busy", _retry_after(response))
         if status >= 500 or status == 408:
