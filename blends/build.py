@@ -14,6 +14,7 @@ import duckdb
 import orjson
 
 from blends.account import account, manifest
+from blends.decontaminate import Decontaminator
 from blends.draw import draw
 from blends.folder import replacing
 from blends.gates import pass_gates
@@ -53,17 +54,18 @@ def _build_in(
     for source in config.sources:
         check_filter(store, source)
     sources = [locate(source) for source in config.sources]
+    decontaminator = Decontaminator.of(config)
     for number, located in enumerate(sources):
         read_source(store, stage, number, located, config.seed, say)
     say("comparing rows")
-    gates = pass_gates(store, config)
+    gated = pass_gates(store, stage, config, decontaminator, say)
     plan = draw(store, config)
     split(store, config.splits, config.seed)
     account(store, config, plan)
     say("writing")
     write_parquet(store, stage, folder, config.seed)
     write_tables(store, stage, folder)
-    made = manifest(store, config, sources, gates)
+    made = manifest(store, config, sources, gated)
     (folder / "manifest.json").write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
     write_pages(folder, store, made)
     return made

@@ -4,10 +4,16 @@ Exact duplicates are conversations that agree in roles, contents, traces, calls 
 composition are made the same (`conversation_key` in store.py); the source that comes first in the config keeps its row.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow as pa
 
+from blends.decontaminate import Decontaminator
+from blends.sources import Say
+from blends.stage import Stage
 from blends.store import count
 from schemas.blend_config import BlendConfig
 
@@ -20,8 +26,21 @@ class GateRow(NamedTuple):
     dropped: int
 
 
-def pass_gates(store: duckdb.DuckDBPyConnection, config: BlendConfig) -> list[GateRow]:
-    """Applies the configured gates, cheapest first; a row for each."""
+class Gated(NamedTuple):
+    """A row for each gate, and what decontamination found for each benchmark."""
+
+    gates: list[GateRow]
+    contamination: dict[str, Any] | None
+
+
+def pass_gates(
+    store: duckdb.DuckDBPyConnection,
+    stage: Stage,
+    config: BlendConfig,
+    decontaminator: Decontaminator | None,
+    say: Say,
+) -> Gated:
+    """Applies the configured gates, cheapest first."""
     unread = count(store, "unread")
     readable = _gate(store, "readable", _READABLE, [])
     gates = [readable._replace(rows=readable.rows + unread, dropped=readable.dropped + unread)]
@@ -30,7 +49,12 @@ def pass_gates(store: duckdb.DuckDBPyConnection, config: BlendConfig) -> list[Ga
         gates.append(_gate(store, "licenses", _LICENSES, [config.gates.licenses.allow]))
     if config.gates.dedup.exact:
         gates.append(_gate(store, "dedup.exact", _EXACT, []))
-    return gates
+    if decontaminator is None:
+        return Gated(gates, None)
+    for name, losses in decontaminator.losses(store, stage, say):
+        with _registered(store, losses):
+            gates.append(_gate(store, f"decontaminate.{name}", "FROM contaminated", []))
+    return Gated(gates, decontaminator.account())
 
 
 _READABLE = "SELECT row, 'unreadable', fault FROM keys WHERE fault IS NOT NULL"
@@ -43,6 +67,15 @@ _EXACT = """
         WINDOW same AS (PARTITION BY conversation ORDER BY source, draw, digest)
     ) WHERE number > 1
 """
+
+
+@contextmanager
+def _registered(store: duckdb.DuckDBPyConnection, losses: pa.Table) -> Iterator[None]:
+    store.register("contaminated", losses)
+    try:
+        yield
+    finally:
+        store.unregister("contaminated")
 
 
 def _gate(store: duckdb.DuckDBPyConnection, name: str, losses: str, values: list[object]) -> GateRow:

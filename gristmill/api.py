@@ -116,6 +116,10 @@ class _Reviewer(_Plugin, ABC, Generic[ParamsT]):
         """The model roles that this judge asks."""
         return []
 
+    def embedders(self) -> list[str]:
+        """The roles that this judge embeds with; they say nothing, so they are no matter of trust."""
+        return []
+
     def files(self) -> list[Path]:
         """The user's files that verdicts depend on, such as a rubric: when one changes, every task runs again."""
         return []
@@ -123,6 +127,9 @@ class _Reviewer(_Plugin, ABC, Generic[ParamsT]):
 
 class Judge(_Reviewer[ParamsT]):
     """Looks at one record and gives a verdict. What is made once (schemas, patterns) is made in `__init__`."""
+
+    async def prepare(self, ctx: Context) -> None:
+        """Once per run, before the first task: what takes calls to make."""
 
     @abstractmethod
     async def judge(self, record: Record, ctx: Context) -> Verdict:

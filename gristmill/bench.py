@@ -31,6 +31,7 @@ def make_judges(config: RunConfig, roles: Roles, *, generating: bool = True) -> 
     """
     judges = [_named(entry, config, f"judges.{entry.name}") for entry in config.judges]
     asked = {roles[role].name for named in judges for role in named.roles()}
+    asked |= {roles.embedder(role).name for named in judges for role in named.embedders()}
     writers = [roles[name] for name in config.models if name not in asked] if generating else []
     families = {model_family(writer.model): writer.model for writer in writers if not writer.is_embedded}
     return [

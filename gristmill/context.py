@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,9 +22,10 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import orjson
 
 from gristmill.budget import Estimate
-from gristmill.errors import Reject
+from gristmill.errors import Reject, TaskFailed
 from gristmill.ledger import Call
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
+from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
 from gristmill.sandbox import TaskSandbox
@@ -183,6 +184,10 @@ class Context:
         """The name of the model behind a role."""
         return self._runtime.roles[role].model
 
+    def embedder(self, role: str) -> str:
+        """The name of the model with which a role embeds. ConfigError where the config has no such role."""
+        return self._runtime.roles.embedder(role).embedder
+
     @contextmanager
     def scope(self, path: str, stage: str) -> Iterator[Scope]:
         """Runs a part of the task under a path and a stage of its own; gives the scope."""
@@ -231,6 +236,20 @@ class Context:
         chosen = self._runtime.roles[role]
         reply = await self._answered(role, chosen, "/completions", chosen.completion_request(text, sampling))
         return reply.text
+
+    async def embed(self, role: str, texts: Sequence[str]) -> list[Vector]:
+        """One vector per text, in batches. The role must be in the config. Reject(llm, context_length) for a text that
+        the embedder can't read."""
+        chosen = self._runtime.roles.embedder(role)
+        made = await self.gather(self._embed(role, chosen, batch) for batch in batches(texts))
+        return [vector for vectors in made for vector in vectors]
+
+    async def _embed(self, role: str, chosen: Role, batch: list[str]) -> list[Vector]:
+        reply = await self._call(role, chosen, EMBEDDINGS, chosen.embedding_request(batch))
+        try:
+            return vectors_of(reply, len(batch))
+        except ValueError as error:
+            raise TaskFailed("llm", f"the role {role} gives {error}") from None
 
     @overload
     async def gather(self, *branches: Awaitable[T] | Iterable[Awaitable[T]]) -> list[T]: ...
@@ -311,7 +330,7 @@ class Context:
             )  # fmt: skip
         reply.usd, reply.key = usd, key.hex()
         scope.spend(usd)
-        task.used(role, chosen.model, reply)
+        task.used(role, str(request["model"]), reply)
         return reply
 
 

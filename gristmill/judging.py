@@ -95,6 +95,9 @@ class NamedJudge:
     def roles(self) -> list[str]:
         return [role for judge in self.all_judges() for role in judge.roles()]
 
+    def embedders(self) -> list[str]:
+        return [role for judge in self.all_judges() for role in judge.embedders()]
+
     def files(self) -> list[Path]:
         return [path for judge in self.all_judges() for path in judge.files()]
 

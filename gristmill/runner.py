@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from gristmill.api import Generator, Judge
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
 from gristmill.judging import Fault, judge_records, where
@@ -13,6 +14,9 @@ from schemas import Record, Seed
 from schemas.arrow import record_to_row
 
 Rows = dict[str, list[dict[str, Any]]]
+
+PREPARE = "prepare"
+"""The task id and the stage of what happens before the first task."""
 
 
 class Job:
@@ -56,18 +60,29 @@ class Runner:
         return self.runtime.transport.resting
 
     async def prepare(self) -> None:
+        await self._prepare(self.plan.generator, self.plan.generator.name, "0")
+        await self.prepare_judges()
+
+    async def prepare_judges(self) -> None:
+        """They keep what they prepare in themselves, so this is done wherever they are asked."""
+        for named in self.plan.judges:
+            for number, judge in enumerate(named.all_judges()):
+                if isinstance(judge, Judge):
+                    await self._prepare(judge, f"the judge {named.name}", f"judge.{named.name}.{number}")
+
+    async def _prepare(self, plugin: Generator[Any, Any] | Judge[Any], name: str, path: str) -> None:
         """Nothing can run without it, so whatever goes wrong stops the run."""
-        ctx = Context(self.runtime, Task("prepare"), self.plan.generator.prompts)
-        with ctx.scope("0", "prepare"):
+        ctx = Context(self.runtime, Task(PREPARE), plugin.prompts)
+        with ctx.scope(path, PREPARE):
             try:
-                await self.plan.generator.prepare(ctx)
+                await plugin.prepare(ctx)
             except GristmillError:
                 raise
             except (Reject, TaskFailed) as error:
                 boundary = f"{error.boundary}: " if isinstance(error, TaskFailed) else ""
-                raise GristmillError(f"{self.plan.generator.name} can't prepare: {boundary}{error}.") from error
+                raise GristmillError(f"{name} can't prepare: {boundary}{error}.") from error
             except Exception as error:
-                raise GristmillError(f"{self.plan.generator.name} can't prepare: {where(error)}.") from error
+                raise GristmillError(f"{name} can't prepare: {where(error)}.") from error
 
     async def run(self, job: Job) -> tuple[Outcome, Task]:
         """The outcome, and what was used for it."""

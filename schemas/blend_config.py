@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.base import Config
+from schemas.decontamination import Decontaminate
+from schemas.run_config import ModelConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +41,7 @@ class Licenses(Config):
 
 class Gates(Config):
     dedup: Dedup = Dedup()
+    decontaminate: Decontaminate | None = None
     licenses: Licenses | None = None
 
 
@@ -63,12 +66,18 @@ class BlendConfig(Config):
     sources: Annotated[list[Source], Field(min_length=1)]
     short: Literal["error", "repeat", "shrink"] = "error"
     gates: Gates = Gates()
+    models: dict[Literal["embedder"], ModelConfig] = {}
     splits: Splits = Splits()
     release: str = "1.0.0"
 
     @model_validator(mode="after")
-    def _distinct_sources(self) -> Self:
+    def _sound(self) -> Self:
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
+        gate = self.gates.decontaminate
+        if gate is not None and gate.similarity is not None and not self.models:
+            raise ValueError("gates.decontaminate.similarity needs models.embedder, such as {endpoint: embedded}")
+        if self.models and (gate is None or gate.similarity is None):
+            raise ValueError("models.embedder is used by gates.decontaminate.similarity alone, which is not set")
         return self

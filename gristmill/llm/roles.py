@@ -7,6 +7,7 @@ from gristmill.embedded import MODEL_NAME
 from gristmill.errors import ConfigError
 from gristmill.llm.reply import Reply
 from gristmill.llm.structured import Shape
+from gristmill.minilm import MODEL_NAME as EMBEDDER_NAME
 from schemas import JsonObject, Message, Tool, Usage
 from schemas.run_config import EMBEDDED, ModelConfig
 
@@ -56,6 +57,15 @@ class Role:
     def completion_request(self, text: str, sampling: JsonObject) -> JsonObject:
         return {**self._constant, **sampling, "prompt": text}
 
+    def embedding_request(self, texts: list[str]) -> JsonObject:
+        """Nothing of the sampling applies."""
+        return {"model": self.embedder, "input": [*texts], "encoding_format": "float", **self.config.extra_body}
+
+    @property
+    def embedder(self) -> str:
+        """The model's name where the role embeds: `endpoint: embedded` has another model for that."""
+        return self.config.model or EMBEDDER_NAME
+
     def streams(self, request: JsonObject) -> bool:
         """Whether to stream: always or never by config, else where the answer may take minutes. Proxies cut silent
         connections, a silent stream can be told from a slow one, and a repetition can be cut off."""
@@ -94,6 +104,15 @@ class Roles:
                 raise ConfigError(f"models: the role {name!r} is asked; there is neither such a role nor a `default`.")
             self._roles[name] = Role(name, self._roles["default"].config)
         return self._roles[name]
+
+    def embedder(self, name: str) -> Role:
+        """A role that embeds: it has to be named, because a `default` that chats can't stand in for it."""
+        role = self._roles.get(name)
+        if role is None:
+            raise ConfigError(f"models.{name} is missing: an embedder, such as {{endpoint: embedded}}.")
+        if EMBEDDED in role.config.endpoints and not role.is_embedded:
+            raise ConfigError(f"models.{name}.endpoint: vectors of different models can't be compared; name one model.")
+        return role
 
     def in_flight(self) -> int:
         """How many calls may be in flight at most, over all roles."""

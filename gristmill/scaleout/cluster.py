@@ -19,7 +19,7 @@ from gristmill.context import Task
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
 from gristmill.ledger import Ledger, Outcome, ledger_error
 from gristmill.plan import code_digest
-from gristmill.runner import Job, Runner, failed
+from gristmill.runner import PREPARE, Job, Runner, failed
 from gristmill.scaleout.connection import Connection, Remote, WorkerLost
 from gristmill.scaleout.messages import (
     Answered,
@@ -176,6 +176,7 @@ class Cluster:
             code=code_digest(plan.generator, plan.judges),
             folder=Path.cwd(),
             artifacts=self.runner.runtime.artifacts.absolute(),
+            prepared=self.ledger.packed_replies(PREPARE),
         )
 
     async def _worker_for(self, job: Job) -> Link:

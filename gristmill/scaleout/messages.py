@@ -16,7 +16,8 @@ class Work(NamedTuple):
     """What a worker is made from.
 
     `plugins` is the pickle of generator and judges, read in `folder`, the driver's working directory, as they may open
-    files; `code` is the digest of the driver's code, `artifacts` what `prepare` made.
+    files; `code` is the digest of the driver's code, `artifacts` what `prepare` made and `prepared` the replies that it
+    got, from which the judges prepare themselves again.
     """
 
     config: RunConfig
@@ -24,6 +25,7 @@ class Work(NamedTuple):
     code: str
     folder: Path
     artifacts: Path
+    prepared: dict[bytes, bytes]
 
 
 # ---- the driver says

@@ -23,7 +23,7 @@ from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Call, packed, unpacked
 from gristmill.llm import Network, Role, Roles
 from gristmill.plan import Plan, code_digest
-from gristmill.runner import Job, Runner
+from gristmill.runner import PREPARE, Job, Runner
 from gristmill.scaleout.messages import (
     Answered,
     Assigned,
@@ -151,6 +151,8 @@ class Worker:
         meter = RemoteMeter(self._line, has_budget=budget.usd is not None or budget.tokens is not None)
         network = Network(work.config.patience)
         self._runner = Runner(plan, Runtime(work.config.seed, self._ledger, plan.roles, network, meter, artifacts))
+        self._ledger.packed_replies[PREPARE] = work.prepared
+        await self._runner.prepare_judges()
 
     def _unpack(self, packed_artifacts: bytes) -> Path:
         self._temporary = tempfile.TemporaryDirectory(prefix="gristmill-")

@@ -8,6 +8,7 @@ import orjson
 from gristmill.commands.generate import run_plan
 from gristmill.commands.judge import judge_plan
 from gristmill.ledger import Ledger
+from gristmill.llm import Transport
 from gristmill.runs import RunFolder
 from gristmill.testing.scripted import ScriptedModel
 from schemas import Record, Verdict
@@ -30,7 +31,7 @@ def judge_scripted(
     judges: list[dict[str, Any]],
     records: list[Record],
     folder: Path,
-    model: ScriptedModel | None = None,
+    model: Transport | None = None,
     models: dict[str, Any] | None = None,
 ) -> list[Judged]:
     """`gristmill judge` in process, on records that differ; what became of each, in their order."""

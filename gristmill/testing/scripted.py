@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import orjson
 
 from gristmill.commands.generate import run_plan
 from gristmill.llm import Reply, Role
+from gristmill.llm.embeddings import EMBEDDINGS, parse_embeddings
 from gristmill.plan import make_plan
 from gristmill.runs import RunFolder
-from schemas import JsonObject, Message, Usage, canonical_json, content_hash
+from schemas import Json, JsonObject, Message, Usage, canonical_json, content_hash
 from schemas.run_config import RunConfig
 
 Script = Callable[[str, JsonObject], Any]
+EMBEDDING_SIZE = 64
 
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "kelp", "moss", "onyx")
 
@@ -37,6 +40,8 @@ class ScriptedModel:
 
     async def send(self, role: Role, path: str, request: JsonObject) -> Reply:
         self.calls.append((role.name, request))
+        if path == EMBEDDINGS:
+            return parse_embeddings(embeddings_by_words(request))
         if self._shuffle:
             await asyncio.sleep(self._shuffle.random() * 0.005)
         answer = self.script(role.name, request)
@@ -55,6 +60,26 @@ class ScriptedModel:
 
     def count_by_role(self) -> Counter[str]:
         return Counter(role for role, _ in self.calls)
+
+
+def embeddings_by_words(request: JsonObject) -> JsonObject:
+    """An /embeddings response in which texts are alike by the words that they share."""
+    texts: Any = request["input"]
+    return {
+        "object": "list",
+        "model": request["model"],
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _word_counts(text)} for index, text in enumerate(texts)
+        ],
+        "usage": {"prompt_tokens": sum(len(text.split()) for text in texts)},
+    }
+
+
+def _word_counts(text: str) -> list[Json]:
+    counts = [0.0] * EMBEDDING_SIZE
+    for word in text.lower().split():
+        counts[sha256(word.encode()).digest()[0] % EMBEDDING_SIZE] += 1.0
+    return [*counts]
 
 
 def answer_by_default(role: str, request: JsonObject) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, Literal, Self
 import orjson
 from aiohttp import web
 
-from gristmill.testing.scripted import Script, answer_by_default
+from gristmill.llm.embeddings import EMBEDDINGS
+from gristmill.testing.scripted import Script, answer_by_default, embeddings_by_words
 from schemas import Message, canonical_json
 
 Understands = Literal["follows", "ignores", "refuses"]
@@ -125,6 +126,7 @@ class FaultServer:
         self.script = script or answer_by_default
         self.api_key = api_key
         self.dialect = dialect or Dialect()
+        self.longest_input = 0  # characters of a text to embed, without limit where 0
         self.url = ""
         self.requests = 0
         self.in_flight = 0
@@ -162,6 +164,7 @@ class FaultServer:
         asyncio.set_event_loop(self._loop)
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._chat)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(self._runner.setup())
         self._loop.run_until_complete(self._listen())
@@ -216,6 +219,11 @@ class FaultServer:
             return _reset(request)
         if fault in ("status_429", "status_500"):
             return _error(int(fault[-3:]), "try later", self.faults.retry_after if fault == "status_429" else 0)
+        if request.path.endswith(EMBEDDINGS):
+            if self.longest_input and max(map(len, asked["input"])) > self.longest_input:
+                return _error(400, "the input is longer than the model's context length")
+            self.answered[digest] += 1
+            return web.json_response(embeddings_by_words(asked))
         self.forms["tool" if by_call else (asked.get("response_format") or {}).get("type", "text")] += 1
         body = self._answer(asked, fault, digest, schema, by_call)
         return await _stream(request, asked, body, fault) if asked.get("stream") else web.json_response(body)
