@@ -17,7 +17,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill import Context, NoParams, Record
+from gristmill import Context, NoParams, Record, Verdict
 from gristmill.commands.generate import run_plan
 from gristmill.errors import BudgetReached, ConfigError, EndpointError, GristmillError
 from gristmill.judging import NamedJudge
@@ -135,6 +135,28 @@ def test_another_run_s_replies_reach_the_workers(cluster: str, tmp_path: Path) -
         assert server.answered.total() == CALLS == summary["calls_reused"]
     calls = calls_of(tmp_path / "two")
     assert len(calls) == CALLS and not any(call.paid for call in calls)
+
+
+class Briefed(OddOut):
+    """Asks once before the run, and judges by the answer."""
+
+    async def prepare(self, ctx: Context) -> None:
+        self.word = (await ctx.chat("judge", [user("What counts?")])).text
+
+    async def judge(self, record: Record, ctx: Context) -> Verdict:
+        return Verdict(name=self.name, passed=True, reason=self.word)
+
+
+def test_judges_prepare_on_the_workers_from_what_was_paid_for(cluster: str, tmp_path: Path) -> None:
+    with FaultServer() as server:
+        for name, address in (("here", ""), ("there", cluster)):
+            made = plan(server.url, address, tasks=8)
+            judges = [NamedJudge("odd_out", Briefed(NoParams()))]
+            before = server.answered.total()
+            run(Plan(made.config, made.generator, judges, made.roles, "f"), tmp_path / name)
+            assert server.answered.total() - before == 8 * 6 + 1, "7 tasks of 8 calls, less one that is unlucky"
+    assert records_of(tmp_path / "here") == records_of(tmp_path / "there")
+    assert all(row["verdicts"][0]["reason"] for row in records_of(tmp_path / "there"))
 
 
 def test_a_killed_worker_s_jobs_are_taken_over(cluster: str, tmp_path: Path) -> None:
