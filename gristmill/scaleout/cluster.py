@@ -125,6 +125,7 @@ class Cluster:
         self._check_shares()
         self._connection = await Connection.open(self.config)
         await self.runner.prepare()
+        self.ledger.replay()  # what the judges were answered is sent along
         work = self._work()
         self._places = [asyncio.create_task(self._place(number, work)) for number in range(self.config.workers)]
 

@@ -53,6 +53,7 @@ class Line:
         self._last = 0.0
         self._tickets = count()
         self._questions: dict[int, asyncio.Future[Any]] = {}
+        self.is_open = False
 
     def say(self, message: Said) -> None:
         self._said.append(message)
@@ -60,6 +61,8 @@ class Line:
 
     async def ask(self, question: Callable[[int], Said]) -> Any:
         """The answer to the message that `question` makes of a ticket; raises an answer that is an error."""
+        if not self.is_open:
+            raise GristmillError("a judge asks on a worker what it did not ask when the run was prepared.")
         ticket = next(self._tickets)
         self._questions[ticket] = answer = asyncio.get_running_loop().create_future()
         self.say(question(ticket))
@@ -153,6 +156,7 @@ class Worker:
         self._runner = Runner(plan, Runtime(work.config.seed, self._ledger, plan.roles, network, meter, artifacts))
         self._ledger.packed_replies[PREPARE] = work.prepared
         await self._runner.prepare_judges()
+        self._line.is_open = True
 
     def _unpack(self, packed_artifacts: bytes) -> Path:
         self._temporary = tempfile.TemporaryDirectory(prefix="gristmill-")
