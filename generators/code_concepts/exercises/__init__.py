@@ -26,7 +26,7 @@ from generators.code_concepts.exercises.rewording import check_rewording
 from generators.code_concepts.problem import Problem, read_problem
 from gristmill import Answer, Context, Record, Reject
 from judges.mutants import mutants
-from schemas import JsonObject, Seed, assistant, user
+from schemas import Json, JsonObject, Seed, assistant, user
 
 DRAWS = 12
 """How often an exercise is drawn anew before its cell is given up."""
@@ -80,7 +80,11 @@ class Case:
     kills: frozenset[int]
 
     def call(self, name: str) -> str:
-        return f"{name}({', '.join(map(spell, self.arguments))})"
+        return f"{name}({', '.join(map(repr, self.arguments))})"
+
+    def test(self, name: str) -> str:
+        compared = "is" if self.expected in ("None", "True", "False") else "=="
+        return f"assert {self.call(name)} {compared} {self.expected}"
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -117,7 +121,7 @@ async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Reco
     exercise, cases, share = await _draw(cell, ctx)
     text, phrasing = await _phrase(exercise.text, settings, ctx)
     problem = read_problem(_problem(exercise, text, _shown(cases, ctx.rng)))
-    tests = [f"assert {case.call(exercise.name)} == {case.expected}" for case in cases]
+    tests: list[Json] = [case.test(exercise.name) for case in cases]
     solution = problem.with_body(exercise.body).rstrip()
     asked = ctx.prompt("sample", lead=ctx.rng.randrange(LEADS), problem=problem.text)
     return Record(
@@ -128,7 +132,7 @@ async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Reco
             **phrasing,
             "cell": {**cell.point(), "operations": "+".join(exercise.operations), "form": exercise.form},
             "problem": problem.text,
-            "code": {"entry_point": exercise.name, "tests": list(tests)},
+            "code": {"entry_point": exercise.name, "tests": tests},
             "mutants_killed": round(share, 3),
         },
     )
@@ -228,18 +232,6 @@ def _problem(exercise: Exercise, text: str, shown: list[Case]) -> str:
     examples = [line for case in shown for line in (f">>> {case.call(exercise.name)}", case.expected)]
     docstring = "\n".join(f"    {line}" if line else "" for line in [*wrapped, "", *examples])
     return f'{exercise.signature}\n    """{docstring.lstrip()}\n    """'
-
-
-def spell(value: Any) -> str:
-    """A value as source, strings in double quotes as the formatter would have them."""
-    match value:
-        case str():
-            return orjson.dumps(value).decode()
-        case list():
-            return f"[{', '.join(map(spell, value))}]"
-        case dict():
-            return "{" + ", ".join(f"{spell(key)}: {spell(part)}" for key, part in value.items()) + "}"
-    return repr(value)
 
 
 async def _phrase(text: str, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:

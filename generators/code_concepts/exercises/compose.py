@@ -22,6 +22,9 @@ from string import Template
 
 from generators.code_concepts.exercises.grammar import Change, Domain, Fold, Knob, Source, Test, grammar
 
+SCENE_SHARE = 0.6
+"""How often a text says what its parameter is about, where nothing depends on it."""
+
 TEST_SHARE = 0.75
 """How often elements are put to a test where the fold doesn't need one and a change is there."""
 
@@ -29,9 +32,19 @@ _PARAMETERS: Mapping[Knob, tuple[str, ...]] = {
     "value": ("limit", "threshold", "bound"), "divisor": ("divisor", "factor"), "small": ("step", "shift"),
     "letter": ("letter",), "length": ("size",), "gap": ("tolerance",), "digit": ("ending",),
 }  # fmt: skip
+_NONE_LEFT = (
+    "If there are none, the result is $r.", "Without any such $n, return $r.", "Should there be none, $r is the result.",
+    "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.", "Answer $r when no $n qualify.",
+    "$r stands for none at all.", "The default, for lack of such $n, is $r.", "Fall back on $r where no $n fit.",
+    "Return $r in the absence of such $n.", "None of them? Then it is $r.", "When no $n are left, that gives $r.",
+)  # fmt: skip
+_NONE_GIVEN = (
+    "For $n the result is $r.", "With $n, return $r.", "Given $n, it is $r.", "In the case of $n, give $r.",
+    "The answer to $n is $r.", "$r belongs to $n.", "Applied to $n, the function returns $r.", "Answer $n with $r.",
+)  # fmt: skip
 _KEPT = ("chosen", "matching", "relevant", "selected")
 _COLLECTED = {"neighbours": "pairs", "twins": "pairs", "letters": "symbols", "sentence": "words", "digits": "digits",
-              "upto": "numbers"}  # fmt: skip
+              "upto": "numbers", "span": "numbers"}  # fmt: skip
 _TYPES = {"number": "int", "word": "str", "char": "str"}
 
 
@@ -140,7 +153,7 @@ def _constant(knob: Knob, domain: Domain, rng: Random) -> int | str:
 
 
 def _arguments(source: Source, domain: Domain, parameter: Parameter | None) -> str:
-    types = {"numbers": "list[int]", "twins": "list[int]", "words": "list[str]", "texts": "str",
+    types = {"numbers": "list[int]", "twins": "list[int]", "words": "list[str]", "texts": "str", "spans": "int",
              "tables": "dict[str, int]", "integers": "int"}  # fmt: skip
     arguments = [f"{name}: {types[source.domains]}" for name in (domain.many, domain.other) if name]
     return ", ".join([*arguments, *([f"{parameter.name}: {parameter.type}"] if parameter else [])])
@@ -150,7 +163,7 @@ def _function_name(source: Source, fold: Fold, test: Test | None, change: Change
     nouns = {"neighbours": f"{_identifier(domain.one)}_pairs", "twins": f"{domain.many}_{domain.other}_pairs",
              "letters": f"{domain.many}_characters", "sentence": f"{domain.many}_words",
              "digits": f"{domain.many}_digits", "upto": f"numbers_to_{domain.many}",
-             "entries": domain.keys}.get(source.key, _identifier(domain.nouns))  # fmt: skip
+             "span": f"{domain.one}s", "entries": domain.keys}.get(source.key, _identifier(domain.nouns))  # fmt: skip
     tags = [part.tag for part in (change, test) if part]
     return "_".join([fold.name, *dict.fromkeys(tags), nouns])
 
@@ -171,13 +184,14 @@ def _names(source: Source, domain: Domain, rng: Random) -> dict[str, str]:
     b = second or first
     return {
         "many": domain.many,
+        "other": domain.other,
         "x": b if source.kind == "entry" else target,
         "target": target,
         "a": first,
         "b": b,
         "xs": Template(source.xs).substitute(code),
         "kept": f"{rng.choice(_KEPT)}_{_COLLECTED.get(source.key, domain.many)}",
-        "nouns": Template(source.nouns).substitute(words),
+        "nouns": Template(rng.choice(source.nouns)).substitute(words),
         "number": domain.one,
         "numbers": domain.nouns,
     }
@@ -242,26 +256,25 @@ def _text(
     def say(template: str, part: str, **more: str) -> str:
         return Template(template).substitute(names, k=filled[part][2] if part in filled else "", **more)
 
-    predicate = ""
-    elements = names["nouns"]
-    if test:
-        verbs = [] if source.kind == "entry" else test.verb
-        phrase = rng.choice([*(f"are {be}" for be in test.be), *verbs])
-        predicate = say(phrase, "test")
-        if source.kind == "entry":
-            predicate = f"{domain.one} {predicate.replace('are', 'is', 1)}"
-            elements += f" whose {predicate}"
-        else:
-            elements += rng.choice((" that ", " which ")) + predicate
+    elements, predicate = names["nouns"], ""
+    if test and source.kind == "entry":
+        predicate = f"{domain.one} is {say(rng.choice(test.be), 'test')}"
+        elements = f"{elements} {rng.choice(('whose', 'of which the'))} {predicate}"
+    elif test:
+        predicate = say(rng.choice([*(f"are {be}" for be in test.be), *test.verb]), "test")
+        plain = f"{elements} {rng.choice(('that', 'which'))} {predicate}"
+        elements = rng.choice([plain, *(say(name, "test", n=elements) for name in test.names)])
     values = say(rng.choice(change.says), "change", e=elements) if change else elements
     if source.kind == "entry":
         predicate = "are such that the " + predicate
     asked = Template(rng.choice(fold.says)).substitute(names, v=values, pred=predicate)
-    scene = rng.choice(domain.scenes)
-    request = [f"{rng.choice(_verbs(asked, fold))} {asked}.", *_edges(source, fold, bool(test), names, rng)]
-    note = [Template(source.note).substitute(many=domain.many, other=domain.other)] if source.note else []
-    parts = [scene, *note, *request] if rng.random() < 0.65 else [request[0], scene, *note, *request[1:]]
-    return " ".join(parts)
+    request = f"{rng.choice(_verbs(asked, fold))} {asked}."
+    scene = [rng.choice(domain.scenes)] if source.key in ("twins", "digits") or rng.random() < SCENE_SHARE else []
+    if source.notes:
+        scene.append(Template(rng.choice(source.notes)).substitute(many=domain.many, other=domain.other))
+    edges = _edges(source, fold, bool(test), names, rng)
+    text = " ".join([*scene, request, *edges] if rng.random() < 0.6 else [request, *scene, *edges])
+    return re.sub(r",([,.;:])", r"\1", text)
 
 
 def _verbs(asked: str, fold: Fold) -> tuple[str, ...]:
@@ -275,17 +288,13 @@ def _verbs(asked: str, fold: Fold) -> tuple[str, ...]:
 
 
 def _edges(source: Source, fold: Fold, tested: bool, names: Mapping[str, str], rng: Random) -> list[str]:
-    edges = [fold.few] if fold.few else []
-    nothing = fold.nothing or "None"
+    """What comes out where nothing goes in."""
+    if fold.few:
+        return [rng.choice(fold.few)]
     if tested and not fold.universal:
-        forms = ("If there are none, the result is $r.", "Without any such $n, return $r.", "Should there be none, $r is the result.",
-                 "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.")  # fmt: skip
+        forms, n = _NONE_LEFT, re.split(" from | of `| in `| that | between | not | made |, | 1", names["nouns"])[0]
     elif source.empty:
-        forms = ("For $empty the result is $r.", "With $empty, return $r.", "Given $empty, it is $r.",
-                 "In the case of $empty, give $r.", "The answer to $empty is $r.")  # fmt: skip
+        forms, n = _NONE_GIVEN, Template(source.empty).substitute(names, nouns=names["numbers"])
     else:
-        return edges
-    nouns = re.split(" from | of `", names["nouns"])[0]
-    empty = Template(source.empty).safe_substitute(nouns=names["numbers"])
-    said = Template(rng.choice(forms)).substitute(r=nothing, n=nouns, empty=empty)
-    return edges if fold.few else [*edges, said]
+        return []
+    return [Template(rng.choice(forms)).substitute(n=n, r=fold.nothing or "None")]

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 
 class Test(Config):
-    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself."""
+    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself, `names` are elements with it all."""
 
     key: str
     of: Kind
@@ -32,6 +32,7 @@ class Test(Config):
     unless: str
     be: list[str] = []
     verb: list[str] = []
+    names: Annotated[list[str], Field(alias="as")]
     tag: str
 
 
@@ -60,12 +61,13 @@ class Fold(Config):
     name: str
     says: list[str]
     nothing: str | None
-    few: str = ""
+    few: list[str] = []
     code: list[str]
 
 
 class Source(Config):
-    """Where elements come from. `domains` names a list of domains.yaml; the texts are filled in from a domain."""
+    """Where elements come from. `domains` names a list of domains.yaml; the texts are filled in from a domain. `notes` say what
+    an element is."""
 
     key: str
     category: Category
@@ -73,34 +75,44 @@ class Source(Config):
     kind: Kind
     x: str
     xs: str
-    nouns: str
+    nouns: list[str]
     empty: str
     sequence: bool = True
-    note: str = ""
+    notes: list[str] = []
 
 
 SOURCES = [
-    Source(key="items", category="lists", domains="numbers", kind="number", x="$one", xs="$many", nouns="$nouns",
+    Source(key="items", category="lists", domains="numbers", kind="number", x="$one", xs="$many", nouns=["$nouns"],
            empty="an empty list"),
     Source(key="neighbours", category="lists", domains="numbers", kind="pair", x="earlier, later",
-           xs="zip($many, $many[1:])", nouns="pairs of neighbouring $nouns", empty="a list of fewer than two $nouns"),
+           xs="zip($many, $many[1:])", nouns=["pairs of neighbouring $nouns", "pairs of adjacent $nouns",
+           "pairs made of one of the $nouns and the next"], empty="a list of fewer than two $nouns"),
     Source(key="twins", category="lists", domains="twins", kind="pair", x="$one, $second", xs="zip($many, $other)",
-           nouns="pairs", empty="empty lists", note="A pair is one value of `$many` and the value of `$other` at the "
-           "same place; both lists are equally long."),
-    Source(key="words", category="strings", domains="words", kind="word", x="$one", xs="$many", nouns="$nouns",
+           nouns=["pairs"], empty="empty lists", notes=["A pair is a value of `$many` and the value of `$other` at "
+           "the same place; both lists are equally long.", "The lists are of one length; `$many[i]` with `$other[i]` is "
+           "pair i.", "Entries of `$many` and `$other` with the same index make a pair, and no entry is left over.",
+           "Pair up what `$many` and the equally long `$other` hold at each index, `$many` first."]),
+    Source(key="words", category="strings", domains="words", kind="word", x="$one", xs="$many", nouns=["$nouns"],
            empty="an empty list"),
     Source(key="letters", category="strings", domains="texts", kind="char", x="symbol", xs="$many",
-           nouns="characters", empty="an empty string"),
+           nouns=["characters", "characters of `$many`", "symbols in `$many`"], empty="an empty string"),
     Source(key="sentence", category="strings", domains="texts", kind="word", x="word", xs="$many.split()",
-           nouns="words", empty="an empty string", note="Words are what stands between spaces."),
+           nouns=["words"], empty="an empty string", notes=["Words are what stands between spaces.",
+           "Spaces separate words.", "A word ends at a space.", "Split `$many` at its spaces to get the words.",
+           "Anything between two spaces is a word."]),
     Source(key="digits", category="numbers", domains="integers", kind="number", x="digit",
-           xs="map(int, str($many))", nouns="decimal digits of `$many`", empty=""),
+           xs="map(int, str($many))", nouns=["decimal digits of `$many`", "digits of `$many`", "digits that `$many` is written with"], empty=""),
     Source(key="upto", category="numbers", domains="integers", kind="number", x="candidate",
-           xs="range(1, $many + 1)", nouns="whole numbers from 1 to `$many`", empty="zero"),
+           xs="range(1, $many + 1)", nouns=["whole numbers from 1 to `$many`",
+           "integers between 1 and `$many`, both included,", "positive integers not above `$many`",
+           "numbers 1, 2, 3 and so on up to `$many`"], empty="zero"),
+    Source(key="span", category="numbers", domains="spans", kind="number", x="$one", xs="range($many, $other + 1)",
+           nouns=["integers from `$many` to `$other`", "whole numbers between `$many` and `$other`, ends included,",
+           "numbers that start at `$many` and end at `$other`"], empty="a `$many` above `$other`"),
     Source(key="values", category="dictionaries", domains="tables", kind="number", x="$one", xs="$many.values()",
-           nouns="$nouns", empty="an empty dictionary", sequence=False),
+           nouns=["$nouns"], empty="an empty dictionary", sequence=False),
     Source(key="entries", category="dictionaries", domains="tables", kind="entry", x="$key, $one",
-           xs="$many.items()", nouns="$keys", empty="an empty dictionary", sequence=False),
+           xs="$many.items()", nouns=["$keys"], empty="an empty dictionary", sequence=False),
 ]  # fmt: skip
 
 
@@ -113,7 +125,6 @@ class Domain(Config):
     nouns: str = ""
     second: str = ""
     other: str = ""
-    digit: str = ""
     key: str = ""
     keys: str = ""
     low: int = 0

@@ -37,8 +37,11 @@ def _arguments(exercise: Exercise, number: int, rng: Random) -> Arguments:
         case "texts":
             first = [_text(exercise, size, rng)]
         case "tables":
-            keys = rng.sample(exercise.domain.pool, min(size, len(exercise.domain.pool)))
+            keys = rng.sample(exercise.domain.pool, min(size, 5))
             first = [{key: _number(exercise, rng) for key in keys}]
+        case "spans":
+            low = _number(exercise, rng)
+            first = [low, low + rng.choice((-1, 0, 1, 3, size, 8, 11, 17)) if number else low - 1]
         case _:
             first = [_integer(exercise, size, rng)]
     if exercise.parameter is None:
