@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import orjson
 from pydantic import Field
@@ -27,6 +27,8 @@ from generators.code_concepts.problem import Problem, read_problem
 from gristmill import Answer, Context, Record, Reject
 from judges.mutants import mutants
 from schemas import Json, JsonObject, Seed, assistant, user
+
+T = TypeVar("T")
 
 DRAWS = 12
 """How often an exercise is drawn anew before its cell is given up."""
@@ -107,7 +109,19 @@ def exercise_cells(categories: list[Category], seed: int) -> Iterator[Exercised]
             index += 1
 
 
-def rounds(options: list[Any], rng: Random) -> Iterator[Any]:
+def exercise_axes(categories: list[Category]) -> dict[str, list[str]]:
+    """Every value that an axis of the cells can take."""
+    pairs = [pair for category in categories for pair in pairs_of(category)]
+    subjects = (name for source, _ in pairs for name in domains()[source.domains])
+    return {
+        "category": list(categories),
+        "source": list(dict.fromkeys(source.key for source, _ in pairs)),
+        "fold": list(dict.fromkeys(fold.key for _, fold in pairs)),
+        "domain": list(dict.fromkeys(subjects)),
+    }
+
+
+def rounds(options: list[T], rng: Random) -> Iterator[T]:
     """Every option once per round, each round in a new order."""
     while True:
         yield from rng.sample(options, len(options))
