@@ -39,8 +39,8 @@ class Params(Config):
     """For exercises: `paraphrase` may name the role to ask, and it is asked in `paraphrase_share` of the tasks.
 
     For the teacher: problems per combination of up to `combine` concepts, `solutions` per problem, lines of a body.
-    With `corpus` (a .jsonl, .parquet or .csv file of problems) the concepts are those that the role `extractor` finds in
-    its first `corpus_items` rows, at most `max_concepts`.
+    With `corpus` (a .jsonl, .parquet or .csv file of problems) the concepts are those that the role `extractor` finds
+    in its first `corpus_items` rows, at most `max_concepts`.
     """
 
     mode: Literal["exercises", "teacher"] = "exercises"

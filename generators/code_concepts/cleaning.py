@@ -18,14 +18,16 @@ from hashlib import sha256
 from generators.code_concepts.problem import Function, Problem, imports_of, signature_of
 from gristmill import Reject
 
-_FENCED = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_FENCED = re.compile(
+    r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE
+)
 _IMPORTING = re.compile(r"^\s*(?:import|from)\s+([\w.]+)|\b(__import__)\b", re.MULTILINE)
 
 
 def clean(reply: str, problem: Problem, max_lines: int) -> str:
-    """The body, indented by four spaces. Reject `cleaning`: no_code, imports, no_function, unparseable, signature, too_long.
+    """The body, indented by four spaces. A reply without a fence is code as a whole.
 
-    A reply without a fence is code as a whole.
+    Reject `cleaning`: no_code, imports, no_function, unparseable, signature, too_long.
     """
     code = _code_of(reply, problem.name)
     tree = _parsed(code)
@@ -68,7 +70,9 @@ def _check_imports(code: str, tree: ast.Module | None, problem: Problem) -> None
         extra = imports_of(tree) - problem.imports
     else:
         roots = {name.partition(".")[0] for name in problem.imports}
-        extra = frozenset(found for pair in mentioned for found in pair if found and found.partition(".")[0] not in roots)
+        extra = frozenset(
+            found for pair in mentioned for found in pair if found and found.partition(".")[0] not in roots
+        )
     if extra:
         raise Reject("cleaning", "imports", f"it imports {', '.join(sorted(extra))}", code=code)
 
@@ -100,7 +104,11 @@ def _body(code: str, function: Function) -> str:
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 # --- identity --------------------------------------------------------------------------------------------------------

@@ -33,7 +33,9 @@ SAME = 0.9
 """From this similarity on, two concepts differ by a slip of the pen."""
 
 _TEXTS = ("text", "prompt", "question", "problem", "code", "solution", "canonical_solution", "answer")
-_EDGE_WORDS = re.compile(r"^(?:the |use of |using |basic |simple |python )+|(?: in python| concepts?| techniques?| basics)+$")
+_EDGE_WORDS = re.compile(
+    r"^(?:the |use of |using |basic |simple |python )+|(?: in python| concepts?| techniques?| basics)+$"
+)
 
 
 class Combination(Seed):
@@ -108,7 +110,7 @@ def _subset(rank: int, size: int) -> list[int]:
 
 
 async def extract(corpus: Path, items: int, most: int, ctx: Context) -> list[str]:
-    """The concepts of a corpus of problems, the commonest first, at most `most`; also as concepts.json among the artifacts.
+    """The concepts of a corpus of problems, the commonest first, at most `most`; listed in artifacts/concepts.json too.
 
     An item from which the model extracts nothing readable is passed over, and counted in that file.
     """
@@ -123,7 +125,9 @@ async def extract(corpus: Path, items: int, most: int, ctx: Context) -> list[str
     if not kept:
         raise GristmillError(f"no concept could be extracted from {corpus}; look at the role `extractor`.")
     listed = {
-        "concepts": [{"name": name, "count": sum(said[v] for v in merged[name]), "variants": merged[name]} for name in kept],
+        "concepts": [
+            {"name": name, "count": sum(said[v] for v in merged[name]), "variants": merged[name]} for name in kept
+        ],
         "items": len(texts),
         "unreadable": sum(isinstance(reply, Reject) for reply in replies),
     }
@@ -162,7 +166,9 @@ def normalised_name(name: str) -> str:
 
 def _key(name: str) -> tuple[str, ...]:
     """The stems of its words, sorted: "List sorting" and "sorting of lists" are one."""
-    words = (word for word in normalised_name(name).split() if word not in ("of", "and", "with", "a", "the", "in", "by"))
+    words = (
+        word for word in normalised_name(name).split() if word not in ("of", "and", "with", "a", "the", "in", "by")
+    )
     return tuple(sorted({re.sub(r"(?:ing|es|s)$", "", word) if len(word) > 4 else word for word in words}))
 
 
@@ -177,4 +183,3 @@ def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 def combination_tasks(concepts: Sequence[str], largest: int, problems: int, seed: int) -> Iterator[Combination]:
     for chosen in combinations(concepts, largest, seed):
         yield from (Combination(concepts=chosen, problem=number) for number in range(problems))
-

@@ -91,7 +91,10 @@ async def by_teacher(task: Combination, settings: Settings, ctx: Context) -> lis
     code: JsonObject = {"entry_point": problem.name, "tests": [tests[number] for number in kept]}
     return [
         Record(
-            messages=[asked, assistant(f"```python\n{solution.program.rstrip()}\n```", solution.reply.message.reasoning_content)],
+            messages=[
+                asked,
+                assistant(f"```python\n{solution.program.rstrip()}\n```", solution.reply.message.reasoning_content),
+            ],
             category=_category(task),
             metadata={**shared, "code": code},
         )
@@ -156,7 +159,9 @@ def telling_tests(tests: list[str], reports: list[SolutionReport], empty: Soluti
         raise Reject("tests", "wrong_example", "no solution meets an example of the docstring", test=wrong)
     kept = [number for number, good in enumerate(passed) if good and empty.outcomes[number] != PASSED]
     if not any(number >= examples for number in kept):
-        raise Reject("tests", "none_left", f"of {len(tests) - examples} tests none says anything", tests=tests[examples:])
+        raise Reject(
+            "tests", "none_left", f"of {len(tests) - examples} tests none says anything", tests=tests[examples:]
+        )
     return kept
 
 

@@ -19,11 +19,11 @@ from typing import Annotated, Protocol, TypeVar
 import orjson
 from pydantic import Field
 
-from generators.code_concepts.exercises.compose import Exercise, compose, reference
-from generators.code_concepts.exercises.grammar import SOURCES, Category, domains, grammar, pairs_of
+from generators.code_concepts.exercises.compose import Exercise, compose
+from generators.code_concepts.exercises.grammar import Category, domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import Arguments, make_inputs
 from generators.code_concepts.exercises.rewording import check_rewording
-from generators.code_concepts.problem import Problem, read_problem
+from generators.code_concepts.problem import read_problem
 from gristmill import Answer, Context, Record, Reject
 from judges.mutants import mutants
 from schemas import Json, JsonObject, Seed, assistant, user
@@ -98,7 +98,7 @@ def exercise_cells(categories: list[Category], seed: int) -> Iterator[Exercised]
     """
     rng = Random(f"{seed}|exercises")
     pairs = {category: rounds(list(pairs_of(category)), rng) for category in categories}
-    subjects = {source.key: rounds(list(domains()[source.domains]), rng) for source in SOURCES}
+    subjects = {source.key: rounds(list(domains()[source.domains]), rng) for source in grammar().sources}
     index = 0
     while True:
         for category in categories:
@@ -154,7 +154,7 @@ async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Reco
 
 async def _draw(cell: Exercised, ctx: Context) -> tuple[Exercise, list[Case], float]:
     """An exercise whose tests are worth something; the literals, operations and forms are drawn until one is."""
-    source = next(source for source in SOURCES if source.key == cell.source)
+    source = next(source for source in grammar().sources if source.key == cell.source)
     fold = next(fold for fold in grammar().folds if fold.key == cell.fold)
     domain = domains()[source.domains][cell.domain]
     fault = ""

@@ -1,9 +1,8 @@
 """Composes an exercise: a signature, what it asks in plain words, and a reference solution.
 
     def total_of_squared_odd_scores(scores: list[int]) -> int:
-        \"\"\"`scores` lists the points of every team in a pub quiz. Compute the sum of the squares of the scores that are
-        odd. If there are none, the result is 0.
-        \"\"\"
+        # `scores` lists the points of every team in a pub quiz. Compute the sum of the squares of the scores that are
+        # odd. If there are none, the result is 0.
         total = 0
         for score in scores:
             if score % 2 == 1:
@@ -33,7 +32,8 @@ _PARAMETERS: Mapping[Knob, tuple[str, ...]] = {
     "letter": ("letter",), "length": ("size",), "gap": ("tolerance",), "digit": ("ending",),
 }  # fmt: skip
 _NONE_LEFT = (
-    "If there are none, the result is $r.", "Without any such $n, return $r.", "Should there be none, $r is the result.",
+    "If there are none, the result is $r.", "Without any such $n, return $r.",
+    "Should there be none, $r is the result.",
     "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.", "Answer $r when no $n qualify.",
     "$r stands for none at all.", "The default, for lack of such $n, is $r.", "Fall back on $r where no $n fit.",
     "Return $r in the absence of such $n.", "None of them? Then it is $r.", "When no $n are left, that gives $r.",
@@ -233,11 +233,6 @@ def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
     return "\n".join(f"    {line}" for line in kept)
 
 
-def reference(exercise: Exercise, docstring: str) -> str:
-    """The whole program: signature, docstring and body."""
-    return f'{exercise.signature}\n    """{docstring}\n    """\n{exercise.body}\n'
-
-
 # --- the words -------------------------------------------------------------------------------------------------------
 
 
@@ -292,9 +287,11 @@ def _edges(source: Source, fold: Fold, tested: bool, names: Mapping[str, str], r
     if fold.few:
         return [rng.choice(fold.few)]
     if tested and not fold.universal:
-        forms, n = _NONE_LEFT, re.split(" from | of `| in `| that | between | not | made |, | 1", names["nouns"])[0]
+        forms: tuple[str, ...] = _NONE_LEFT
+        n = re.split(" from | of `| in `| that | between | not | made |, | 1", names["nouns"])[0]
     elif source.empty:
-        forms, n = _NONE_GIVEN, Template(source.empty).substitute(names, nouns=names["numbers"])
+        forms = _NONE_GIVEN
+        n = Template(source.empty).substitute(names, nouns=names["numbers"])
     else:
         return []
     return [Template(rng.choice(forms)).substitute(n=n, r=fold.nothing or "None")]

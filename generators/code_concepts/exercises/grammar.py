@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 
 class Test(Config):
-    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself, `names` are elements with it all."""
+    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself, `names` name the elements too."""
 
     key: str
     of: Kind
@@ -66,8 +66,7 @@ class Fold(Config):
 
 
 class Source(Config):
-    """Where elements come from. `domains` names a list of domains.yaml; the texts are filled in from a domain. `notes` say what
-    an element is."""
+    """Where elements come from; `domains` names a list of domains.yaml, from which names and texts are filled in."""
 
     key: str
     category: Category
@@ -79,41 +78,6 @@ class Source(Config):
     empty: str
     sequence: bool = True
     notes: list[str] = []
-
-
-SOURCES = [
-    Source(key="items", category="lists", domains="numbers", kind="number", x="$one", xs="$many", nouns=["$nouns"],
-           empty="an empty list"),
-    Source(key="neighbours", category="lists", domains="numbers", kind="pair", x="earlier, later",
-           xs="zip($many, $many[1:])", nouns=["pairs of neighbouring $nouns", "pairs of adjacent $nouns",
-           "pairs made of one of the $nouns and the next"], empty="a list of fewer than two $nouns"),
-    Source(key="twins", category="lists", domains="twins", kind="pair", x="$one, $second", xs="zip($many, $other)",
-           nouns=["pairs"], empty="empty lists", notes=["A pair is a value of `$many` and the value of `$other` at "
-           "the same place; both lists are equally long.", "The lists are of one length; `$many[i]` with `$other[i]` is "
-           "pair i.", "Entries of `$many` and `$other` with the same index make a pair, and no entry is left over.",
-           "Pair up what `$many` and the equally long `$other` hold at each index, `$many` first."]),
-    Source(key="words", category="strings", domains="words", kind="word", x="$one", xs="$many", nouns=["$nouns"],
-           empty="an empty list"),
-    Source(key="letters", category="strings", domains="texts", kind="char", x="symbol", xs="$many",
-           nouns=["characters", "characters of `$many`", "symbols in `$many`"], empty="an empty string"),
-    Source(key="sentence", category="strings", domains="texts", kind="word", x="word", xs="$many.split()",
-           nouns=["words"], empty="an empty string", notes=["Words are what stands between spaces.",
-           "Spaces separate words.", "A word ends at a space.", "Split `$many` at its spaces to get the words.",
-           "Anything between two spaces is a word."]),
-    Source(key="digits", category="numbers", domains="integers", kind="number", x="digit",
-           xs="map(int, str($many))", nouns=["decimal digits of `$many`", "digits of `$many`", "digits that `$many` is written with"], empty=""),
-    Source(key="upto", category="numbers", domains="integers", kind="number", x="candidate",
-           xs="range(1, $many + 1)", nouns=["whole numbers from 1 to `$many`",
-           "integers between 1 and `$many`, both included,", "positive integers not above `$many`",
-           "numbers 1, 2, 3 and so on up to `$many`"], empty="zero"),
-    Source(key="span", category="numbers", domains="spans", kind="number", x="$one", xs="range($many, $other + 1)",
-           nouns=["integers from `$many` to `$other`", "whole numbers between `$many` and `$other`, ends included,",
-           "numbers that start at `$many` and end at `$other`"], empty="a `$many` above `$other`"),
-    Source(key="values", category="dictionaries", domains="tables", kind="number", x="$one", xs="$many.values()",
-           nouns=["$nouns"], empty="an empty dictionary", sequence=False),
-    Source(key="entries", category="dictionaries", domains="tables", kind="entry", x="$key, $one",
-           xs="$many.items()", nouns=["$keys"], empty="an empty dictionary", sequence=False),
-]  # fmt: skip
 
 
 class Domain(Config):
@@ -133,6 +97,7 @@ class Domain(Config):
 
 
 class Grammar(Config):
+    sources: list[Source]
     tests: list[Test]
     changes: list[Change]
     folds: list[Fold]
@@ -171,7 +136,7 @@ def domains() -> dict[str, dict[str, Domain]]:
 
 def pairs_of(category: Category) -> Iterator[tuple[Source, Fold]]:
     """All that can be folded in a category."""
-    for source in SOURCES:
+    for source in grammar().sources:
         if source.category == category:
             yield from ((source, fold) for fold in grammar().folds if grammar().fits(source, fold))
 

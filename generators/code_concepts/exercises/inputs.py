@@ -1,6 +1,6 @@
-"""Inputs for an exercise: around its numbers and letters, and at the edges, where wrong programs differ from right ones.
+"""Inputs for an exercise: around its numbers and letters, and at the edges, where wrong programs go astray.
 
-    [[], 8], [[8], 8], [[7, 8, 9], 8], [[31, 8, 8, 2], 8] ...       lists and their limit
+[[], 8], [[8], 8], [[7, 8, 9], 8], [[31, 8, 8, 2], 8] ...       lists and their limit
 """
 
 from random import Random

@@ -26,7 +26,11 @@ def main() -> None:
     plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
     expected = [outcome("reference", plan["name"], given) for given in plan["inputs"]]
     kills = [
-        [number for number, given in enumerate(plan["inputs"]) if outcome(f"mutant_{mutant}", plan["name"], given) != expected[number]]
+        [
+            number
+            for number, given in enumerate(plan["inputs"])
+            if outcome(f"mutant_{mutant}", plan["name"], given) != expected[number]
+        ]
         for mutant in range(plan["mutants"])
     ]
     print(json.dumps({"expected": [[kind, repr(value)] for kind, value in expected], "kills": kills}))

@@ -1,11 +1,11 @@
 """Does a rewording ask the same? Only if it says the same things in the same order, in words that mean the same.
 
     template    "Return the largest of the squares of the scores that are odd. If there are none, the result is -1."
-    rewording   "Find the maximum of the squares of the scores which are odd. With none of them, give -1."   asks the same
+    rewording   "Find the maximum of the squares of the scores which are odd. When there are none, give -1."     the same
                 "Find the largest of the scores that are odd."                lost: square; another result for none
 
 A sentence is read as the sequence of what it says. Words that carry nothing (articles, "return", "which") are left out;
-words that mean the same here are one (lexicon below); all others stand for themselves, without their endings. Numbers,
+words that mean the same here are one (rewording.yaml); all others stand for themselves, without their endings. Numbers,
 quoted letters and names in backticks are taken as they are. A rewording passes if its sentences say what the template's
 say, one for one in any order: so nothing is lost, added, negated or turned round. That refuses many honest rewordings,
 and costs no more than the template's wording.
@@ -13,31 +13,18 @@ and costs no more than the template's wording.
 
 import re
 from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 _TOKEN = re.compile(r'`[^`]*`|"[^"]*"|\[\]|\{\}|-?\d+|[^\W\d_]+(?:[\'’-][^\W\d_]+)*')
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
-_EMPTY = frozenset(
-    "a an the is are be it its this that which who these those of in as will should must can has have had do does "
-    "given give gives giving return returns returned compute computes find finds out work determine determines "
-    "calculate calculates produce build back tell decide check function there such please you your here take "
-    "result answer output s they their them itself".split()
-)
-
-_SAME = {
-    word: words.split()[0]
-    for words in (
-        "sum total", "largest greatest maximum biggest highest", "smallest least minimum lowest", "above exceeding",
-        "average mean", "list array", "dictionary dict mapping", "number count amount", "different distinct unique",
-        "position index", "sorted ordered arranged", "ascending increasing", "descending decreasing",
-        "none nothing no", "if when where should case", "begin start", "starting beginning", "letter character",
-        "whether if", "absolute", "string text", "twice", "each every", "all", "first", "hold contain list",
-        "with given",
-    )
-    for word in words.split()
-}  # fmt: skip
-
-_NUMBER_WORDS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+_WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_EMPTY = frozenset(_WORDS["empty"].split())
+_SAME = {word: words.split()[0] for words in _WORDS["same"] for word in words.split()}
+_NUMBERS = {word: str(number) for number, word in enumerate(_WORDS["numbers"].split())}
 
 
 def check_rewording(rewording: str, template: str) -> list[str]:
@@ -68,7 +55,7 @@ def _meanings(sentence: str) -> list[str]:
             meanings.append(token)
             continue
         word = token.lower().replace("’", "'")
-        word = _NUMBER_WORDS.get(word, word)
+        word = _NUMBERS.get(word, word)
         if word in _EMPTY:
             continue
         stem = _stem(word)
