@@ -22,6 +22,7 @@ from generators.code_concepts.concepts import Combination
 from generators.code_concepts.exercises import LEADS
 from generators.code_concepts.problem import Problem, example_tests, read_problem
 from gristmill import Answer, Context, Record, Reject
+from gristmill.errors import TaskFailed
 from gristmill.llm import Reply
 from gristmill.sandbox import SandboxLimits
 from gristmill.sandbox.solutions import PASSED, SolutionReport
@@ -63,7 +64,7 @@ class Solution:
 
 
 async def by_teacher(task: Combination, settings: Settings, ctx: Context) -> list[Record]:
-    """A record for each different solution that passes. Rejects: problem, cleaning, tests, llm, sandbox."""
+    """A record for each different solution that passes. Rejects: problem, cleaning, tests, llm."""
     problem = await _invent(task, settings, ctx)
     written = await ctx.ask("tester", "tests", Tests, name=problem.name, problem=problem.text)
     lead = ctx.rng.randrange(LEADS)
@@ -143,7 +144,7 @@ async def _run(
 ) -> list[Solution]:
     reports = await ctx.gather(ctx.sandbox.run_tests(program, tests, limits=limits) for _, program in programs)
     if all(report.passed is None for report in reports):
-        raise Reject("sandbox", "killed", reports[0].detail)
+        raise TaskFailed("sandbox", reports[0].summary)
     return [Solution(reply, program, report) for (reply, program), report in zip(programs, reports, strict=True)]
 
 

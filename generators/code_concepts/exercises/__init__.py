@@ -25,6 +25,7 @@ from generators.code_concepts.exercises.inputs import Arguments, make_inputs
 from generators.code_concepts.exercises.rewording import check_rewording
 from generators.code_concepts.problem import read_problem
 from gristmill import Answer, Context, Record, Reject
+from gristmill.errors import TaskFailed
 from judges.mutants import mutants
 from schemas import Json, JsonObject, Seed, assistant, user
 
@@ -131,7 +132,7 @@ def rounds(options: list[T], rng: Random) -> Iterator[T]:
 
 
 async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Record:
-    """The record of one cell. Reject `exercise`: unsuited; `sandbox` where the probe itself fails."""
+    """The record of one cell. Reject `exercise`: unsuited."""
     exercise, cases, share = await _draw(cell, ctx)
     text, phrasing = await _phrase(exercise.text, settings, ctx)
     problem = read_problem(_problem(exercise, text, _shown(cases, ctx.rng)))
@@ -185,7 +186,7 @@ async def _probe(exercise: Exercise, changed: list[str], ctx: Context) -> list[C
     files |= {f"mutant_{number}.py": mutant for number, mutant in enumerate(changed)}
     run = await ctx.sandbox.run(_PROBE, files=files)
     if run.status != "ok":
-        raise Reject("sandbox", run.status, run.complaint(), code=exercise_code(exercise))
+        raise TaskFailed("sandbox", f"{run.status}: {run.complaint()}")
     found = orjson.loads(run.stdout)
     return [
         Case(arguments, value, frozenset(n for n, kills in enumerate(found["kills"]) if number in kills))

@@ -1,7 +1,7 @@
 """Does a rewording ask the same? Only if it says the same things in the same order, in words that mean the same.
 
     template    "Return the largest of the squares of the scores that are odd. If there are none, the result is -1."
-    rewording   "Find the maximum of the squares of the scores which are odd. When there are none, give -1."     the same
+    rewording   "Find the maximum of the squares of the scores which are odd. When there are none, give -1."    the same
                 "Find the largest of the scores that are odd."                lost: square; another result for none
 
 A sentence is read as the sequence of what it says. Words that carry nothing (articles, "return", "which") are left out;
