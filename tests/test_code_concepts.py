@@ -218,7 +218,7 @@ def test_a_rewording_that_asks_the_same_passes(rewording: str) -> None:
 @pytest.mark.shared
 @pytest.mark.slow
 def test_the_recipe_makes_varied_exercises_of_the_length_of_mbpp(tmp_path: Path, shared_data: Path) -> None:
-    recipe = load_config(str(RECIPE), RunConfig, ["params.paraphrase=false", "samples=160"])
+    recipe = load_config(RECIPE, ["params.paraphrase=false", "samples=160"], RunConfig)
     run_scripted(recipe.model_dump(mode="json", exclude_unset=True), tmp_path)
     made = records(tmp_path)
     assert len(made) == 160 and all(v["passed"] for record in made for v in record["verdicts"])

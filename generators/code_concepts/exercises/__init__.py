@@ -11,7 +11,7 @@ rewording would change what is asked.
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Annotated, Protocol, TypeVar
@@ -78,7 +78,7 @@ class Settings(Protocol):
 class Case:
     """Arguments, the reference's result as source, and the mutants that give another."""
 
-    arguments: Arguments
+    arguments: Arguments = field(hash=False)
     expected: str
     kills: frozenset[int]
 
@@ -227,16 +227,16 @@ def choose(cases: list[Case], made: int, rng: Random) -> list[Case]:
 
 
 def _shown(cases: list[Case], rng: Random) -> list[Case]:
-    """Two or three cases for the docstring: the shortest that show different results, and sometimes the empty one.
+    """Two or three cases for the docstring: a short one, one of middling length, and sometimes the smallest input.
 
-    None isn't among them, for Python's prompt shows nothing for it.
+    Their results differ where they can, and None isn't among them, for Python's prompt shows nothing for it.
     """
     by_result: dict[str, Case] = {}
     for case in sorted(cases[1:], key=lambda case: len(repr(case.arguments))):
         if case.expected != "None":
             by_result.setdefault(case.expected, case)
     telling = [case for case in by_result.values() if case.expected != cases[0].expected] or list(by_result.values())
-    shown = telling[: rng.choice((2, 2, 3))]
+    shown = list(dict.fromkeys([telling[0], telling[len(telling) // 2]]))
     with_edge = cases[0].expected != "None" and (rng.random() < 0.4 or len(shown) < 2)
     return [*shown, cases[0]] if with_edge else shown
 
