@@ -16,9 +16,9 @@ from pathlib import Path
 import orjson
 
 from generators.code_concepts import CodeConcepts
-from generators.code_concepts.cleaning import clean, normalised_hash
-from generators.code_concepts.problem import Function, Problem, imports_of, read_problem, signature_of
 from gristmill import Reject
+from judges.python_cleaning import clean, normalised_hash
+from judges.python_problem import Function, Problem, imports_of, read_problem, signature_of
 
 ROUNDS = 5
 

@@ -16,14 +16,11 @@ import pytest
 
 import generators.code_concepts.exercises as exercises
 from generators.code_concepts import CodeConcepts
-from generators.code_concepts.cleaning import clean, normalised_hash
 from generators.code_concepts.concepts import bundled_concepts, combinations, merge
 from generators.code_concepts.exercises import exercise_axes, exercise_cells
 from generators.code_concepts.exercises.compose import compose
 from generators.code_concepts.exercises.grammar import domains, grammar, pairs_of
 from generators.code_concepts.exercises.rewording import check_rewording
-from generators.code_concepts.problem import example_tests, read_problem
-from generators.code_concepts.teacher import pass_at
 from gristmill import Reject
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -35,6 +32,9 @@ from gristmill.sandbox.solutions import read_reports, snippet_of_tests
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.text.diversity import diversity, without_context
 from judges.mutants import mutants
+from judges.python_cleaning import clean, normalised_hash
+from judges.python_problem import example_tests, read_problem
+from judges.python_trials import pass_at
 from schemas import Message, Record, Usage
 from schemas.run_config import RunConfig
 

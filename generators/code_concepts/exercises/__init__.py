@@ -23,10 +23,10 @@ from generators.code_concepts.exercises.compose import Exercise, compose
 from generators.code_concepts.exercises.grammar import Category, domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import Arguments, make_inputs
 from generators.code_concepts.exercises.rewording import check_rewording
-from generators.code_concepts.problem import read_problem
 from gristmill import Answer, Context, Record, Reject
 from gristmill.errors import TaskFailed
 from judges.mutants import mutants
+from judges.python_problem import read_problem
 from schemas import Json, JsonObject, Seed, assistant, user
 
 T = TypeVar("T")

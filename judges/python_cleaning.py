@@ -15,8 +15,8 @@ import re
 import textwrap
 from hashlib import sha256
 
-from generators.code_concepts.problem import Function, Problem, imports_of, signature_of
 from gristmill import Reject
+from judges.python_problem import Function, Problem, imports_of, signature_of
 
 _FENCED = re.compile(
     r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE
