@@ -51,19 +51,36 @@ class Trial:
     def passing(self) -> list[Solution]:
         return [solution for solution in self.solutions if self.passes(solution.report)]
 
+    @property
+    def nearest(self) -> Solution:
+        """The first of those that pass most of the tests."""
+        return max(self.solutions, key=lambda solution: len(self.kept) - len(self.failed(solution.report)))
+
     def passes(self, report: SolutionReport) -> bool:
-        return report.passed is not None and all(report.outcomes[number] == PASSED for number in self.kept)
+        return report.passed is not None and not self.failed(report)
+
+    def failed(self, report: SolutionReport) -> list[int]:
+        return [number for number in self.kept if report.outcomes[number] != PASSED]
+
+    def complaint(self, report: SolutionReport) -> str:
+        """The first test that it fails, and how."""
+        number = next(iter(self.failed(report)), None)
+        return report.summary if number is None else f"{self.tests[number]}\n{report.outcomes[number]}"
 
 
 async def try_out(
-    programs: list[tuple[Reply, str]], problem: Problem, written: Sequence[str], limits: SandboxLimits, ctx: Context
+    programs: list[tuple[Reply, str]],
+    problem: Problem,
+    written: Sequence[str] | None,
+    limits: SandboxLimits,
+    ctx: Context,
 ) -> Trial:
     """Runs the docstring's examples and the written tests on all programs and on an empty function.
 
-    Reject `tests`: wrong_example, none_left.
+    Reject `tests`: wrong_example; none_left (no test says anything, or none but the examples though some were written).
     """
     examples = example_tests(problem.docstring)
-    own = dict.fromkeys(test.strip() for test in written if f"{problem.name}(" in test)
+    own = dict.fromkeys(test.strip() for test in written or () if f"{problem.name}(" in test)
     tests = [*examples, *(test for test in own if test not in examples)]
     empty = problem.with_body(EMPTY)
     runs = (
@@ -73,6 +90,8 @@ async def try_out(
     if idle.passed is None or all(report.passed is None for report in reports):
         raise TaskFailed("sandbox", idle.summary)
     kept = telling_tests(tests, reports, idle, len(examples))
+    if not any(number >= len(examples) or written is None for number in kept):
+        raise Reject("tests", "none_left", f"of {len(written or ())} tests none says anything", problem=problem.text)
     solutions = [Solution(reply, code, report) for (reply, code), report in zip(programs, reports, strict=True)]
     return Trial(solutions, tests, kept)
 
@@ -101,18 +120,13 @@ def telling_tests(tests: list[str], reports: list[SolutionReport], empty: Soluti
     """The numbers of tests that some solution passes and an empty function doesn't. The first `examples` are the
     docstring's: one that no solution passes makes the problem wrong, for nobody could meet it.
 
-    Reject `tests`: wrong_example, none_left (no test beyond the examples says anything).
+    Reject `tests`: wrong_example.
     """
     passed = [any(report.outcomes[number] == PASSED for report in reports) for number in range(len(tests))]
     if not all(passed[:examples]):
         wrong = tests[passed.index(False)]
         raise Reject("tests", "wrong_example", "no solution meets an example of the docstring", test=wrong)
-    kept = [number for number, good in enumerate(passed) if good and empty.outcomes[number] != PASSED]
-    if not any(number >= examples for number in kept):
-        raise Reject(
-            "tests", "none_left", f"of {len(tests) - examples} tests none says anything", tests=tests[examples:]
-        )
-    return kept
+    return [number for number, good in enumerate(passed) if good and empty.outcomes[number] != PASSED]
 
 
 def unique(solutions: list[Solution]) -> list[Solution]:
