@@ -2,8 +2,10 @@
 
 import ast
 import asyncio
+import importlib
 import re
 from collections import Counter
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -20,6 +22,7 @@ from generators.code_concepts.concepts import bundled_concepts, combinations, me
 from generators.code_concepts.exercises import exercise_axes, exercise_cells
 from generators.code_concepts.exercises.compose import compose
 from generators.code_concepts.exercises.grammar import domains, grammar, pairs_of
+from generators.code_concepts.exercises.inputs import make_inputs
 from generators.code_concepts.exercises.rewording import check_rewording
 from gristmill import Reject
 from gristmill.config import load_config
@@ -120,6 +123,34 @@ def test_every_pair_of_source_and_fold_composes_a_program_that_parses() -> None:
                 assert "$" not in exercise.text and not re.search(r",[,.;]|  |\.\.", exercise.text), exercise.text
                 if exercise.parameter:
                     assert f"`{exercise.parameter.name}`" in exercise.text
+
+
+def test_all_forms_of_an_exercise_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    modules: list[str] = []
+    groups: list[tuple[list[str], list[Any]]] = []
+    for number, (source, fold) in enumerate(pair for category in CATEGORIES for pair in pairs_of(category)):
+        for draw in range(3):
+            seed = f"{number}|{draw}"
+            domain = Random(seed).choice(list(domains()[source.domains].values()))
+            # One form at a time, and the rng draws the same plan for each.
+            variants = [
+                compose(source, fold.model_copy(update={"code": [form]}), domain, Random(seed)) for form in fold.code
+            ]
+            names = [f"f_{number}_{draw}_{form}" for form in range(len(variants))]
+            for name, exercise in zip(names, variants, strict=True):
+                assert exercise.text.split(".")[0] == variants[0].text.split(".")[0]
+                modules.append(
+                    f"{exercise.signature}\n{exercise.body}\n".replace(f"def {exercise.name}(", f"def {name}(")
+                )
+            groups.append((names, make_inputs(variants[0], Random(seed))))
+    (tmp_path / "all_forms.py").write_text("\n\n".join(modules), encoding="utf-8")
+    functions = importlib.import_module("all_forms")
+    for names, inputs in groups:
+        for arguments in inputs:
+            results = [getattr(functions, name)(*deepcopy(arguments)) for name in names]
+            assert all(result == results[0] for result in results), (names, arguments, results)
+    assert sum(len(names) > 1 for names, _ in groups) > 500
 
 
 def test_no_name_of_a_domain_is_one_that_the_forms_use() -> None:

@@ -13,6 +13,7 @@ The words and the code are made from one plan, so the code is right about the wo
 forms each takes.
 """
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _constant(knob: Knob, domain: Domain, rng: Random) -> int | str:
         if not domain.high:  # digits, and numbers up to a small one
             return rng.randint(3, 7)
         span = domain.high - domain.low
-        return rng.randint(domain.low + span // 4, domain.high - span // 4)
+        return rng.randint(max(1, domain.low + span // 4), domain.high - span // 4)
     low, high = {"divisor": (3, 7), "digit": (1, 9), "small": (2, 9), "length": (2, 4), "gap": (2, 6)}[knob]
     return rng.randint(low, high)
 
@@ -187,6 +188,7 @@ def _names(source: Source, domain: Domain, rng: Random) -> dict[str, str]:
         "other": domain.other,
         "x": b if source.kind == "entry" else target,
         "target": target,
+        "whole": f"({target})" if second else target,
         "a": first,
         "b": b,
         "xs": Template(source.xs).substitute(code),
@@ -203,13 +205,14 @@ def _code(
     def spell(template: str, part: str) -> str:
         return Template(template).substitute(names, k=filled[part][1] if part in filled else "")
 
-    whole = f"({names['target']})" if "," in names["target"] else names["target"]
-    value = spell(rng.choice(change.code), "change") if change else whole
+    value = spell(rng.choice(change.code), "change") if change else names["whole"]
     cond = spell(test.code, "test") if test else ""
     each = f"{value} for {names['target']} in {names['xs']}" + (f" if {cond}" if test else "")
     result = "value" if change or source.kind == "pair" else names["x"]
     unless = spell(test.unless, "test") if test else ""
-    return {"value": value, "cond": cond, "unless": unless, "each": each, "result": result}
+    term = f"({value})" if isinstance(ast.parse(value, mode="eval").body, ast.BinOp) else value
+    held = f"({cond})" if " or " in cond else cond
+    return {"value": value, "term": term, "cond": cond, "held": held, "unless": unless, "each": each, "result": result}
 
 
 def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
