@@ -22,7 +22,7 @@ from string import Template
 
 from generators.code_concepts.exercises.grammar import Change, Domain, Fold, Knob, Source, Test, grammar
 
-SCENE_SHARE = 0.6
+SCENE_SHARE = 0.4
 """How often a text says what its parameter is about, where nothing depends on it."""
 
 TEST_SHARE = 0.75
@@ -37,6 +37,9 @@ _NONE_LEFT = (
     "Should there be none, $r is the result.",
     "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.", "Answer $r when no $n qualify.",
     "$r stands for none at all.", "The default, for lack of such $n, is $r.", "Fall back on $r where no $n fit.",
+    "Zero hits among the $n mean $r.", "Should all $n fail, the outcome is $r.", "$r marks that no $n were found.",
+    "Nothing found at all makes it $r.", "Lacking such $n, one gets $r.", "Use $r where there isn't any.",
+    "It is $r as long as no $n count.", "Were there none, $r would be right.",
     "Return $r in the absence of such $n.", "None of them? Then it is $r.", "When no $n are left, that gives $r.",
 )  # fmt: skip
 _NONE_GIVEN = (
@@ -267,7 +270,7 @@ def _text(
         predicate = "are such that the " + predicate
     asked = Template(rng.choice(fold.says)).substitute(names, v=values, pred=predicate)
     request = f"{rng.choice(_verbs(asked, fold))} {asked}."
-    scene = [rng.choice(domain.scenes)] if source.key in ("twins", "digits") or rng.random() < SCENE_SHARE else []
+    scene = [rng.choice(domain.scenes)] if source.key == "digits" or rng.random() < SCENE_SHARE else []
     if source.notes:
         scene.append(Template(rng.choice(source.notes)).substitute(many=domain.many, other=domain.other))
     edges = _edges(source, fold, bool(test), names, rng)
