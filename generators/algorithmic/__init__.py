@@ -18,7 +18,6 @@ five to eight words is the judge `duplicates` on metadata.title.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Annotated, Literal
 
@@ -27,7 +26,6 @@ from pydantic import Field
 from gristmill import Answer, Config, Context, Generator, Record, Reject
 from gristmill.llm import Reply
 from gristmill.sandbox import SandboxLimits
-from judges import python_cleaning, python_problem, python_trials
 from judges.python_problem import Problem, read_problem
 from judges.python_trials import Solution, Trial, pass_at, programs_in, try_out
 from schemas import Json, Message, Seed, assistant, user
@@ -102,10 +100,6 @@ class Algorithmic(Generator[Prompted, Params]):
     name = "algorithmic"
     version = "1"
     endless = True
-
-    def files(self) -> list[Path]:
-        """What these modules do to a problem is a part of the results."""
-        return [Path(str(module.__file__)) for module in (python_cleaning, python_problem, python_trials)]
 
     def tasks(self) -> Iterator[Prompted]:
         """Variants in turn; difficulties and forms once a round each, in an order of the round's own."""

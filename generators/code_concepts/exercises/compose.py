@@ -108,16 +108,14 @@ def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise
 
 
 def _operations(source: Source, fold: Fold, domain: Domain, rng: Random) -> tuple[Test | None, Change | None]:
-    """A test, a change, or both. Absolute values and remainders say little where nothing is negative or large."""
-    changes = [
-        change
-        for change in grammar().changes_of(source, fold)
-        if not (change.key == "magnitude" and (domain.low >= 0 or source.domains == "integers"))
-    ]
+    """A test, a change, or both, that fit the signs of the domain's numbers."""
+    unfit = "natural" if domain.low < 0 else "signed"
+    changes = [change for change in grammar().changes_of(source, fold) if change.domain != unfit]
+    tests = [test for test in grammar().tests_of(source) if test.domain != unfit]
     must_change = source.kind not in fold.of and "any" not in fold.of
     change = rng.choice(changes) if changes and (must_change or rng.random() < 0.6) else None
     tested = fold.needs == "test" or change is None or rng.random() < TEST_SHARE
-    return (rng.choice(grammar().tests_of(source)) if tested else None), change
+    return (rng.choice(tests) if tested else None), change
 
 
 Filled = dict[str, tuple[int | str, str, str]]
@@ -151,7 +149,7 @@ def _constant(knob: Knob, domain: Domain, rng: Random) -> int | str:
         if not domain.high:  # digits, and numbers up to a small one
             return rng.randint(3, 7)
         span = domain.high - domain.low
-        return rng.randint(max(1, domain.low + span // 4), domain.high - span // 4)
+        return rng.randint(max(3, domain.low + span // 4), domain.high - span // 4)
     low, high = {"divisor": (3, 7), "digit": (1, 9), "small": (2, 9), "length": (2, 4), "gap": (2, 6)}[knob]
     return rng.randint(low, high)
 

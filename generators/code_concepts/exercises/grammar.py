@@ -16,6 +16,8 @@ from schemas import Config
 
 Kind = Literal["number", "word", "char", "pair", "entry"]
 Knob = Literal["", "value", "divisor", "digit", "small", "letter", "length", "gap"]
+Sign = Literal["any", "natural", "signed"]
+"""Where an operation is used: `natural` ones leave negative numbers open, `signed` ones say nothing of others."""
 Category = Literal["lists", "strings", "numbers", "dictionaries"]
 
 FOLDER = Path(__file__).parent
@@ -26,6 +28,7 @@ class Test(Config):
 
     key: str
     of: Kind
+    domain: Sign = "any"
     only: list[str] = []
     k: Knob = ""
     code: str
@@ -40,6 +43,7 @@ class Change(Config):
     key: str
     of: Kind
     gives: Kind
+    domain: Sign = "any"
     k: Knob = ""
     code: list[str]
     says: list[str]
