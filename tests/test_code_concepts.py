@@ -23,7 +23,7 @@ from generators.code_concepts.exercises import exercise_axes, exercise_cells
 from generators.code_concepts.exercises.compose import compose
 from generators.code_concepts.exercises.grammar import domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import make_inputs
-from generators.code_concepts.exercises.rewording import check_rewording
+from generators.code_concepts.exercises.rewording import EMPTY, check_rewording
 from gristmill import Reject
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -243,6 +243,28 @@ def test_a_rewording_that_asks_something_else_is_caught(change: str, to: str) ->
 )
 def test_a_rewording_that_asks_the_same_passes(rewording: str) -> None:
     assert check_rewording(rewording, TEMPLATE) == []
+
+
+def test_no_word_that_says_something_can_be_left_out_or_change_its_place() -> None:
+    tried = 0
+    for number, cell in enumerate(islice(exercise_cells(CATEGORIES, 5), 60)):
+        source, fold = next(
+            (source, fold)
+            for source, fold in pairs_of(cell.category)
+            if (source.key, fold.key) == (cell.source, cell.fold)
+        )
+        text = compose(source, fold, domains()[source.domains][cell.domain], Random(number)).text
+        assert check_rewording(text, text) == []
+        words = text.split(" ")
+        plain = [word.strip(".,;:()?").lower() for word in words]
+        telling = [place for place, word in enumerate(plain) if word and word not in EMPTY]
+        for place in telling:
+            tried += 1
+            assert check_rewording(" ".join(words[:place] + words[place + 1 :]), text), (words[place], text)
+            if place + 1 in telling and plain[place] != plain[place + 1]:
+                swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
+                assert check_rewording(" ".join(swapped), text), (words[place : place + 2], text)
+    assert tried > 1000
 
 
 @pytest.mark.bubblewrap

@@ -22,7 +22,7 @@ _TOKEN = re.compile(r'`[^`]*`|"[^"]*"|\[\]|\{\}|-?\d+|[^\W\d_]+(?:[\'’-][^\W\d
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-_EMPTY = frozenset(_WORDS["empty"].split())
+EMPTY = frozenset(_WORDS["empty"].split())
 _SAME = {word: words.split()[0] for words in _WORDS["same"] for word in words.split()}
 _NUMBERS = {word: str(number) for number, word in enumerate(_WORDS["numbers"].split())}
 
@@ -56,7 +56,7 @@ def _meanings(sentence: str) -> list[str]:
             continue
         word = token.lower().replace("’", "'")
         word = _NUMBERS.get(word, word)
-        if word in _EMPTY:
+        if word in EMPTY:
             continue
         stem = _stem(word)
         meanings.append(_SAME.get(word) or _SAME.get(stem) or stem)
