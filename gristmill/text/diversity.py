@@ -24,6 +24,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _NUMBER = re.compile(r"\d[\d.,:%-]*")
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z]\w*")
+_DOCSTRING = re.compile(r"^```python\n[^`]*?^def [^`]*?\"\"\"(.+?)\"\"\"", re.DOTALL | re.MULTILINE)
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
 
 Grams = Counter[tuple[str, ...]]
@@ -61,7 +62,12 @@ def _question_and_answer(messages: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def without_context(question: str) -> str:
-    """The question itself: without fenced blocks, and of several paragraphs the one that asks (the last with a `?`)."""
+    """The question itself: without fenced blocks, and of several paragraphs the one that asks (the last with a `?`).
+
+    A fenced Python function with a docstring is a question too: what it says before its examples.
+    """
+    if docstring := _DOCSTRING.search(question):
+        return " ".join(docstring[1].partition(">>>")[0].split())
     paragraphs = [p.strip() for p in re.split(r"\n\s*\n", _FENCED.sub("\n\n", question)) if p.strip()]
     asking = [p for p in paragraphs if "?" in p]
     return (asking or paragraphs or [question])[-1]
