@@ -163,6 +163,10 @@ class Context:
         """The name of the model behind a role."""
         return self._runtime.roles[role].model
 
+    def effort(self, role: str) -> str | None:
+        """The reasoning effort that a role asks for; None where its config names none."""
+        return self._runtime.roles[role].effort
+
     @contextmanager
     def scope(self, path: str, stage: str) -> Iterator[Scope]:
         """Runs a part of the task under a path and a stage of its own; gives the scope."""
