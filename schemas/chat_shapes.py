@@ -28,16 +28,15 @@ _SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bard"
 
 def messages_in(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The conversation of a row in our shape, with its system column first; ValueError where it has none."""
-    found = next((given for name in CONVERSATIONS if (given := _list(row.get(name)))), None)
+    found = next((turns for name in CONVERSATIONS if (turns := _list(row.get(name)))), None)
     if found is not None:
         messages = our_messages([_openai(message) for message in found])
     else:
-        text = next((row[name] for name in TEXTS if isinstance(row.get(name), str) and row[name].strip()), None)
-        if text is None:
+        text, given = _text(row, TEXTS), _text(row, INPUTS)
+        if not text:
             raise ValueError(f"none of the columns {', '.join(dict.fromkeys((*CONVERSATIONS, *TEXTS)))} holds a prompt")
-        given = next((row[name] for name in INPUTS if isinstance(row.get(name), str) and row[name].strip()), "")
         messages = our_messages([{"role": "user", "content": f"{text}\n\n{given}" if given else text}])
-    lead = next((row[name] for name in SYSTEMS if isinstance(row.get(name), str) and row[name].strip()), "")
+    lead = _text(row, SYSTEMS)
     if lead and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": lead})
     return messages
@@ -46,6 +45,10 @@ def messages_in(row: dict[str, Any]) -> list[dict[str, Any]]:
 def tools_in(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The tools of a row in our shape; ValueError where they are none."""
     return our_tools(next((row[name] for name in TOOLS if row.get(name)), None))
+
+
+def _text(row: dict[str, Any], names: tuple[str, ...]) -> str:
+    return next((row[name] for name in names if isinstance(row.get(name), str) and row[name].strip()), "")
 
 
 def _list(value: Any) -> list[Any] | None:

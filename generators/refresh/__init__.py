@@ -4,10 +4,10 @@ Record:  user       "A tank holds 36 L and is 5/8 full. How many litres are miss
          assistant  "... 36 × 3/8 = 13.5 ... Answer: 13.5"                  reasoning_content: the teacher's own trace
          metadata   {"check": "reference", "reference": ["13.5"], "solve_rate": 0.75, "attempts": 4, ...}
 
-Each prompt is asked `samples` times. What the prompt carries decides how the answers are checked (checks.py): reference,
-options, tests, constraints; with none of them a vote where the answers end in a claim, else the judges of the config.
-Of the right ones the shortest or the best is kept. With `turns` a user model asks on; with `mode: bootstrap` the seeds
-are models for new multiple-choice questions.
+Each prompt is asked `samples` times. What the prompt carries decides how its answers are checked (checks.py): a
+reference, options, tests, constraints; with none of them a vote where the answers end in a claim, else the judges of
+the config. Of the right ones the shortest or the best is kept. With `turns` a user model asks on; with `mode:
+bootstrap` the seeds are models for new multiple-choice questions.
 
 The record's messages are what the teacher saw, and its answer. A teacher whose role asks for low effort gives records
 with `reasoning: low`.
@@ -152,5 +152,5 @@ def _metadata(prompt: Prompt, chosen: Attempt, attempts: list[Attempt], kind: Ki
         "constraints": [one.model_dump(mode="json", by_alias=True) for one in prompt.constraints],
     }  # fmt: skip
     if prompt.tests:
-        found["code"] = {**code_metadata(prompt, chosen.text)}
+        found["code"] = code_metadata(prompt, chosen.text)
     return {name: value for name, value in found.items() if value not in ("", [], {})}

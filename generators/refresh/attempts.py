@@ -1,9 +1,9 @@
 """One attempt of the teacher at a prompt, and what its text alone can lose it for: no check of the answer yet.
 
-    llm        truncated, loop, no_answer, refused, content_filter, context_length   by the runtime
-    answer     refused, language_switch, calls_instead
-    tools      unknown_tool, wrong_type, missing_argument ...                          by judges.tool_calls
-    constraints  length, format, keywords, language, case, start, end                  by judges.constraints
+llm        truncated, loop, no_answer, refused, content_filter, context_length   by the runtime
+answer     refused, language_switch, calls_instead
+tools      unknown_tool, wrong_type, missing_argument ...                          by judges.tool_calls
+constraints  length, format, keywords, language, case, start, end                  by judges.constraints
 """
 
 import re
@@ -22,7 +22,9 @@ from judges.tool_calls import ToolSet
 from schemas import Message, Tool
 
 _LANGUAGE = LanguageParams(expected=["en"])
-_OTHER_SCRIPT = re.compile(r"[\u0400-\u04ff\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_OTHER_SCRIPT = re.compile(
+    r"[\u0400-\u04ff\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
 _SPEAKS_OF_LANGUAGE = re.compile(
     r"\b(?:translat\w+|bilingual|language|english|french|german|spanish|italian|portuguese|dutch|latin|greek|russian"
     r"|polish|turkish|arabic|hebrew|hindi|chinese|mandarin|japanese|korean|swedish|danish|norwegian|finnish)\b",
@@ -120,7 +122,10 @@ def language_switch(message: Message, language: str, question: str) -> str:
     return _foreign_trace(message.reasoning_content or "", [language, "en"])
 
 
-_LATIN = frozenset("en de fr es it pt nl sv da no nb fi pl cs sk hu ro hr sl et lv lt tr id ms vi sw ca gl eu la".split())
+_LATIN = frozenset(
+    ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "nb", "fi", "pl", "cs", "sk", "hu", "ro", "hr", "sl",
+     "et", "lv", "lt", "tr", "id", "ms", "vi", "sw", "ca", "gl", "eu", "la")
+)  # fmt: skip
 
 
 def _foreign_trace(trace: str, expected: list[str]) -> str:
@@ -128,5 +133,3 @@ def _foreign_trace(trace: str, expected: list[str]) -> str:
     foreign = [part for part in paragraphs if judge_language(part, expected, _LANGUAGE).passed is False]
     share = sum(map(len, foreign)) / max(1, len(trace))
     return f"trace: {' '.join(foreign[0].split())[:60]}" if share > FOREIGN_SHARE else ""
-
-

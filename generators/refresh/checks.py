@@ -30,7 +30,7 @@ from judges.instruction_following import Params as FollowingParams
 from judges.python_tests import Params as TestParams
 from judges.python_tests import PythonTests, python_blocks
 from judges.votes import Groups, Vote, means_the_same
-from schemas import Message
+from schemas import JsonObject, Message
 
 Kind = Literal["choice", "reference", "tests", "constraints", "vote", "open"]
 
@@ -49,7 +49,7 @@ class Checks(Config):
 
 
 def kind_of(prompt: Prompt, attempts: Sequence[Attempt]) -> Kind:
-    """How the answers are checked. Without anything to go by, a vote needs two attempts, half of which claim something."""
+    """How the answers are checked. Without anything to go by, a vote needs two attempts, half of them with a claim."""
     if prompt.tests:
         return "tests"
     if prompt.reference:
@@ -111,7 +111,9 @@ async def _by_reference(ctx: Context, prompt: Prompt, attempts: Sequence[Attempt
     for one in claiming:
         right = found[one.claim]
         reason = f"{one.claim[:100]!r} is {'' if right else 'not '}{told}"
-        one.verdicts.append(Verdict(name=stage, passed=right, score=None if right is None else float(right), reason=reason))
+        one.verdicts.append(
+            Verdict(name=stage, passed=right, score=None if right is None else float(right), reason=reason)
+        )
         if right is not True:
             one.lose(stage, "undecided" if right is None else "wrong", reason)
 
@@ -146,13 +148,15 @@ async def _means_one(ctx: Context, prompt: Prompt, claim: str) -> bool | None:
 def _suspect(prompt: Prompt, stage: str, wrong: list[Attempt], attempts: int, checks: Checks) -> None:
     groups = Groups(len(wrong))
     for one, other in combinations(range(len(wrong)), 2):
-        if wrong[one].claim == wrong[other].claim or (not prompt.choices and same(wrong[one].claim, wrong[other].claim)):
+        if wrong[one].claim == wrong[other].claim or (
+            not prompt.choices and same(wrong[one].claim, wrong[other].claim)
+        ):
             groups.join(one, other)
     leading = groups.vote().winner
     if len(leading) >= max(LEAST_SUSPICIOUS, checks.suspect * attempts):
         claim = wrong[leading[0]].claim
         raise Reject(
-            stage, "suspected_wrong", f"{len(leading)} of {attempts} say {claim[:100]!r}, not {prompt.reference[0][:100]!r}",
+            stage, "suspected_wrong", f"{len(leading)} of {attempts} say {claim[:100]!r}, not {prompt.reference[0]!r}",
             reference=prompt.reference, majority=claim, agreement=round(len(leading) / attempts, 4), id=prompt.id,
             messages=[message.to_openai() for message in prompt.messages], answer=wrong[leading[0]].text,
         )  # fmt: skip
@@ -174,9 +178,9 @@ async def _by_tests(ctx: Context, prompt: Prompt, attempts: Sequence[Attempt], c
             one.lose("python_tests", verdict.reason.partition(":")[0].partition(" (")[0], verdict.reason)
 
 
-def code_metadata(prompt: Prompt, text: str) -> dict[str, str | list[str]]:
-    """`metadata.code` for judges.python_tests: of several blocks the one that defines the entry point is the solution."""
-    code: dict[str, str | list[str]] = {"tests": prompt.tests, "entry_point": prompt.entry_point}
+def code_metadata(prompt: Prompt, text: str) -> JsonObject:
+    """`metadata.code` for judges.python_tests: of several blocks that with the entry point is the solution."""
+    code: JsonObject = {"tests": list(prompt.tests), "entry_point": prompt.entry_point}
     blocks = python_blocks(text)
     if len(blocks) > 1 and prompt.entry_point:
         defining = [block for block in blocks if f"def {prompt.entry_point}(" in block]
@@ -188,7 +192,9 @@ def code_metadata(prompt: Prompt, text: str) -> dict[str, str | list[str]]:
 def _record(prompt: Prompt, one: Attempt) -> Record:
     """What a judge is shown of an attempt."""
     message = one.message or Message(role="assistant")
-    metadata = {"constraints": [given.model_dump(mode="json", by_alias=True) for given in prompt.constraints]}
+    metadata: JsonObject = {
+        "constraints": [given.model_dump(mode="json", by_alias=True) for given in prompt.constraints]
+    }
     return Record(
         messages=[*prompt.messages, message],
         metadata={**metadata, "code": code_metadata(prompt, one.text)} if prompt.tests else metadata,

@@ -42,11 +42,12 @@ def require_right(attempts: Sequence[Attempt]) -> None:
     if any(one.fault is None for one in attempts):
         return
     faults = Counter((one.fault.stage, one.fault.reason) for one in attempts if one.fault)
-    (stage, reason), count = faults.most_common(1)[0]
+    stage, reason = faults.most_common(1)[0][0]
     example = next(one for one in attempts if one.fault and one.fault[:2] == (stage, reason))
     raise Reject(
         stage, reason, example.fault.detail if example.fault else "",
-        faults={f"{at}/{why}": n for (at, why), n in sorted(faults.items())}, attempts=len(attempts), answer=example.text,
+        faults={f"{at}/{why}": n for (at, why), n in sorted(faults.items())}, attempts=len(attempts),
+        answer=example.text,
     )  # fmt: skip
 
 
@@ -58,7 +59,9 @@ def require_rate(rate: float, choosing: Choosing) -> None:
         raise Reject("solve_rate", "too_easy", f"solved in {rate:.0%} of the attempts")
 
 
-async def choose(ctx: Context, asked: Sequence[Message], attempts: Sequence[Attempt], choosing: Choosing) -> list[Attempt]:
+async def choose(
+    ctx: Context, asked: Sequence[Message], attempts: Sequence[Attempt], choosing: Choosing
+) -> list[Attempt]:
     """The right attempts that are kept, the chosen one first."""
     right = [one for one in attempts if one.fault is None]
     if choosing.how != "first":
@@ -68,7 +71,9 @@ async def choose(ctx: Context, asked: Sequence[Message], attempts: Sequence[Atte
         right.insert(0, right.pop(best.position))
     kept: list[Attempt] = []
     for one in right:
-        if len(kept) < choosing.records and all(likeness(one.text, other.text) <= choosing.max_similarity for other in kept):
+        if len(kept) < choosing.records and all(
+            likeness(one.text, other.text) <= choosing.max_similarity for other in kept
+        ):
             kept.append(one)
     return kept
 

@@ -76,7 +76,7 @@ def read_claim(reply: str) -> Claim | None:
 def _said(text: str) -> Claim | None:
     """What a reply of a sentence says that something is; of several without figures the first sentence says it."""
     sentences = re.split(r"(?<=[.!?])\s+", text)
-    if len(sentences) > 1 and re.search(r"\d", text) or _RETRACTED.search(text):
+    if (len(sentences) > 1 and re.search(r"\d", text)) or _RETRACTED.search(text):
         return None
     found = _IS.match(sentences[0])
     return Claim(_bare(found["claim"]), False) if found else None
@@ -89,22 +89,31 @@ def read_letter(reply: str, choices: Sequence[str]) -> str | None:
     if claim is None:
         return _named_last(reply, letters)
     text = _unwrapped(claim.text)
-    by_text = [letter for letter, choice in zip(letters, choices, strict=True) if normalised(choice) == normalised(text)]
+    by_text = [
+        letter for letter, choice in zip(letters, choices, strict=True) if normalised(choice) == normalised(text)
+    ]
     if len(by_text) == 1 and not (len(text) == 1 and text.upper() in letters):
         return by_text[0]
-    head = re.match(rf"(?:option |choice )?[(\[]?(?P<letter>[{letters}{letters.lower()}])(?P<after>[)\].:,]|$|[ ](?=[-–—(]))", text)
+    head = re.match(
+        rf"(?:option |choice )?[(\[]?(?P<letter>[{letters}{letters.lower()}])(?P<after>[)\].:,]|$|[ ](?=[-–—(]))", text
+    )
     if head is None:
         return None if claim.explicit else _named_last(reply, letters)
     letter, rest = head["letter"].upper(), text[head.end() :].strip(" .:-–—()")
     if re.search(rf"(?:\bor\b|\band\b|[/&,])[ ]*(?:option )?[(]?[{letters}]\b", text[head.end("letter") :]):
         return None
-    said = [one for one, choice in zip(letters, choices, strict=True) if rest and normalised(choice) == normalised(rest)]
+    said = [
+        one for one, choice in zip(letters, choices, strict=True) if rest and normalised(choice) == normalised(rest)
+    ]
     return letter if not said or letter in said else None
 
 
 def _named_last(reply: str, letters: str) -> str | None:
     """The one option that the last sentence with an option calls right."""
-    pattern = rf"(?:option|choice|answer) [(]?(?P<one>[{letters}])\b|[(](?P<two>[{letters}])[)]|\b(?P<three>[{letters}]) is (?:the )?(?:correct|right|best)"
+    pattern = (
+        rf"(?:option|choice|answer) [(]?(?P<one>[{letters}])\b|[(](?P<two>[{letters}])[)]"
+        rf"|\b(?P<three>[{letters}]) is (?:the )?(?:correct|right|best)"
+    )
     for sentence in reversed(re.split(r"(?<=[.!?])\s+|\n+", reply.strip())):
         found = {match["one"] or match["two"] or match["three"] for match in re.finditer(pattern, sentence)}
         if found:

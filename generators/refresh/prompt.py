@@ -22,7 +22,16 @@ from judges.constraints import CONSTRAINTS, Constraint
 from schemas import Data, Message, Tool
 from schemas.chat_shapes import messages_in, tools_in
 
-REFERENCES = ("reference", "answer", "expected_answer", "final_answer", "ground_truth", "target", "answerKey", "answer_idx")
+REFERENCES = (
+    "reference",
+    "answer",
+    "expected_answer",
+    "final_answer",
+    "ground_truth",
+    "target",
+    "answerKey",
+    "answer_idx",
+)
 CHOICES = ("choices", "options")
 TESTS = ("tests", "test_list", "test")
 KEPT = ("category", "license", "language", "persona", "entry_point")

@@ -18,9 +18,11 @@ from judges.maths import same_expression
 from judges.numbers import Quantity, parse_quantity, same_quantity
 from judges.votes import normalised
 
-_ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-         "seventeen eighteen nineteen").split()  # fmt: skip
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _NUMBER_WORDS = {
     **{word: n for n, word in enumerate(_ONES)},
     **{ten: 10 * n for n, ten in enumerate(_TENS, start=2)},
@@ -29,9 +31,11 @@ _NUMBER_WORDS = {
 _FRACTION_WORDS = {"half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5}
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_FUNCTIONS = {"sin", "cos", "tan", "sec", "csc", "cot", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan",
-              "frac", "cdot", "times", "left", "right", "infty", "theta", "alpha", "beta", "binom", "mod", "pm", "cup",
-              "cap", "in", "leq", "geq", "le", "ge", "lt", "gt", "neq", "tfrac", "dfrac", "sinh", "cosh", "tanh"}  # fmt: skip
+_FUNCTIONS = {
+    "sin", "cos", "tan", "sec", "csc", "cot", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "sinh",
+    "cosh", "tanh", "frac", "tfrac", "dfrac", "cdot", "times", "left", "right", "infty", "theta", "alpha", "beta",
+    "binom", "mod", "pm", "cup", "cap", "in", "leq", "geq", "le", "ge", "lt", "gt", "neq",
+}  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _LEAD = re.compile(
     r"^(?:approximately|approx\.?|about|roughly|around|exactly|equal to|equals|it is|it's|≈|~|=)\s*", re.IGNORECASE
@@ -55,7 +59,7 @@ def same(reference: str, claim: str) -> bool | None:
         return _same_lists(*lists)
     if looks_like_maths(gold) and looks_like_maths(found):
         return same_expression(gold, found)
-    if one or other or looks_like_maths(gold) and not gold.isalpha():
+    if one or other or (looks_like_maths(gold) and not gold.isalpha()):
         return False
     return None
 
@@ -104,16 +108,18 @@ def _words(text: str) -> str:
     head, _, rest = text.partition(" ")
     number = _NUMBER_WORDS.get(head.lower())
     if number is None:
-        return f"1/{_FRACTION_WORDS[rest.lower()]}" if head.lower() in ("a",) and rest.lower() in _FRACTION_WORDS else text
+        return (
+            f"1/{_FRACTION_WORDS[rest.lower()]}" if head.lower() in ("a",) and rest.lower() in _FRACTION_WORDS else text
+        )
     if rest.lower() in _FRACTION_WORDS:
         return f"{number}/{_FRACTION_WORDS[rest.lower()]}"
     return f"{number} {rest}".strip()
 
 
 def _rounds_to(reference: str, gold: Quantity, found: Quantity) -> bool:
-    """Whether the found value, rounded as the reference is, gives it: 9.8066 for 9.81, but not 9.8, and not 7.2 for 7."""
+    """Whether the found value, rounded as the reference is, gives it: 9.8066 for 9.81, not 7.2 for 7."""
     decimals = re.fullmatch(r"\D{0,2}\d[\d,]*\.(\d+)(?:\s*\D*)", reference)
-    if not decimals or gold.unit and found.unit and gold.unit != found.unit:
+    if not decimals or (gold.unit and found.unit and gold.unit != found.unit):
         return False
     places = len(decimals[1])
     return places > 0 and round(found.written, places) == round(gold.written, places) and places >= 2
