@@ -23,7 +23,7 @@ SHORT = 60
 _MARKS = r"[ \t*_#>`]*"
 _LABEL = r"(?:(?:the|my|so the|therefore,? the)[ ]+)?(?:(?:final|correct|right|best)[ ]+)?(?:answer|option|choice)"
 _LINE = re.compile(
-    rf"^{_MARKS}{_LABEL}{_MARKS}(?:[ ]is)?{_MARKS}[:=]{_MARKS}\n?{_MARKS}(?P<claim>\S[^\n]*)$",
+    rf"^{_MARKS}{_LABEL}{_MARKS}(?:[ ]is)?{_MARKS}[:=]{_MARKS}\n*{_MARKS}(?P<claim>\S[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _HASHES = re.compile(r"^####[ ]+(?P<claim>\S[^\n]*)$", re.MULTILINE)
@@ -35,6 +35,7 @@ _SENTENCE = re.compile(
 )
 _BOLD = re.compile(r"\*\*(?P<claim>[^*\n]{1,80}?)[.:,]?\*\*")
 _EQUALS = re.compile(r"(?:=|≈|\\approx)[ ]*(?P<claim>[^=≈\n]{1,60}?)(?=[.,;!]?(?:\s*$|[.;!]\s)|[ ]*(?:\$|\\\]|\\\)))")
+_SEVERAL = re.compile(r"=[^.;=]*\b(?:or|and)\b[^.;]*=")
 _IS = re.compile(
     r"^(?:(?:the|this|that|these|a|an|it|they)\b[^.:;]*?|[A-Z][\w' -]{0,60}?) (?:is|are|was|were) "
     r"(?:called |known as |named |most likely )?(?P<claim>(?!not\b)[^,;:()]{1,60}?)[.!]?$",
@@ -63,14 +64,13 @@ def read_claim(reply: str) -> Claim | None:
         last = max(marked, key=lambda match: match.start("claim"))
         return _unless_retracted(reply, _bare(last["claim"]), last.end())
     text = reply.strip()
-    if "\n" not in text and len(text) <= SHORT and not _RETRACTED.search(text):
-        return Claim(_bare(text), False)
     paragraph = re.split(r"\n\s*\n", text)[-1]
-    for pattern in (_BOLD, _EQUALS):
+    for pattern in (_BOLD, _EQUALS) if not _SEVERAL.search(paragraph) else ():
         found = list(pattern.finditer(paragraph))
         if found and not _RETRACTED.search(paragraph, found[-1].end()):
             return Claim(_bare(found[-1]["claim"]), False)
-    return _said(text)
+    is_short = "\n" not in text and len(text) <= SHORT and not _RETRACTED.search(text)
+    return _said(text) or (Claim(_bare(text), False) if is_short else None)
 
 
 def _said(text: str) -> Claim | None:
@@ -123,7 +123,7 @@ def _named_last(reply: str, letters: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[str, int]]:
-    """(content, end) of each \\boxed{...}."""
+    """(content, end) of each \\boxed{...}; what is boxed in a box is no box of its own."""
     found, start = [], 0
     while (start := text.find("\\boxed{", start)) >= 0:
         begin, depth = start + len("\\boxed{"), 1
@@ -131,6 +131,7 @@ def _boxes(text: str) -> list[tuple[str, int]]:
             depth += {"{": 1, "}": -1}.get(text[position], 0)
             if depth == 0:
                 found.append((text[begin:position].strip(), position + 1))
+                begin = position
                 break
         start = begin
     return found

@@ -38,7 +38,8 @@ _FUNCTIONS = {
 }  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _LEAD = re.compile(
-    r"^(?:approximately|approx\.?|about|roughly|around|exactly|equal to|equals|it is|it's|≈|~|=)\s*", re.IGNORECASE
+    r"^(?:approximately|approx\.?|about|roughly|around|exactly|equal to|equals|it is|it's|\\approx|≈|~|=)\s*",
+    re.IGNORECASE,
 )
 _ASSIGNED = re.compile(r"^\\?[A-Za-z](?:\([a-z]\)|_\{?\w+\}?)?\s*(?:=|≈|\\approx)\s*(?=\S)")
 
@@ -58,7 +59,7 @@ def same(reference: str, claim: str) -> bool | None:
     if any(len(parts) > 1 for parts in lists):
         return _same_lists(*lists)
     if looks_like_maths(gold) and looks_like_maths(found):
-        return same_expression(gold, found)
+        return same_expression(_as_latex(gold), _as_latex(found))
     if one or other or (looks_like_maths(gold) and not gold.isalpha()):
         return False
     return None
@@ -77,6 +78,12 @@ def plain(text: str) -> str:
     for _ in range(2):
         text = _ASSIGNED.sub("", _LEAD.sub("", text).strip())
     return " ".join(text.split())
+
+
+def _as_latex(text: str) -> str:
+    """What is written as in a program: 5*pi, sqrt(3)."""
+    text = re.sub(r"(?<![\\A-Za-z])sqrt\(([^()]*)\)", r"\\sqrt{\1}", text).replace("*", r" \cdot ")
+    return re.sub(r"(?<![\\A-Za-z])(pi|sin|cos|tan|ln|log)(?![A-Za-z])", r"\\\1", text)
 
 
 def _quantity(text: str) -> Quantity | None:
@@ -105,6 +112,9 @@ def _powers_of_ten(text: str) -> str:
 
 
 def _words(text: str) -> str:
+    """Small numbers and simple fractions in words."""
+    if text.lower().startswith("minus "):
+        return f"-{_words(text[6:])}"
     head, _, rest = text.partition(" ")
     number = _NUMBER_WORDS.get(head.lower())
     if number is None:

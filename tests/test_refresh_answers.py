@@ -1,0 +1,112 @@
+"""What a reply claims, and whether it is the reference: right ones in other notations, wrong ones in right clothes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from generators.refresh.claims import read_claim, read_letter
+from generators.refresh.sameness import same
+
+CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data/refresh_answers.yaml").read_text("utf-8"))
+
+FRAMES = [
+    "We compute it step by step.\n\nAnswer: {}",
+    "First 7 + 5 = 12, and so on.\n\n**Final Answer:** {}",
+    "The answer is {}.",
+    "After checking both cases, the final answer is **{}**.",
+    "Let me think about 19 and 23.\n\n#### {}",
+    "Reasoning: it follows from the premise.\n\nAnswer:\n{}",
+    "Step 1. Read.\nStep 2. Compute.\n\n**Answer:** {}.",
+    "It comes from 100 by halving.\n\nFinal answer: {}",
+    "So the correct answer is {}, because nothing else fits.",
+    "## Answer\n\nThe result follows.\n\nTherefore, the answer is: {}",
+]
+"""Ways to state an answer; a value with LaTeX commands is also boxed."""
+
+
+def framed(values: list[str], start: int) -> Iterator[str]:
+    for number, value in enumerate(values, start=start):
+        yield (
+            f"Hence \\boxed{{{value.strip('$')}}}."
+            if "\\" in value and number % 2
+            else FRAMES[number % len(FRAMES)].format(value)
+        )
+
+
+def accepted(reference: str, reply: str) -> bool:
+    claim = read_claim(reply)
+    return claim is not None and same(reference, claim.text) is True
+
+
+def taken_back(right: str, wrong: str) -> list[str]:
+    """Replies that name the right answer and don't claim it."""
+    return [
+        f"One might think that it is {right}, but a sign was lost.\n\nAnswer: {wrong}",
+        f"Answer: {right}\n\nWait, that is wrong.\n\nAnswer: {wrong}",
+        f"The answer is {right} or {wrong}.",
+        f"The answer is not {right}.",
+        f"Answer: {right}. Actually, it should be {wrong}.",
+        f"\\boxed{{{right}}} was my first idea; the correct value is \\boxed{{{wrong}}}",
+    ]
+
+
+RIGHT = [
+    (case["reference"], reply)
+    for number, case in enumerate(CASES)
+    for shift in range(2)
+    for reply in framed([*case["right"], case["reference"]], number + 3 * shift)
+]
+WRONG = [
+    (case["reference"], reply)
+    for number, case in enumerate(CASES)
+    for reply in (*framed(case["wrong"], number), *taken_back(case["reference"], case["wrong"][0]))
+]
+
+
+def test_right_answers_in_other_notations_are_accepted() -> None:
+    lost = [one for one in RIGHT if not accepted(*one)]
+    print(f"\n{len(RIGHT) - len(lost)} of {len(RIGHT)} right answers accepted")
+    assert len(RIGHT) >= 300 and len(lost) <= 0.03 * len(RIGHT), lost
+
+
+def test_wrong_answers_in_right_looking_forms_are_refused() -> None:
+    passed = [one for one in WRONG if accepted(*one)]
+    print(f"\n{len(WRONG) - len(passed)} of {len(WRONG)} wrong answers refused")
+    assert len(WRONG) >= 300 and len(passed) <= 0.02 * len(WRONG), passed
+
+
+CHOICES = ["oxygen", "nitrogen", "argon", "helium"]
+
+
+@pytest.mark.parametrize("reply", [
+    "B", "(B)", "b)", "B.", "B) nitrogen", "Answer: B", "**Answer: B**", "The answer is B.",
+    "The answer is (B) nitrogen.", "nitrogen", "The answer is nitrogen.", "\\boxed{B}", "\\boxed{\\text{B}}", "\\boxed{\\text{(B) nitrogen}}",
+    "Option A is wrong, plants make it.\n\nThe correct option is B.", "Final Answer: **B. nitrogen**", "Answer: $B$",
+    "A and C are rare. So B is correct.", "The correct answer is option B", "Answer: B - nitrogen", "Answer:\n\nB",
+    "I considered C at first. The answer is B because it makes up 78 %.", "The best choice is B.", "#### B",
+])  # fmt: skip
+def test_letters(reply: str) -> None:
+    assert read_letter(reply, CHOICES) == "B"
+
+
+@pytest.mark.parametrize("reply", [
+    "Answer: B or C", "Answer: B and C", "The answer is B) oxygen.", "The answer is not B.", "It may be any of them.",
+    "Answer: B. Wait, that's wrong.", "Answer: F", "B is not correct.", "Both (A) and (B) are possible.", "",
+    "Answer: none", "Air is a mixture.", "Answer: A/B", "Answer: nitrogen or oxygen",
+])  # fmt: skip
+def test_no_letter(reply: str) -> None:
+    assert read_letter(reply, CHOICES) is None
+
+
+def test_a_claim_is_explicit_only_where_it_is_marked() -> None:
+    marked, said = read_claim("So it is 4.\n\nAnswer: 4"), read_claim("We get 2 + 2 = 4.")
+    assert marked and marked.explicit and said and not said.explicit and said.text == "4"
+    assert read_claim("Bees live in hives.\n\nThey make honey in summer, and in winter they rest together.") is None
+
+
+def test_only_a_reader_can_compare_words() -> None:
+    assert same("the mitochondrion", "the powerhouse of the cell") is None
+    assert same("42", "forty and two more") is False
