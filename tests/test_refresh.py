@@ -13,10 +13,11 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from generators.refresh import Refresh
 from gristmill.errors import ConfigError
 from gristmill.llm import Reply
 from gristmill.testing import FaultServer, ScriptedModel, check_generator, judge_scripted, run_scripted
-from schemas import Function, Message, ToolCall, Usage, assistant
+from schemas import Function, Message, Record, ToolCall, Usage, assistant
 from schemas.arrow import row_to_record
 from tests.conftest import CLI
 from tests.runs import records_file, rows_of, write
@@ -32,7 +33,7 @@ def config(folder: Path, rows: list[Row], **params: Any) -> Row:
 
 
 def script(replies: list[Any], **others: Any) -> ScriptedModel:
-    """Gives the replies in turn to the teacher's calls; `others` say what another role answers (a value, or several)."""
+    """Gives the replies in turn to the teacher's calls; `others` say what another role answers."""
     left = {
         "teacher": list(replies),
         **{role: [*given] if isinstance(given, list) else [] for role, given in others.items()},
@@ -79,6 +80,8 @@ def calling(arguments: str, name: str = "get_forecast") -> Message:
     return assistant("", "I need the forecast.", [ToolCall(id="c1", function=Function(name=name, arguments=arguments))])
 
 
+CHINESE = "因为月亮的引力使海水上涨所以每天有两次潮汐这是常识"
+VAGUE = "Seventeen apples lie beside pears.\n\nThat is all, and they are ripe, as one sees."
 FORECAST = [{"type": "function", "function": {"name": "get_forecast", "parameters": {
     "type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}}}]  # fmt: skip
 SUM: Row = {"question": "What is 17 + 25?", "answer": "42"}
@@ -93,6 +96,7 @@ CODE: Row = {
     "entry_point": "double",
 }
 LOWER: Row = {"prompt": "Say hello.", "constraints": [{"kind": "case", "is": "lower"}]}
+BRIEF: Row = {"prompt": "Greet me.", "constraints": [{"kind": "length", "of": "words", "at_most": 2}]}
 OPEN: Row = {"prompt": "Tell me something about harbours, please, in a few friendly sentences."}
 ORGAN: Row = {"question": "What makes energy in a cell?", "answer": "the mitochondrion"}
 
@@ -132,7 +136,7 @@ def test_messages_are_what_the_teacher_saw(tmp_path: Path) -> None:
     assert (
         [message.to_openai() for message in ours.messages[:-1]] == model.calls[0][1]["messages"] == row["messages"][:4]
     )
-    assert [tool.model_dump(mode="json") for tool in ours.tools] == model.calls[0][1]["tools"]
+    assert [tool.model_dump(mode="json") for tool in ours.tools] == request["tools"]
     assert ours.messages[-1].tool_calls[0].function.name == "get_forecast"
 
 
@@ -170,17 +174,17 @@ GERMAN = "Die Gezeiten entstehen durch die Anziehung des Mondes, und auf der and
     ("llm/loop", SUM, [cut("no no no", "loop")], {}),
     ("answer/refused", OPEN, ["I'm sorry, but I can't help with that."], {}),
     ("answer/language_switch", {"prompt": QUESTION}, [GERMAN], {}),
-    ("answer/language_switch", {"prompt": QUESTION}, [f"{LONG} 因为月亮的引力使海水上涨所以每天有两次潮汐这是常识"], {}),
-    ("answer/language_switch", {"prompt": QUESTION}, [thought(LONG, "因为月亮的引力使海水上涨所以每天有两次潮汐这是常识")], {}),
+    ("answer/language_switch", {"prompt": QUESTION}, [f"{LONG} {CHINESE}"], {}),
+    ("answer/language_switch", {"prompt": QUESTION}, [thought(LONG, CHINESE)], {}),
     ("answer/calls_instead", {**SUM, "tools": FORECAST}, [calling('{"place": "Rome"}')], {}),
     ("tools/missing_argument", {**OPEN, "tools": FORECAST}, [calling("{}")], {}),
     ("tools/unknown_tool", {**OPEN, "tools": FORECAST}, [calling("{}", "get_news")], {}),
     ("constraints/case", LOWER, ["Hello"], {}),
-    ("constraints/length", {"prompt": "x y", "constraints": [{"kind": "length", "of": "words", "at_most": 2}]}, [LONG], {}),
+    ("constraints/length", BRIEF, [LONG], {}),
     ("constraints/other", OTHER, ["Good day."], {"judge": {"reason": "no pirate", "satisfied": [False]}}),
     ("constraints/undecided", OTHER, ["Good day."], {"judge": "I can't say"}),
     ("reference/wrong", SUM, ["Answer: 43"], {}),
-    ("reference/no_final_answer", SUM, ["Seventeen apples lie beside pears.\n\nThat is all, and they are ripe, as one sees."], {}),
+    ("reference/no_final_answer", SUM, [VAGUE], {}),
     ("reference/wrong", ORGAN, ["Answer: the cell wall"], {"judge": no}),
     ("reference/undecided", ORGAN, ["Answer: the cell wall"], {"judge": "I can't say"}),
     ("reference/suspected_wrong", SUM, ["Answer: 41", "Answer: 41.0", "The answer is 41.", "Answer: 42"], {}),
@@ -194,7 +198,7 @@ GERMAN = "Die Gezeiten entstehen durch die Anziehung des Mondes, und auf der and
     ("python_tests/suspected_wrong", {**CODE, "tests": [*CODE["tests"], "assert double(1) == 3"]}, [RIGHT] * 3, {}),
     ("vote/no_majority", {"prompt": "How many moons?"}, ["Answer: 1", "Answer: 2", "Answer: 3", "Answer: 4"], {}),
     ("vote/no_majority", {"prompt": "How many moons?"}, ["Answer: 1", "Answer: 1", "Answer: 2", "Answer: 2"], {}),
-    ("vote/no_final_answer", {"prompt": "Which?\nA. x\nB. y"}, ["Hm, well, who knows that for sure, I wonder."] * 2, {}),
+    ("vote/no_final_answer", {"prompt": "Which?\nA. x\nB. y"}, [VAGUE] * 2, {}),
 ])  # fmt: skip
 def test_every_reason_for_a_loss(tmp_path: Path, expected: str, row: Row, replies: list[Any], others: Row) -> None:
     assert lost(tmp_path, row, replies, **others) == expected
@@ -317,7 +321,8 @@ def test_a_user_model_asks_on_and_each_answer_is_checked(tmp_path: Path) -> None
     assert [verdict["name"] for verdict in record["verdicts"]] == ["reference", "turn2.vote"]
     seen = [request["messages"] for role, request in model.calls if role == "teacher"][2]
     assert seen == [message.to_openai() for message in row_to_record(record).messages[:3]]
-    assert "mason" in next(request for role, request in model.calls if role == "user")["messages"][0]["content"]
+    shown: Row = next(request for role, request in model.calls if role == "user")
+    assert "mason" in shown["messages"][0]["content"]
 
 
 @pytest.mark.parametrize(("asked", "ended"), [
@@ -395,6 +400,31 @@ def test_questions_of_a_benchmark_are_thrown_away(tmp_path: Path) -> None:
 
 # The contract, the examples, a killed run
 
+EXAMPLES = [
+    Record.model_validate_json(line) for line in (Refresh.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.metadata["id"])
+def test_each_example_is_what_the_generator_makes_of_its_answers(tmp_path: Path, example: Record) -> None:
+    prompts = (Refresh.folder() / "prompts.jsonl").read_bytes().splitlines()
+    row = next(row for row in map(orjson.loads, prompts) if row["id"] == example.metadata["id"])
+    answers = [message for message in example.messages if message.role == "assistant"]
+    asked = [follow_up(message.content) for message in example.messages if message.role == "user"][1:]
+    (record,), _ = run_turns(tmp_path, row, answers, asked)
+    assert row_to_record(record).messages == example.messages and record["uuid"] == example.uuid
+    told = orjson.loads(record["metadata"])
+    assert told["check"] == example.metadata["check"] and example.metadata["trace"] == "authored"
+    assert all(message.reasoning_content for message in answers)
+
+
+def run_turns(folder: Path, row: Row, answers: list[Any], asked: list[Row]) -> tuple[list[Row], list[Row]]:
+    """A run with one attempt per turn, and one turn per answer."""
+    run_config = config(folder, [row], samples=1, turns=len(answers))
+    run_scripted(run_config, folder / "run", script(answers, user=asked))
+    return rows_of(folder / "run"), rows_of(folder / "run", "rejects")
+
 
 @pytest.mark.bubblewrap
 def test_the_contract(tmp_path: Path) -> None:
@@ -424,7 +454,7 @@ def test_a_killed_run_of_many_prompts_gives_the_same_records(cli: CLI, tmp_path:
     with FaultServer(script=stub) as server:
         path = write({**one, "models": {"default": {"endpoint": server.url, "model": "m"}}}, tmp_path / "run.yaml")
         assert cli("generate", path, "--run", "one", "--quiet", timeout=600).returncode == 0
-        command = [sys.executable, "-m", "gristmill.cli", "generate", path, "--run", other, "--quiet"]
+        command = [sys.executable, "-m", "gristmill.cli", "generate", str(path), "--run", str(other), "--quiet"]
         undisturbed, kills = server.requests, 0
         for share in (0.2, 0.5, 0.8):
             process = subprocess.Popen(command, cwd=tmp_path)

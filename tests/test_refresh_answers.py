@@ -83,7 +83,8 @@ CHOICES = ["oxygen", "nitrogen", "argon", "helium"]
 
 @pytest.mark.parametrize("reply", [
     "B", "(B)", "b)", "B.", "B) nitrogen", "Answer: B", "**Answer: B**", "The answer is B.",
-    "The answer is (B) nitrogen.", "nitrogen", "The answer is nitrogen.", "\\boxed{B}", "\\boxed{\\text{B}}", "\\boxed{\\text{(B) nitrogen}}",
+    "The answer is (B) nitrogen.", "nitrogen", "The answer is nitrogen.", "\\boxed{B}",
+    "\\boxed{\\text{B}}", "\\boxed{\\text{(B) nitrogen}}",
     "Option A is wrong, plants make it.\n\nThe correct option is B.", "Final Answer: **B. nitrogen**", "Answer: $B$",
     "A and C are rare. So B is correct.", "The correct answer is option B", "Answer: B - nitrogen", "Answer:\n\nB",
     "I considered C at first. The answer is B because it makes up 78 %.", "The best choice is B.", "#### B",

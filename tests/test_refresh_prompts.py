@@ -69,7 +69,7 @@ def test_every_constraint_can_be_kept_and_missed() -> None:
     kept = load("kept")
     assert kept.keys() == {name for name, prompt in PROMPTS.items() if prompt.constraints}
     for name, answer in kept.items():
-        constraints = [one for one in PROMPTS[name].constraints if not isinstance(one, Other)]
+        constraints = [one for one in PROMPTS[name].rules if not isinstance(one, Other)]
         assert [check(one, answer) for one in constraints] == [""] * len(constraints), name
         assert any(check(one, "Of course! Here you go") for one in constraints), name
 
@@ -129,6 +129,15 @@ def test_rows_of_public_shapes() -> None:
     text = orjson.dumps([{"role": "user", "content": "Hi"}]).decode()
     assert read({"messages": text, "constraints": [{"kind": "case", "is": "lower"}]}).constraints
     assert read({"ask": "What?", "gold": "4"}, prompt="ask", reference="gold").reference == ["4"]
+    flat = read(
+        {
+            "question": "Which?",
+            "choices": '["x", "y"]',
+            "answer": "y",
+            "constraints": '[{"kind": "start", "text": "a"}]',
+        }
+    )
+    assert flat.choices == ["x", "y"] and flat.reference == ["B"] and flat.constraints[0]["kind"] == "start"
     mbpp = read({"text": "Write f.", "test_list": ["assert f() == 1"]})
     assert mbpp.tests == ["assert f() == 1"]
 

@@ -109,7 +109,7 @@ class Refresh(Generator[Prompt, Params]):
             prompt = await new_prompt(ctx, seed, params.bootstrap, self._known)
         language = expected_language(prompt) if params.same_language else ""
         attempts = await ctx.gather(
-            attempt(ctx, prompt.messages, prompt.tools, prompt.constraints, language) for _ in range(params.samples)
+            attempt(ctx, prompt.messages, prompt.tools, prompt.rules, language) for _ in range(params.samples)
         )
         kind = await check_attempts(ctx, prompt, attempts, params.checks)
         require_right(attempts)
@@ -149,7 +149,7 @@ def _metadata(prompt: Prompt, chosen: Attempt, attempts: list[Attempt], kind: Ki
         "check": kind, "id": prompt.id, "claim": chosen.claim, "attempts": len(attempts),
         "solve_rate": round(solve_rate(attempts), 4), "faults": dict(sorted(faults.items())),
         "reference": list(prompt.reference), "choices": list(prompt.choices),
-        "constraints": [one.model_dump(mode="json", by_alias=True) for one in prompt.constraints],
+        "constraints": [*prompt.constraints],
     }  # fmt: skip
     if prompt.tests:
         found["code"] = code_metadata(prompt, chosen.text)

@@ -101,7 +101,7 @@ def _fault(
 
 def expected_language(prompt: Prompt) -> str:
     """The language of the answers, where it can be told: what the row or a constraint says, else the question's."""
-    asked = [one.is_ for one in prompt.constraints if isinstance(one, Language)]
+    asked = [one.is_ for one in prompt.rules if isinstance(one, Language)]
     if prompt.language or asked:
         return (prompt.language or asked[0]).removeprefix("any")
     if _SPEAKS_OF_LANGUAGE.search("\n".join(message.content for message in prompt.messages)):

@@ -192,9 +192,7 @@ def code_metadata(prompt: Prompt, text: str) -> JsonObject:
 def _record(prompt: Prompt, one: Attempt) -> Record:
     """What a judge is shown of an attempt."""
     message = one.message or Message(role="assistant")
-    metadata: JsonObject = {
-        "constraints": [given.model_dump(mode="json", by_alias=True) for given in prompt.constraints]
-    }
+    metadata: JsonObject = {"constraints": [*prompt.constraints]}
     return Record(
         messages=[*prompt.messages, message],
         metadata={**metadata, "code": code_metadata(prompt, one.text)} if prompt.tests else metadata,
@@ -239,7 +237,7 @@ async def _vote(ctx: Context, prompt: Prompt, claims: list[str], checks: Checks)
 
 async def _by_constraints(ctx: Context, prompt: Prompt, attempts: Sequence[Attempt], checks: Checks) -> None:
     """Those that code can check hold already; a verdict on all, with the judge's on what only a reader can tell."""
-    asks = checks.ask_judge and any(isinstance(given, Other) for given in prompt.constraints)
+    asks = checks.ask_judge and any(isinstance(given, Other) for given in prompt.rules)
     judge, alive = InstructionFollowing(FollowingParams(role="judge" if asks else None)), _alive(attempts)
     verdicts = await ctx.gather((judge.judge(_record(prompt, one), ctx) for one in alive), keep_rejects=True)
     for one, verdict in zip(alive, verdicts, strict=True):

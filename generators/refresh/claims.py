@@ -29,7 +29,8 @@ _LINE = re.compile(
 _HASHES = re.compile(r"^####[ ]+(?P<claim>\S[^\n]*)$", re.MULTILINE)
 _SENTENCE = re.compile(
     r"\b(?:final|correct|right|best)?[ ]?(?:answer|option|choice|result|solution)[ ](?:is|was|equals|comes to|would be)"
-    r"(?![ ](?:not|n't|wrong|incorrect|either|probably|perhaps|maybe|unclear|none))[ :]*(?P<claim>\S[^\n]*?)"
+    r"(?![ ](?:not|n't|wrong|incorrect|either|probably|perhaps|maybe|unclear|none))"
+    r"(?:[ ]*:\s*|[ ]+)(?P<claim>(?!:)\S[^\n]*?)"
     r"(?=\.(?:\s|\*|$)|[;!](?:\s|$)|,? (?:because|since|as|so|which|where|not)\b|\n|$)",
     re.IGNORECASE,
 )
@@ -152,7 +153,7 @@ def _unless_retracted(reply: str, claim: str, end: int) -> Claim | None:
 def _bare(text: str) -> str:
     """Without the marks and quotes around it, and the full stop after it."""
     text = text.strip().strip("*_`# \t").strip()
-    return re.sub(r"(?<!\.)[.;!]+$", "", text).strip().strip("*_`").strip()
+    return re.sub(r"(?<!\.)[.;]+$|(?<!\d)!+$", "", text).strip().strip("*_`").strip()
 
 
 def _unwrapped(text: str) -> str:

@@ -13,13 +13,14 @@ answers are checked.
 import re
 from typing import Any, Literal
 
+import orjson
 from pydantic import ValidationError
 
 from generators.refresh.claims import LETTERS, read_claim
 from gristmill import Seed
 from gristmill.seeds import BadSeed
 from judges.constraints import CONSTRAINTS, Constraint
-from schemas import Data, Message, Tool
+from schemas import Data, JsonObject, Message, Tool
 from schemas.chat_shapes import messages_in, tools_in
 
 REFERENCES = (
@@ -64,7 +65,7 @@ class Prompt(Seed):
     choices: list[str] = []
     tests: list[str] = []
     entry_point: str = ""
-    constraints: list[Constraint] = []
+    constraints: list[JsonObject] = []
     category: str = ""
     license: str = ""
     language: str = ""
@@ -76,6 +77,11 @@ class Prompt(Seed):
     @property
     def question(self) -> str:
         return self.messages[-1].content
+
+    @property
+    def rules(self) -> list[Constraint]:
+        """The constraints, read."""
+        return CONSTRAINTS.validate_python(self.constraints)
 
 
 def read_prompt(where: str, row: dict[str, Any], fields: dict[str, str], cut: Cut) -> Prompt | BadSeed:
@@ -93,7 +99,7 @@ def read_prompt(where: str, row: dict[str, Any], fields: dict[str, str], cut: Cu
             "reference": reference,
             "choices": choices,
             "tests": _texts(_first(row, TESTS)),
-            "constraints": CONSTRAINTS.validate_python(row.get("constraints") or []),
+            "constraints": _constraints(row.get("constraints") or []),
             "id": str(_first(row, IDENTITIES) or ""),
             **{name: row[name] for name in KEPT if row.get(name) is not None},
         })  # fmt: skip
@@ -128,12 +134,30 @@ def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((row[name] for name in names if row.get(name) not in (None, "", [])), None)
 
 
+def _parsed(value: Any) -> Any:
+    """A list or an object, also as its JSON text, as it stands in a CSV file."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def _constraints(value: Any) -> list[Any]:
+    """Constraints as they are written, where all of them can be read."""
+    rules = CONSTRAINTS.validate_python(_parsed(value))
+    return [one.model_dump(mode="json", by_alias=True, exclude_unset=True) for one in rules]
+
+
 def _texts(value: Any) -> list[str]:
+    value = _parsed(value)
     return [] if value is None else [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
 def _choices(value: Any) -> list[str]:
     """Options as a list, or in ARC's form {"text": [...], "label": [...]}, or {"A": ..., "B": ...}."""
+    value = _parsed(value)
     if isinstance(value, dict):
         value = value["text"] if isinstance(value.get("text"), list) else [value[key] for key in sorted(value)]
     choices = _texts(value)

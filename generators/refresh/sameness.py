@@ -37,6 +37,9 @@ _FUNCTIONS = {
     "binom", "mod", "pm", "cup", "cap", "in", "leq", "geq", "le", "ge", "lt", "gt", "neq",
 }  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
+_VARIABLE = re.compile(r"\d[abceiknpqrtuvwxyz]$")
+_GLOSS = re.compile(r"(?P<said>.*\S) \((?P<gloss>(?!.*\b(?:or|and|not|mod|if|except|only)\b)[^()]*)\)")
+_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8"}
 _LEAD = re.compile(
     r"^(?:approximately|approx\.?|about|roughly|around|exactly|equal to|equals|it is|it's|\\approx|≈|~|=)\s*",
     re.IGNORECASE,
@@ -47,7 +50,7 @@ _ASSIGNED = re.compile(r"^\\?[A-Za-z](?:\([a-z]\)|_\{?\w+\}?)?\s*(?:=|≈|\\appr
 @lru_cache(maxsize=4096)
 def same(reference: str, claim: str) -> bool | None:
     """Whether they are the same; None where only a reader can tell. Numbers are never left to a reader."""
-    gold, found = plain(reference), plain(claim)
+    gold, found = plain(reference), _without_gloss(plain(claim), exact="." not in reference)
     if _FORMULA.fullmatch(gold) and _FORMULA.fullmatch(found) and gold.casefold() == found.casefold():
         return gold == found or gold.casefold() in ("no", "yes")  # Co is not CO
     if normalised(gold) == normalised(found) or normalised(reference) == normalised(claim):
@@ -74,10 +77,22 @@ def plain(text: str) -> str:
     text = re.sub(r"\\[,;:! ]|~", " ", text).replace("{,}", ",").replace("\\%", "%").replace("−", "-")
     text = re.sub(r"\^\s*\{?\\circ\}?|\\degree|\bdegrees?\b", "°", text).replace(" °", "°")
     text = re.sub(r"[⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    for sign, fraction in _VULGAR.items():
+        text = text.replace(sign, f" {fraction}")
     text = text.replace("**", "").replace("`", "").strip().rstrip(".").strip()
     for _ in range(2):
         text = _ASSIGNED.sub("", _LEAD.sub("", text).strip())
     return " ".join(text.split())
+
+
+def _without_gloss(text: str, exact: bool) -> str:
+    """Oxygen (O2) is oxygen; of 2\\sqrt{5} ≈ 4.47 one side counts: the exact one, or that with decimals."""
+    exactly, _, roughly = re.sub(r"\\approx", "≈", text).partition("≈")
+    text = (exactly if exact or not exactly.strip() else roughly).strip() if roughly else text
+    glossed = _GLOSS.fullmatch(text)
+    if glossed and (parse_quantity(glossed["said"]) or not looks_like_maths(glossed["said"])):
+        return glossed["said"]
+    return text
 
 
 def _as_latex(text: str) -> str:
@@ -92,8 +107,8 @@ def _quantity(text: str) -> Quantity | None:
     if match := re.fullmatch(r"(-?)\s*\\[dt]?frac\s*\{(-?[\d.]+)\}\s*\{([\d.]+)\}\s*(.*)", text):
         sign = "-" if (match[1] == "-") != match[2].startswith("-") else ""
         text = f"{sign}{match[2].lstrip('-')}/{match[3]} {match[4]}".strip()
-    unit = re.sub(r"\^\{?([23])\}?$", r"\1", text)
-    return parse_quantity(unit)
+    text = re.sub(r"(?<=[A-Za-z])\^\{?([23])\}?$", r"\1", text)  # m^2 is a unit, 10^2 is none
+    return None if _VARIABLE.search(text) else parse_quantity(text)
 
 
 def _mixed(text: str) -> str:
