@@ -125,17 +125,15 @@ def test_a_right_answer_is_kept_with_its_trace_and_proof(tmp_path: Path, row: Ro
 
 
 def test_messages_are_what_the_teacher_saw(tmp_path: Path) -> None:
-    row = {"messages": [
+    given: Row = {"messages": [
         {"role": "system", "content": "Be {{ brief }}."}, {"role": "user", "content": "Is it windy in Bergen?"},
         {"role": "assistant", "content": "Which day?"}, {"role": "user", "content": "Today, please."},
         {"role": "assistant", "content": "An old answer, which goes."}], "tools": FORECAST}  # fmt: skip
     model = script([calling('{"place": "Bergen"}')])
-    run_scripted(config(tmp_path, [row], samples=1), tmp_path / "run", model)
+    run_scripted(config(tmp_path, [given], samples=1), tmp_path / "run", model)
     (record,) = rows_of(tmp_path / "run")
-    ours = row_to_record(record)
-    assert (
-        [message.to_openai() for message in ours.messages[:-1]] == model.calls[0][1]["messages"] == row["messages"][:4]
-    )
+    ours, request = row_to_record(record), model.calls[0][1]
+    assert [message.to_openai() for message in ours.messages[:-1]] == request["messages"] == given["messages"][:4]
     assert [tool.model_dump(mode="json") for tool in ours.tools] == request["tools"]
     assert ours.messages[-1].tool_calls[0].function.name == "get_forecast"
 

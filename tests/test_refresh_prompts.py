@@ -8,18 +8,19 @@ import orjson
 import pytest
 import yaml
 
-from generators.refresh import Refresh
+from generators.refresh import Params, Refresh
 from generators.refresh.checks import kind_of
 from generators.refresh.claims import LETTERS
 from generators.refresh.prompt import Prompt, options_in, read_prompt
 from generators.refresh.sameness import same
 from gristmill import Record
 from gristmill.seeds import BadSeed
-from gristmill.testing import judge_scripted
+from gristmill.testing import ScriptedModel, judge_scripted, run_scripted
 from gristmill.text.diversity import diversity
 from judges.constraints import Other, check
-from schemas import assistant
+from schemas import JsonObject, assistant
 from tests.refresh_proofs import PROOFS
+from tests.runs import rows_of
 
 DATA = Path(__file__).parent / "data"
 
@@ -30,7 +31,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def bundled() -> list[Prompt]:
-    prompts = list(Refresh(Refresh.params_type()).tasks())
+    prompts = list(Refresh(Params()).tasks())
     assert not [prompt for prompt in prompts if isinstance(prompt, BadSeed)]
     return [prompt for prompt in prompts if isinstance(prompt, Prompt)]
 
@@ -81,7 +82,7 @@ def test_every_solution_passes_its_tests(tmp_path: Path) -> None:
     records = []
     for name, solution in solutions.items():
         prompt = PROMPTS[name]
-        code = {"tests": list(prompt.tests), "entry_point": prompt.entry_point}
+        code: JsonObject = {"tests": list(prompt.tests), "entry_point": prompt.entry_point}
         for text in (solution, f"def {prompt.entry_point}(*_, **__):\n    return None\n"):
             answer = assistant(f"```python\n{text}```")
             records.append(Record(messages=[*prompt.messages, answer], metadata={"code": code}))
@@ -154,3 +155,36 @@ def test_rows_that_say_nothing_are_failed_with_a_sentence() -> None:
     assert "none of the choices" in refused({"question": "Which?", "choices": ["a", "b"], "answer": "z"})
     assert "rhyme" in refused({"question": "Which?", "constraints": [{"kind": "rhyme"}]})
     assert "image" in refused({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]})
+
+
+def half_right(prompt: Prompt, number: int) -> tuple[str, bool]:
+    """(a teacher's reply, whether it is right) to a bundled prompt, by the proofs of this test and not by its reference."""
+    right = number % 2 == 0
+    if prompt.tests:
+        code = load("solutions")[prompt.id] if right else f"def {prompt.entry_point}(*_, **__):\n    return None\n"
+        return f"```python\n{code}```", right
+    if prompt.constraints:
+        return (load("kept")[prompt.id] if right else "Of course! Here you go"), right
+    if prompt.choices:
+        letter = prompt.reference[0] if right else next(one for one in LETTERS if one != prompt.reference[0])
+        return f"I weighed all of them.\n\nThe answer is {letter}.", right
+    if prompt.id in PROOFS:
+        value = PROOFS[prompt.id] if right else PROOFS[prompt.id] + 1
+        return f"First 3 + 4 = 7.\n\n\\boxed{{{value}}}", right
+    return f"Answer: {prompt.reference[0] if right else 'the moon'}", right
+
+
+@pytest.mark.bubblewrap
+def test_of_answers_half_of_which_are_right_exactly_these_are_accepted(tmp_path: Path) -> None:
+    checkable = {name: prompt for name, prompt in PROMPTS.items() if kind_of(prompt, []) != "open"}
+    replies = {prompt.question: half_right(prompt, n) for n, prompt in enumerate(checkable.values())}
+
+    def teacher(role: str, request: dict[str, Any]) -> str:
+        assert role == "teacher", "the judge is not to be asked"
+        return replies.get(request["messages"][-1]["content"], ("I'm sorry, but I can't help with that.", False))[0]
+
+    params = {"samples": 1, "checks": {"ask_judge": False}}
+    run_scripted({"generator": "refresh", "params": params}, tmp_path, ScriptedModel(teacher))
+    accepted = {record["messages"][-2]["content"] for record in rows_of(tmp_path)}
+    assert accepted == {question for question, (_, right) in replies.items() if right}
+    assert len(accepted) >= 75
