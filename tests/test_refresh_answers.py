@@ -111,3 +111,8 @@ def test_a_claim_is_explicit_only_where_it_is_marked() -> None:
 def test_only_a_reader_can_compare_words() -> None:
     assert same("the mitochondrion", "the powerhouse of the cell") is None
     assert same("42", "forty and two more") is False
+
+
+def test_whole_numbers_have_no_tolerance() -> None:
+    assert same("150,000,000", "150000001") is False and same("12345678901234567890", "12345678901234567891") is False
+    assert same("150000000", "1.5 × 10^8") is True

@@ -158,7 +158,7 @@ def test_rows_that_say_nothing_are_failed_with_a_sentence() -> None:
 
 
 def half_right(prompt: Prompt, number: int) -> tuple[str, bool]:
-    """(a teacher's reply, whether it is right) to a bundled prompt, by the proofs of this test and not by its reference."""
+    """(a teacher's reply to a bundled prompt, whether it is right), by the proofs where there are any."""
     right = number % 2 == 0
     if prompt.tests:
         code = load("solutions")[prompt.id] if right else f"def {prompt.entry_point}(*_, **__):\n    return None\n"

@@ -25,12 +25,13 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from generators.refresh.attempts import Attempt, attempt, expected_language
-from generators.refresh.bootstrap import Bootstrap, Known, new_prompt, read_against, stem
+from generators.refresh.attempts import Attempt, expected_language
+from generators.refresh.bootstrap import Bootstrap, Known, new_prompt, read_against, require_key, stem
 from generators.refresh.checks import Checks, Kind, check_attempts, code_metadata
 from generators.refresh.choosing import Choosing, choose, require_rate, require_right, solve_rate
 from generators.refresh.dialogue import go_on
 from generators.refresh.prompt import Cut, Example, Prompt, read_prompt
+from generators.refresh.sampling import sample
 from gristmill import Config, Context, Generator, Record
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
@@ -108,11 +109,11 @@ class Refresh(Generator[Prompt, Params]):
         if params.mode == "bootstrap":
             prompt = await new_prompt(ctx, seed, params.bootstrap, self._known)
         language = expected_language(prompt) if params.same_language else ""
-        attempts = await ctx.gather(
-            attempt(ctx, prompt.messages, prompt.tools, prompt.rules, language) for _ in range(params.samples)
-        )
+        attempts = await sample(ctx, prompt, params.samples, language, params.choose)
         kind = await check_attempts(ctx, prompt, attempts, params.checks)
         require_right(attempts)
+        if params.mode == "bootstrap":
+            require_key(solve_rate(attempts))
         require_rate(solve_rate(attempts), params.choose)
         chosen = await choose(ctx, prompt.messages, attempts, params.choose)
         return await ctx.gather(self._record(ctx, prompt, one, attempts, kind) for one in chosen)
@@ -125,8 +126,9 @@ class Refresh(Generator[Prompt, Params]):
         if params.turns > 1 and not messages[-1].tool_calls:
             persona = prompt.persona or ctx.rng.choice(self.personas)
             told = await go_on(
-                ctx, messages, prompt.tools, persona, params.turns - 1, params.samples, params.checks, params.choose
-            )
+                ctx, messages, prompt.tools, persona, params.turns - 1, params.samples,
+                params.checks, params.choose, params.same_language,
+            )  # fmt: skip
             messages, verdicts = told.messages, [*verdicts, *told.verdicts]
             metadata.update({"persona": persona, "ended": told.ended})
         record = Record(

@@ -133,6 +133,12 @@ async def new_prompt(ctx: Context, seed: Prompt, settings: Bootstrap, known: Kno
     )  # fmt: skip
 
 
+def require_key(solve_rate: float) -> None:
+    """Reject where not most of the independent solutions give the writer's key."""
+    if solve_rate <= 0.5:
+        raise Reject("bootstrap", "disputed_key", f"{solve_rate:.0%} of the solutions give the writer's key")
+
+
 def _answer_line(question: str) -> str:
     """What the seed says after its options, such as how to state the answer."""
     lines = question.splitlines()

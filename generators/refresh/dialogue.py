@@ -13,10 +13,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from generators.refresh.attempts import Attempt, attempt, expected_language
+from generators.refresh.attempts import Attempt, expected_language
 from generators.refresh.checks import Checks, check_attempts
 from generators.refresh.choosing import Choosing, choose, likeness, require_right
 from generators.refresh.prompt import Prompt
+from generators.refresh.sampling import sample
 from gristmill import Answer, Context, Reject, Verdict
 from judges.fields import read_out
 from schemas import Message, Tool, user
@@ -40,14 +41,14 @@ class Dialogue(NamedTuple):
 
 async def go_on(
     ctx: Context, messages: list[Message], tools: Sequence[Tool], persona: str, turns: int, samples: int,
-    checks: Checks, choosing: Choosing,
+    checks: Checks, choosing: Choosing, same_language: bool,
 ) -> Dialogue:  # fmt: skip
     """The conversation with up to `turns` assistant turns of ours after those it has."""
     verdicts: list[Verdict] = []
     for number in range(2, turns + 2):
         try:
             asked = [*messages, user(await _follow_up(ctx, messages, persona))]
-            chosen = await _answer(ctx, asked, tools, samples, checks, choosing)
+            chosen = await _answer(ctx, asked, tools, samples, checks, choosing, same_language)
         except Reject as reject:
             return Dialogue(messages, verdicts, f"{reject.stage}/{reject.reason}")
         if chosen.message is None:
@@ -71,11 +72,11 @@ async def _follow_up(ctx: Context, messages: list[Message], persona: str) -> str
 
 
 async def _answer(
-    ctx: Context, asked: list[Message], tools: Sequence[Tool], samples: int, checks: Checks, choosing: Choosing
-) -> Attempt:
+    ctx: Context, asked: list[Message], tools: Sequence[Tool], samples: int,
+    checks: Checks, choosing: Choosing, same_language: bool,
+) -> Attempt:  # fmt: skip
     prompt = Prompt(messages=asked, tools=list(tools))
-    language = expected_language(prompt)
-    attempts = await ctx.gather(attempt(ctx, asked, tools, [], language) for _ in range(samples))
+    attempts = await sample(ctx, prompt, samples, expected_language(prompt) if same_language else "", choosing)
     await check_attempts(ctx, prompt, attempts, checks)
     require_right(attempts)
     return (await choose(ctx, asked, attempts, choosing.model_copy(update={"records": 1})))[0]

@@ -37,6 +37,9 @@ _FUNCTIONS = {
     "binom", "mod", "pm", "cup", "cap", "in", "leq", "geq", "le", "ge", "lt", "gt", "neq",
 }  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
+_INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
+_GIANT = re.compile(r"\^[\s{(]*\d+[\s{()}]*\^|\^[\s{(]*\d{4,}|\d{4,}\s*!")
+"""Towers of powers, huge powers and factorials: to evaluate them takes longer than anybody has."""
 _VARIABLE = re.compile(r"\d[abceiknpqrtuvwxyz]$")
 _GLOSS = re.compile(r"(?P<said>.*\S) \((?P<gloss>(?!.*\b(?:or|and|not|mod|if|except|only)\b)[^()]*)\)")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8"}
@@ -55,6 +58,8 @@ def same(reference: str, claim: str) -> bool | None:
         return gold == found or gold.casefold() in ("no", "yes")  # Co is not CO
     if normalised(gold) == normalised(found) or normalised(reference) == normalised(claim):
         return True
+    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(found):
+        return _digits(gold) == _digits(found)  # no tolerance: 150,000,001 is not 150,000,000
     one, other = _quantity(gold), _quantity(found)
     if one and other:
         return same_quantity(one, other) or _rounds_to(gold, one, other)
@@ -83,6 +88,10 @@ def plain(text: str) -> str:
     for _ in range(2):
         text = _ASSIGNED.sub("", _LEAD.sub("", text).strip())
     return " ".join(text.split())
+
+
+def _digits(text: str) -> int:
+    return int(text.replace(",", "").replace(" ", ""))
 
 
 def _without_gloss(text: str, exact: bool) -> str:
@@ -173,7 +182,9 @@ def _same_lists(gold: list[str], found: list[str]) -> bool | None:
 
 
 def looks_like_maths(text: str) -> bool:
-    """Whether it is an expression: no words but the names of functions, and something besides letters."""
+    """Whether it is an expression: no words but the names of functions, something besides letters, no giants."""
+    if _GIANT.search(text):
+        return False
     words = re.findall(r"[A-Za-z]{2,}", text)
     if any(word.lower() not in _FUNCTIONS and (len(word) > 2 or word.isupper()) for word in words):
         return False
