@@ -19,7 +19,7 @@ from gristmill.llm import Reply
 from gristmill.testing import FaultServer, ScriptedModel, check_generator, judge_scripted, run_scripted
 from schemas import Function, Message, Record, ToolCall, Usage, assistant
 from schemas.arrow import row_to_record
-from tests.conftest import CLI
+from tests.conftest import CLI, ROOT
 from tests.runs import records_file, rows_of, write
 
 Row = dict[str, Any]
@@ -164,8 +164,7 @@ QUESTION = "How do the tides come about, and why are there two of them each day 
 GERMAN = "Die Gezeiten entstehen durch die Anziehung des Mondes, und auf der anderen Seite bleibt das Wasser zurück."
 
 
-@pytest.mark.bubblewrap
-@pytest.mark.parametrize(("expected", "row", "replies", "others"), [
+LOSSES: list[tuple[str, Row, list[Any], Row]] = [
     ("llm/truncated", SUM, [cut("17 + 2", "length")], {}),
     ("llm/content_filter", SUM, [cut("x", "content_filter")], {}),
     ("llm/no_answer", SUM, [""], {}),
@@ -197,7 +196,13 @@ GERMAN = "Die Gezeiten entstehen durch die Anziehung des Mondes, und auf der and
     ("vote/no_majority", {"prompt": "How many moons?"}, ["Answer: 1", "Answer: 2", "Answer: 3", "Answer: 4"], {}),
     ("vote/no_majority", {"prompt": "How many moons?"}, ["Answer: 1", "Answer: 1", "Answer: 2", "Answer: 2"], {}),
     ("vote/no_final_answer", {"prompt": "Which?\nA. x\nB. y"}, [VAGUE] * 2, {}),
-])  # fmt: skip
+    ("solve_rate/too_easy", SUM, ["Answer: 42"] * 2, {"params": {"choose": {"at_most": 0.99}}}),
+    ("solve_rate/too_hard", SUM, ["Answer: 42", "Answer: 1", "Answer: 2"], {"params": {"choose": {"at_least": 0.5}}}),
+]  # fmt: skip
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(("expected", "row", "replies", "others"), LOSSES)
 def test_every_reason_for_a_loss(tmp_path: Path, expected: str, row: Row, replies: list[Any], others: Row) -> None:
     assert lost(tmp_path, row, replies, **others) == expected
 
@@ -221,6 +226,14 @@ def test_what_code_cannot_tell_is_asked_once_per_claim_in_both_orders(tmp_path: 
     run_scripted(config(tmp_path, [ORGAN], samples=3), tmp_path / "run", model)
     assert model.count_by_role() == {"teacher": 3, "judge": 2} and len(rows_of(tmp_path / "run")) == 1
     assert lost(tmp_path / "off", ORGAN, replies[:2], {"checks": {"ask_judge": False}}) == "reference/undecided"
+
+
+def test_what_nothing_checks_is_asked_once(tmp_path: Path) -> None:
+    model = script([LONG])
+    run_scripted(config(tmp_path, [OPEN], samples=4), tmp_path / "run", model)
+    assert len(model.calls) == 1 and len(rows_of(tmp_path / "run")) == 1
+    records, _ = run(tmp_path / "again", OPEN, [cut("x", "length"), LONG, LONG])
+    assert records[0]["metadata"]["faults"] == {"llm/truncated": 1}
 
 
 def test_a_vote_keeps_the_majority(tmp_path: Path) -> None:
@@ -263,13 +276,8 @@ def test_several_records_only_where_they_differ(tmp_path: Path) -> None:
     assert sorted(record["messages"][-1]["content"] for record in records) == sorted([LONG, replies[2]])
 
 
-def test_difficulty_drops_what_is_too_easy_or_too_hard(tmp_path: Path) -> None:
+def test_what_is_neither_too_easy_nor_too_hard_stays(tmp_path: Path) -> None:
     right, wrong = "Answer: 42", "Answer: 40"
-    assert lost(tmp_path / "easy", SUM, [right, right], {"choose": {"at_most": 0.99}}) == "solve_rate/too_easy"
-    assert (
-        lost(tmp_path / "hard", SUM, [right, wrong, "Answer: 3"], {"choose": {"at_least": 0.5}})
-        == "solve_rate/too_hard"
-    )
     assert run(tmp_path / "kept", SUM, [right, wrong], {"choose": {"at_least": 0.5, "at_most": 0.99}})[0]
 
 
@@ -374,17 +382,39 @@ def test_options_are_shuffled(tmp_path: Path) -> None:
     assert keys == {"A", "B", "C"}
 
 
-@pytest.mark.parametrize(("written", "right", "expected"), [
+NEW_LOSSES: list[tuple[Row, str, str]] = [
     ({**NEW, "choices": NEW["choices"][:2]}, "helium", "bootstrap/other_format"),
     ({**NEW, "choices": ["helium", "Helium.", "carbon dioxide"]}, "helium", "bootstrap/bad_options"),
     ({**NEW, "choices": ["helium", "All of the above", "carbon dioxide"]}, "helium", "bootstrap/bad_options"),
     ({**NEW, "answer": "radon"}, "helium", "bootstrap/no_key"),
     ({**NEW, "question": CHOICE["question"]}, "helium", "bootstrap/near_duplicate"),
     (NEW, "helium", "choice/suspected_wrong"),
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "right", "expected"), NEW_LOSSES)
 def test_new_questions_that_are_thrown_away(tmp_path: Path, written: Row, right: str, expected: str) -> None:
     records, (reject,) = new_questions(tmp_path, written, letter_of(right))
     assert not records and f"{reject['stage']}/{reject['reason']}" == expected
+
+
+def test_a_key_that_most_solutions_dispute_is_thrown_away(tmp_path: Path) -> None:
+    said = iter(["carbon dioxide", "helium", "neon"])
+    _, (reject,) = new_questions(tmp_path, NEW, lambda request: letter_of(next(said))(request))
+    assert (reject["stage"], reject["reason"]) == ("bootstrap", "disputed_key")
+
+
+def test_the_page_names_every_reason() -> None:
+    page = (ROOT / "docs/refresh.md").read_text("utf-8")
+    lost_for = page[page.index("## Why a task is lost") :]
+    for expected in {one[0] for one in LOSSES} | {one[2] for one in NEW_LOSSES} | {"bootstrap/disputed_key"}:
+        stage, reason = expected.split("/")
+        row = next(
+            line for line in lost_for.splitlines() if line.startswith("| ") and f"`{stage}`" in line.split("|")[1]
+        )
+        assert f"`{reason}`" in row or stage in ("tools", "constraints"), expected
+    count = len((Refresh.folder() / "prompts.jsonl").read_bytes().splitlines())
+    assert f"<!-- count -->{count}<!-- end -->" in page
 
 
 def test_questions_of_a_benchmark_are_thrown_away(tmp_path: Path) -> None:
