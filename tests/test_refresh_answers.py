@@ -10,7 +10,9 @@ import yaml
 from generators.refresh.claims import read_claim, read_letter
 from generators.refresh.sameness import same
 
-CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data/refresh_answers.yaml").read_text("utf-8"))
+DATA = Path(__file__).parent / "data"
+CASES: list[dict[str, Any]] = yaml.safe_load((DATA / "refresh_answers.yaml").read_text("utf-8"))
+REPLIES: dict[str, list[tuple[str, str]]] = yaml.safe_load((DATA / "refresh_replies.yaml").read_text("utf-8"))
 
 FRAMES = [
     "We compute it step by step.\n\nAnswer: {}",
@@ -53,13 +55,13 @@ def taken_back(right: str, wrong: str) -> list[str]:
     ]
 
 
-RIGHT = [
+RIGHT = [*REPLIES["right"]] + [
     (case["reference"], reply)
     for number, case in enumerate(CASES)
     for shift in range(2)
     for reply in framed([*case["right"], case["reference"]], number + 3 * shift)
 ]
-WRONG = [
+WRONG = [*REPLIES["wrong"]] + [
     (case["reference"], reply)
     for number, case in enumerate(CASES)
     for reply in (*framed(case["wrong"], number), *taken_back(case["reference"], case["wrong"][0]))

@@ -23,7 +23,11 @@ SHORT = 60
 _MARKS = r"[ \t*_#>`]*"
 _LABEL = r"(?:(?:the|my|so the|therefore,? the)[ ]+)?(?:(?:final|correct|right|best)[ ]+)?(?:answer|option|choice)"
 _LINE = re.compile(
-    rf"^{_MARKS}{_LABEL}{_MARKS}(?:[ ]is)?{_MARKS}[:=]{_MARKS}\n*{_MARKS}(?P<claim>\S[^\n]*)$",
+    rf"^{_MARKS}{_LABEL}{_MARKS}(?:[ ]is)?{_MARKS}[:=→]{_MARKS}\n*{_MARKS}(?P<claim>\S[^\n]*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADING = re.compile(
+    rf"^[ \t]*(?:\*\*|#)[ \t*_#]*{_LABEL}{_MARKS}\n+{_MARKS}(?:\$\$|\\\[)?\s*(?P<claim>\S[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _HASHES = re.compile(r"^####[ ]+(?P<claim>\S[^\n]*)$", re.MULTILINE)
@@ -60,7 +64,7 @@ def read_claim(reply: str) -> Claim | None:
     boxed = list(_boxes(reply))
     if boxed:
         return _unless_retracted(reply, _last_boxes(reply, boxed), boxed[-1][1])
-    marked = [m for pattern in (_LINE, _HASHES, _SENTENCE) for m in pattern.finditer(reply)]
+    marked = [m for pattern in (_LINE, _HEADING, _HASHES, _SENTENCE) for m in pattern.finditer(reply)]
     if marked:
         last = max(marked, key=lambda match: match.start("claim"))
         return _unless_retracted(reply, _bare(last["claim"]), last.end())

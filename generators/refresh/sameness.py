@@ -38,6 +38,9 @@ _FUNCTIONS = {
 }  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
+_TRUTHS = {"yes", "no", "true", "false"}
+_CHANGING = {"bc", "bce", "dozen", "dozens", "score", "squared", "cubed", "factorial", "times", "halves", "thirds"}
+"""What may stand after a number like a unit, and makes it another number."""
 _GIANT = re.compile(r"\^[\s{(]*\d+[\s{()}]*\^|\^[\s{(]*\d{4,}|\d{4,}\s*!")
 """Towers of powers, huge powers and factorials: to evaluate them takes longer than anybody has."""
 _VARIABLE = re.compile(r"\d[abceiknpqrtuvwxyz]$")
@@ -60,8 +63,12 @@ def same(reference: str, claim: str) -> bool | None:
         return True
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(found):
         return _digits(gold) == _digits(found)  # no tolerance: 150,000,001 is not 150,000,000
+    if normalised(gold) in _TRUTHS and (said := re.match(r"(\w+)[,.;](?!.*\b(?:yes|no|true|false)\b)", found)):
+        return normalised(said[1]) == normalised(gold)
     one, other = _quantity(gold), _quantity(found)
     if one and other:
+        if one.unit != other.unit and {one.unit.lower(), other.unit.lower()} & _CHANGING:
+            return False
         return same_quantity(one, other) or _rounds_to(gold, one, other)
     lists = _list(gold), _list(found)
     if any(len(parts) > 1 for parts in lists):
@@ -183,7 +190,7 @@ def _same_lists(gold: list[str], found: list[str]) -> bool | None:
 
 def looks_like_maths(text: str) -> bool:
     """Whether it is an expression: no words but the names of functions, something besides letters, no giants."""
-    if _GIANT.search(text):
+    if _GIANT.search(text) or ":" in text:  # a ratio is no quotient
         return False
     words = re.findall(r"[A-Za-z]{2,}", text)
     if any(word.lower() not in _FUNCTIONS and (len(word) > 2 or word.isupper()) for word in words):
