@@ -118,7 +118,7 @@ RIGHT, WRONG_CODE = fenced("def double(n):\n    return 2 * n"), fenced("def doub
 ])  # fmt: skip
 def test_a_right_answer_is_kept_with_its_trace_and_proof(tmp_path: Path, row: Row, reply: str, kind: str) -> None:
     (record,), rejects = run(tmp_path, row, [thought(reply)] * 2)
-    assert not rejects and record["metadata"]["check"] == kind and record["metadata"]["solve_rate"] == 1
+    assert not rejects and record["metadata"]["check"] == kind and record["metadata"].get("solve_rate", 1) == 1
     assert record["messages"][-1]["content"] == reply
     assert record["messages"][-1]["reasoning_content"].startswith("Let me see") and record["reasoning"] == "on"
     assert [verdict["passed"] for verdict in record["verdicts"]] == [True] * (kind != "open")
@@ -230,8 +230,9 @@ def test_what_code_cannot_tell_is_asked_once_per_claim_in_both_orders(tmp_path: 
 
 def test_what_nothing_checks_is_asked_once(tmp_path: Path) -> None:
     model = script([LONG])
-    run_scripted(config(tmp_path, [OPEN], samples=4), tmp_path / "run", model)
-    assert len(model.calls) == 1 and len(rows_of(tmp_path / "run")) == 1
+    run_scripted(config(tmp_path, [OPEN], samples=4, choose={"at_most": 0.9}), tmp_path / "run", model)
+    (record,) = rows_of(tmp_path / "run")
+    assert len(model.calls) == 1 and "solve_rate" not in record["metadata"]
     records, _ = run(tmp_path / "again", OPEN, [cut("x", "length"), LONG, LONG])
     assert records[0]["metadata"]["faults"] == {"llm/truncated": 1}
 

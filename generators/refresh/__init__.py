@@ -114,7 +114,8 @@ class Refresh(Generator[Prompt, Params]):
         require_right(attempts)
         if params.mode == "bootstrap":
             require_key(solve_rate(attempts))
-        require_rate(solve_rate(attempts), params.choose)
+        if kind != "open":
+            require_rate(solve_rate(attempts), params.choose)
         chosen = await choose(ctx, prompt.messages, attempts, params.choose)
         return await ctx.gather(self._record(ctx, prompt, one, attempts, kind) for one in chosen)
 
@@ -149,7 +150,7 @@ def _metadata(prompt: Prompt, chosen: Attempt, attempts: list[Attempt], kind: Ki
             faults[name] = faults.get(name, 0) + 1
     found: JsonObject = {
         "check": kind, "id": prompt.id, "claim": chosen.claim, "attempts": len(attempts),
-        "solve_rate": round(solve_rate(attempts), 4), "faults": dict(sorted(faults.items())),
+        "solve_rate": round(solve_rate(attempts), 4) if kind != "open" else "", "faults": dict(sorted(faults.items())),
         "reference": list(prompt.reference), "choices": list(prompt.choices),
         "constraints": [*prompt.constraints],
     }  # fmt: skip

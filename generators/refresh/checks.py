@@ -16,7 +16,9 @@ Source: self-consistency, Wang et al. 2022 (arXiv 2203.11171); Nemotron 3 Super 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from generators.refresh.attempts import Attempt
 from generators.refresh.claims import read_claim, read_letter
@@ -34,6 +36,7 @@ from schemas import JsonObject, Message
 
 Kind = Literal["choice", "reference", "tests", "constraints", "vote", "open"]
 
+Share = Annotated[float, Field(ge=0, le=1)]
 LEAST_SUSPICIOUS = 3
 """So many attempts have to agree against a reference before it is suspected."""
 
@@ -43,8 +46,8 @@ class Checks(Config):
     winner, `suspect` the share that must agree on another answer than the reference before that is suspected."""
 
     ask_judge: bool = True
-    min_agreement: float = 0.5
-    suspect: float = 0.75
+    min_agreement: Share = 0.5
+    suspect: Share = 0.75
     limits: SandboxLimits = SandboxLimits()
 
 

@@ -38,6 +38,7 @@ _FUNCTIONS = {
 }  # fmt: skip
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
+_OF_THE = re.compile(r"(?<=[\w}]) of (?:the|them|it|all|his|her|their)\b(?!.*\b(?:is|are|was|left)\b)[^\d=]*$")
 _TRUTHS = {"yes", "no", "true", "false"}
 _CHANGING = {"bc", "bce", "dozen", "dozens", "score", "squared", "cubed", "factorial", "times", "halves", "thirds"}
 """What may stand after a number like a unit, and makes it another number."""
@@ -89,6 +90,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\\[,;:! ]|~", " ", text).replace("{,}", ",").replace("\\%", "%").replace("−", "-")
     text = re.sub(r"\^\s*\{?\\circ\}?|\\degree|\bdegrees?\b", "°", text).replace(" °", "°")
     text = re.sub(r"[⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = re.sub(r"\bper hour\b", "/h", re.sub(r"\bper second\b", "/s", text)).replace(" /", "/")
+    text = re.sub(r"∞|\binfinity\b", r"\\infty", text)
     for sign, fraction in _VULGAR.items():
         text = text.replace(sign, f" {fraction}")
     text = text.replace("**", "").replace("`", "").strip().rstrip(".").strip()
@@ -105,6 +108,7 @@ def _without_gloss(text: str, exact: bool) -> str:
     """Oxygen (O2) is oxygen; of 2\\sqrt{5} ≈ 4.47 one side counts: the exact one, or that with decimals."""
     exactly, _, roughly = re.sub(r"\\approx", "≈", text).partition("≈")
     text = (exactly if exact or not exactly.strip() else roughly).strip() if roughly else text
+    text = _OF_THE.sub("", text)
     glossed = _GLOSS.fullmatch(text)
     if glossed and (parse_quantity(glossed["said"]) or not looks_like_maths(glossed["said"])):
         return glossed["said"]
