@@ -6,7 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gristmill.config import load_config
+from gristmill.plan import make_plan
 from judges.constraints import CONSTRAINTS, Other, check
+from schemas.run_config import RunConfig
 from tests.conftest import CLI, ROOT
 from tests.refresh_proofs import PROOFS
 from tests.runs import rows_of
@@ -31,6 +34,14 @@ def is_right(record: dict[str, Any]) -> bool:
             ]
             return not any(check(rule, answer) for rule in rules)
     return bool(answer.strip())
+
+
+def test_the_recipe_for_own_prompts_takes_them(tmp_path: Path) -> None:
+    seeds = tmp_path / "own.csv"
+    seeds.write_text('question,answer\n"What is 6 × 7?",42\n"Who wrote Emma?",Jane Austen\n', encoding="utf-8")
+    config = load_config(ROOT / "recipes/generate/refresh_own.yaml", [f"seeds={seeds}"], RunConfig)
+    tasks = list(make_plan(config).generator.tasks())
+    assert [task.reference for task in tasks] == [["42"], ["Jane Austen"]]
 
 
 @pytest.mark.embedded

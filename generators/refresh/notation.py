@@ -35,6 +35,14 @@ _FUNCTIONS = {
 _GIANT = re.compile(r"\^[\s{(]*\d+[\s{()}]*\^|\^[\s{(]*\d{4,}|\d{4,}\s*!")
 """Towers of powers, huge powers and factorials: to evaluate them takes longer than anybody has."""
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8"}
+_UNITS = {
+    "newton": "N", "joule": "J", "watt": "W", "volt": "V", "ampere": "A", "amp": "A", "pascal": "Pa", "hertz": "Hz",
+    "kelvin": "K", "coulomb": "C", "mole": "mol", "ohm": "ohm", "° ?celsius": "°C", "° ?fahrenheit": "°F",
+    "square met(?:er|re)": "m2", "square centimet(?:er|re)": "cm2", "square kilomet(?:er|re)": "km2",
+    "cubic met(?:er|re)": "m3", "cubic centimet(?:er|re)": "cm3",
+    "met(?:er|re)s?/s": "m/s", "kilomet(?:er|re)s?/h": "km/h",
+}  # fmt: skip
+_NAMED_UNIT = re.compile("|".join(rf"(?<=[\d ])(?P<u{n}>{name})s?$" for n, name in enumerate(_UNITS)), re.IGNORECASE)
 _LEAD = re.compile(
     r"^(?:approximately|approx\.?|about|roughly|around|exactly|equal to|equals|it is|it's|\\approx|≈|~|=)\s*",
     re.IGNORECASE,
@@ -58,7 +66,8 @@ def plain(text: str) -> str:
     text = text.replace("**", "").replace("`", "").strip().rstrip(".").strip()
     for _ in range(2):
         text = _ASSIGNED.sub("", _LEAD.sub("", text).strip())
-    return " ".join(text.split())
+    text = " ".join(text.replace("Ω", " ohm").replace("\\Omega", " ohm").split())
+    return _NAMED_UNIT.sub(lambda match: list(_UNITS.values())[int((match.lastgroup or "u0")[1:])], text)
 
 
 def without_gloss(text: str, exact: bool) -> str:
