@@ -51,6 +51,7 @@ def taken_back(right: str, wrong: str) -> list[str]:
         f"The answer is {right} or {wrong}.",
         f"The answer is not {right}.",
         f"Answer: {right}. Actually, it should be {wrong}.",
+        f"So \\boxed{{{right}}} at first, but there is a sign to change.\n\nFinal Answer: {wrong}",
         f"\\boxed{{{right}}} was my first idea; the correct value is \\boxed{{{wrong}}}",
     ]
 

@@ -41,7 +41,7 @@ def test_the_recipe_for_own_prompts_takes_them(tmp_path: Path) -> None:
     seeds.write_text('question,answer\n"What is 6 × 7?",42\n"Who wrote Emma?",Jane Austen\n', encoding="utf-8")
     config = load_config(ROOT / "recipes/generate/refresh_own.yaml", [f"seeds={seeds}"], RunConfig)
     tasks = list(make_plan(config).generator.tasks())
-    assert [task.reference for task in tasks] == [["42"], ["Jane Austen"]]
+    assert [getattr(task, "reference", None) for task in tasks] == [["42"], ["Jane Austen"]]
 
 
 @pytest.mark.embedded

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from judges.votes import normalised
+from generators.refresh.sameness import same
 
 LETTERS = "ABCDEFGHIJ"
 SHORT = 60
@@ -38,6 +38,7 @@ _SENTENCE = re.compile(
     r"(?=\.(?:\s|\*|$)|[;!](?:\s|$)|,? (?:because|since|as|so|which|where|not)\b|\n|$)",
     re.IGNORECASE,
 )
+_MARKED = (_LINE, _HEADING, _HASHES, _SENTENCE)
 _BOLD = re.compile(r"\*\*(?P<claim>[^*\n]{1,80}?)[.:,]?\*\*")
 _EQUALS = re.compile(r"(?:=|≈|\\approx)[ ]*(?P<claim>[^=≈\n]{1,60}?)(?=[.,;!]?(?:\s*$|[.;!]\s)|[ ]*(?:\$|\\\]|\\\)))")
 _SEVERAL = re.compile(r"=[^.;=]*\b(?:or|and)\b[^.;]*=")
@@ -47,10 +48,12 @@ _IS = re.compile(
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
-    r"\b(?:wait|correction|mistake|that(?:'s| is| was) (?:wrong|incorrect|not right)|scratch that|on second thought"
-    r"|i misread|should (?:actually )?(?:be|have been)|actually[,:]? (?:it|the|no)|or (?:maybe|perhaps|possibly))\b",
+    r"(?:^|[.!?:;,\n–—−-])\s*wait\b|\b(?:correction:|(?:made|my|there is|there's)(?: a)? mistake|scratch that"
+    r"|that(?:'s| is| was) (?:wrong|incorrect|not right)|on second thought|i misread"
+    r"|should (?:actually )?(?:be|have been)|actually[,:]? (?:it|the|no)|or (?:maybe|perhaps|possibly))\b",
     re.IGNORECASE,
 )
+_NEXT_SENTENCE = re.compile(r"(?<=[\w}$]{2})\.\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,13 @@ class Claim:
 
 def read_claim(reply: str) -> Claim | None:
     """The last answer that a reply marks, or what its last paragraph comes to; None where it claims nothing."""
-    boxed = list(_boxes(reply))
-    if boxed:
-        return _unless_retracted(reply, _last_boxes(reply, boxed), boxed[-1][1])
-    marked = [m for pattern in (_LINE, _HEADING, _HASHES, _SENTENCE) for m in pattern.finditer(reply)]
+    boxed = _boxes(reply)
+    marked = [match for pattern in _MARKED for match in pattern.finditer(reply, boxed[-1][1] if boxed else 0)]
     if marked:
         last = max(marked, key=lambda match: match.start("claim"))
         return _unless_retracted(reply, _bare(last["claim"]), last.end())
+    if boxed:
+        return _unless_retracted(reply, _last_boxes(reply, boxed), boxed[-1][1])
     text = reply.strip()
     paragraph = re.split(r"\n\s*\n", text)[-1]
     for pattern in (_BOLD, _EQUALS) if not _SEVERAL.search(paragraph) else ():
@@ -94,9 +97,7 @@ def read_letter(reply: str, choices: Sequence[str]) -> str | None:
     if claim is None:
         return _named_last(reply, letters)
     text = _unwrapped(claim.text)
-    by_text = [
-        letter for letter, choice in zip(letters, choices, strict=True) if normalised(choice) == normalised(text)
-    ]
+    by_text = [letter for letter, choice in zip(letters, choices, strict=True) if same(choice, text)]
     if len(by_text) == 1 and not (len(text) == 1 and text.upper() in letters):
         return by_text[0]
     head = re.match(
@@ -107,9 +108,7 @@ def read_letter(reply: str, choices: Sequence[str]) -> str | None:
     letter, rest = head["letter"].upper(), text[head.end() :].strip(" .:-–—()")
     if re.search(rf"(?:\bor\b|\band\b|[/&,])[ ]*(?:option )?[(]?[{letters}]\b", text[head.end("letter") :]):
         return None
-    said = [
-        one for one, choice in zip(letters, choices, strict=True) if rest and normalised(choice) == normalised(rest)
-    ]
+    said = [one for one, choice in zip(letters, choices, strict=True) if rest and same(choice, rest)]
     return letter if not said or letter in said else None
 
 
@@ -151,7 +150,7 @@ def _last_boxes(text: str, boxes: list[tuple[str, int]]) -> str:
 
 def _unless_retracted(reply: str, claim: str, end: int) -> Claim | None:
     taken_back = _RETRACTED.search(reply, end) or _RETRACTED.search(claim)
-    return None if taken_back or not claim else Claim(claim, True)
+    return None if taken_back or not claim else Claim(_NEXT_SENTENCE.split(claim)[0], True)
 
 
 def _bare(text: str) -> str:
