@@ -325,6 +325,7 @@ def test_a_user_model_asks_on_and_each_answer_is_checked(tmp_path: Path) -> None
     assert [message["role"] for message in record["messages"]] == ["user", "assistant"] * 2
     assert record["messages"][2]["content"] == "And twice as much?" and record["messages"][3]["content"] == "Answer: 84"
     assert metadata["ended"] == "answer/refused" and metadata["persona"] == row["persona"]
+    assert metadata["first_turn"] == {"reference": ["42"]} and "reference" not in metadata
     assert [verdict["name"] for verdict in record["verdicts"]] == ["reference", "turn2.vote"]
     seen = [request["messages"] for role, request in model.calls if role == "teacher"][2]
     assert seen == [message.to_openai() for message in row_to_record(record).messages[:3]]

@@ -39,6 +39,7 @@ from judges.language_id import known_languages
 from judges.maths import math_verify
 from schemas import JsonObject
 
+_CARRIED = ("reference", "choices", "constraints", "code")
 _NEIGHBOURS = 2
 """Further examples that a writer of new questions sees."""
 
@@ -66,7 +67,8 @@ class Refresh(Generator[Prompt, Params]):
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        math_verify(), known_languages()  # where the extra is missing, this says so before the run begins
+        math_verify()  # where the extra is missing, these say so before the run begins
+        known_languages()
         for path in params.bootstrap.against:
             if not path.is_file():
                 raise ConfigError(f"params.bootstrap.against: {path} doesn't exist.")
@@ -130,8 +132,10 @@ class Refresh(Generator[Prompt, Params]):
                 ctx, messages, prompt.tools, persona, params.turns - 1, params.samples,
                 params.checks, params.choose, params.same_language,
             )  # fmt: skip
+            if len(told.messages) > len(messages):
+                metadata = _of_first_turn(metadata)
             messages, verdicts = told.messages, [*verdicts, *told.verdicts]
-            metadata.update({"persona": persona, "ended": told.ended})
+            metadata |= {"persona": persona, "ended": told.ended}
         record = Record(
             messages=messages, tools=prompt.tools, category=prompt.category or params.category, license=prompt.license,
             metadata=metadata, verdicts=verdicts,
@@ -139,6 +143,13 @@ class Refresh(Generator[Prompt, Params]):
         if ctx.effort("teacher") == "low":
             record.reasoning = "low"
         return record
+
+
+def _of_first_turn(metadata: JsonObject) -> JsonObject:
+    """What the prompt carried is about the first answer: no judge may hold the last one against it."""
+    carried = {name: metadata[name] for name in _CARRIED if name in metadata}
+    rest = {name: value for name, value in metadata.items() if name not in carried}
+    return {**rest, "first_turn": carried} if carried else rest
 
 
 def _metadata(prompt: Prompt, chosen: Attempt, attempts: list[Attempt], kind: Kind) -> JsonObject:
