@@ -1,11 +1,13 @@
 """What a reply claims, and whether it is the reference: right ones in other notations, wrong ones in right clothes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from generators.refresh.claims import read_claim, read_letter
 from generators.refresh.sameness import same
@@ -119,3 +121,26 @@ def test_only_a_reader_can_compare_words() -> None:
 def test_whole_numbers_have_no_tolerance() -> None:
     assert same("150,000,000", "150000001") is False and same("12345678901234567890", "12345678901234567891") is False
     assert same("150000000", "1.5 × 10^8") is True
+
+
+NOTATIONS: list[Callable[[int, int], str]] = [
+    lambda p, q: f"{p}/{q}",
+    lambda p, q: f"\\frac{{{p}}}{{{q}}}",
+    lambda p, q: f"$\\dfrac{{{p}}}{{{q}}}$",
+    lambda p, q: f"{3 * p}/{3 * q}",
+    lambda p, q: f"x = {p}/{q}",
+]
+
+
+@given(st.integers(-999, 999), st.sampled_from([2, 3, 4, 5, 7, 8, 11, 16]), st.integers(-999, 999), st.data())
+def test_fractions_are_the_same_exactly_where_their_values_are(p: int, q: int, other: int, data: st.DataObject) -> None:
+    write, frame = data.draw(st.sampled_from(NOTATIONS)), data.draw(st.sampled_from(FRAMES))
+    assert accepted(f"{p}/{q}", frame.format(write(p, q)))
+    assert accepted(f"{p}/{q}", frame.format(write(other, q))) == (p == other)
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15), st.sampled_from(FRAMES))
+def test_whole_numbers_are_the_same_exactly_where_their_values_are(number: int, other: int, frame: str) -> None:
+    assert accepted(str(number), frame.format(f"{number:,}")) and accepted(f"{number:,}", frame.format(f"${number}$"))
+    assert accepted(str(number), frame.format(f"{other:,}")) == (number == other)
+    assert not accepted(str(number), frame.format(number + 1)) and not accepted(str(number), frame.format(f"{number}5"))
