@@ -1,6 +1,7 @@
 """What a reply claims, and whether it is the reference: right ones in other notations, wrong ones in right clothes."""
 
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.refresh.claims import read_claim, read_letter
+from generators.refresh.claims import LETTERS, read_claim, read_letter
 from generators.refresh.sameness import same
 
 DATA = Path(__file__).parent / "data"
@@ -105,6 +106,33 @@ def test_letters(reply: str) -> None:
 ])  # fmt: skip
 def test_no_letter(reply: str) -> None:
     assert read_letter(reply, CHOICES) is None
+
+
+LETTERED: dict[str, list[str]] = yaml.safe_load((DATA / "refresh_letters.yaml").read_text("utf-8"))
+TISSUES = ["the xylem", "the phloem", "the cortex", "the epidermis"]
+
+
+def test_letters_in_every_form() -> None:
+    found = {True: 0, False: 0}
+    for one, other in permutations(range(4), 2):
+        words = {"L": LETTERS[one], "T": TISSUES[one], "X": LETTERS[other], "XT": TISSUES[other]}
+        for form in LETTERED["right"]:
+            found[True] += read_letter(form.format(**words), TISSUES) == LETTERS[one]
+        for form in LETTERED["wrong"]:
+            found[False] += read_letter(form.format(**words), TISSUES) == LETTERS[one]
+    assert len(LETTERED["right"]) * 12 >= 300 and len(LETTERED["wrong"]) * 12 >= 300
+    assert found == {True: len(LETTERED["right"]) * 12, False: 0}
+
+
+def test_a_first_line_is_the_answer_where_nothing_speaks_against_it() -> None:
+    assert read_letter("B\n\nSugar moves in it.", TISSUES) == read_letter("**B. the phloem**\n\nYes.", TISSUES) == "B"
+    for reply in (
+        "A. the xylem\nB. the phloem",
+        "A\n\nNo wait, B.",
+        "A) the phloem\n\nYes.",
+        "A\n\nOption B is correct.",
+    ):
+        assert read_letter(reply, TISSUES) in (None, "B"), reply
 
 
 def test_a_claim_is_explicit_only_where_it_is_marked() -> None:

@@ -32,7 +32,8 @@ _HEADING = re.compile(
 )
 _HASHES = re.compile(r"^####[ ]+(?P<claim>\S[^\n]*)$", re.MULTILINE)
 _SENTENCE = re.compile(
-    r"\b(?:final|correct|right|best)?[ ]?(?:answer|option|choice|result|solution)[ ](?:is|was|equals|comes to|would be)"
+    r"\b(?:final|correct|right|best)?[ ]?(?:answer|option|choice|result|solution)"
+    r"[ ](?:is|was|equals|comes to|would be|must be)"
     r"(?![ ](?:not|n't|wrong|incorrect|either|probably|perhaps|maybe|unclear|none))"
     r"(?:[ ]*:\s*|[ ]+)(?P<claim>(?!:)\S[^\n]*?)"
     r"(?=\.(?:\s|\*|$)|[;!](?:\s|$)|,? (?:because|since|as|so|which|where|not)\b|\n|$)",
@@ -48,11 +49,13 @@ _IS = re.compile(
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
-    r"(?:^|[.!?:;,\n–—−-])\s*wait\b|\b(?:correction:|(?:made|my|there is|there's)(?: a)? mistake|scratch that"
+    r"(?:^|[.!?:;,\n–—−-])\s*wait\b"
+    r"|\b(?:(?:no|oh|but|hmm),? wait|correction:|(?:made|my|there is|there's)(?: a)? mistake|scratch that"
     r"|that(?:'s| is| was) (?:wrong|incorrect|not right)|on second thought|i misread"
     r"|should (?:actually )?(?:be|have been)|actually[,:]? (?:it|the|no)|or (?:maybe|perhaps|possibly))\b",
     re.IGNORECASE,
 )
+_OPTION_LINE = re.compile(r"[*_`(\[]*(?P<letter>[A-J])(?:[)\].:*_`]+[ ]*(?P<said>.*)|$)")
 _NEXT_SENTENCE = re.compile(r"(?<=[\w}$]{2})\.\s+(?=[A-Z])")
 
 
@@ -94,14 +97,16 @@ def read_letter(reply: str, choices: Sequence[str]) -> str | None:
     """The letter of the option that a reply claims; None where it claims none, several, or contradicts itself."""
     letters = LETTERS[: len(choices)]
     claim = read_claim(reply)
-    if claim is None:
-        return _named_last(reply, letters)
+    if claim is None or not claim.explicit:
+        led = _leading(reply, choices)
+        if led or claim is None:
+            return led or _named_last(reply, letters)
     text = _unwrapped(claim.text)
     by_text = [letter for letter, choice in zip(letters, choices, strict=True) if same(choice, text)]
     if len(by_text) == 1 and not (len(text) == 1 and text.upper() in letters):
         return by_text[0]
     head = re.match(
-        rf"(?:option |choice )?[(\[]?(?P<letter>[{letters}{letters.lower()}])(?P<after>[)\].:,]|$|[ ](?=[-–—(]))", text
+        rf"(?i:option |choice )?[(\[]?(?P<letter>[{letters}{letters.lower()}])(?P<after>[)\].:,]|$|[ ](?=[-–—(]))", text
     )
     if head is None:
         return None if claim.explicit else _named_last(reply, letters)
@@ -110,6 +115,17 @@ def read_letter(reply: str, choices: Sequence[str]) -> str | None:
         return None
     said = [one for one, choice in zip(letters, choices, strict=True) if rest and same(choice, rest)]
     return letter if not said or letter in said else None
+
+
+def _leading(reply: str, choices: Sequence[str]) -> str | None:
+    """The option that stands alone in the first line, before an explanation; not where the reply lists several."""
+    lines = [match for line in reply.strip().splitlines() if (match := _OPTION_LINE.match(line.strip()))]
+    if len(lines) != 1 or not reply.strip().startswith(lines[0][0]):
+        return None
+    letter, said = lines[0]["letter"], _bare(lines[0]["said"] or "")
+    fits = letter in LETTERS[: len(choices)] and (not said or same(choices[LETTERS.index(letter)], said))
+    agrees = _named_last(reply, LETTERS[: len(choices)]) in (None, letter)
+    return letter if fits and agrees and not _RETRACTED.search(reply) else None
 
 
 def _named_last(reply: str, letters: str) -> str | None:
