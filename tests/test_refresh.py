@@ -462,6 +462,21 @@ def test_the_contract(tmp_path: Path) -> None:
     assert summary["accepted"] > 0 and summary["rejected"] > 0 and summary["failed"] == 0, summary["by_reason"]
 
 
+def test_the_contract_for_new_questions(tmp_path: Path) -> None:
+    def answer(role: str, request: Row) -> Any:
+        number = len(str(request)) % 97
+        options = ["a red kite", "a grey heron", "a snow bunting", "a tree creeper"]
+        return "Answer: B" if role == "teacher" else {
+            "question": f"Which bird of list {number} nests near lake number {number * 31}?",
+            "choices": options, "answer": options[number % 4],
+        }  # fmt: skip
+
+    params = {"mode": "bootstrap", "samples": 2}
+    summary = check_generator({"generator": "refresh", "params": params}, tmp_path, ScriptedModel(answer))
+    assert summary["tasks"] == 64 and summary["failed"] == 0 and summary["accepted"] > 5
+    assert set(summary["by_reason"]) == {"choice/wrong"}
+
+
 def test_a_row_that_says_nothing_is_a_failed_task(tmp_path: Path) -> None:
     summary = run_scripted(
         {**config(tmp_path, [{"x": 1}, SUM], samples=1), "max_failed": 1.0}, tmp_path / "run", script(["Answer: 42"])

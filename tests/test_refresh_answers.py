@@ -52,6 +52,7 @@ def taken_back(right: str, wrong: str) -> list[str]:
         f"One might think that it is {right}, but a sign was lost.\n\nAnswer: {wrong}",
         f"Answer: {right}\n\nWait, that is wrong.\n\nAnswer: {wrong}",
         f"The answer is {right} or {wrong}.",
+        f"Answer: {right}\n\nCorrection: a factor was lost, so it is {wrong}.",
         f"The answer is not {right}.",
         f"Answer: {right}. Actually, it should be {wrong}.",
         f"So \\boxed{{{right}}} at first, but there is a sign to change.\n\nFinal Answer: {wrong}",

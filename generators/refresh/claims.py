@@ -50,7 +50,7 @@ _IS = re.compile(
 )
 _RETRACTED = re.compile(
     r"(?:^|[.!?:;,\n–—−-])\s*wait\b"
-    r"|\b(?:(?:no|oh|but|hmm),? wait|correction:|(?:made|my|there is|there's)(?: a)? mistake|scratch that"
+    r"|\b(?:(?:no|oh|but|hmm),? wait|correction(?=:)|(?:made|my|there is|there's)(?: a)? mistake|scratch that"
     r"|that(?:'s| is| was) (?:wrong|incorrect|not right)|on second thought|i misread"
     r"|should (?:actually )?(?:be|have been)|actually[,:]? (?:it|the|no)|or (?:maybe|perhaps|possibly))\b",
     re.IGNORECASE,
