@@ -188,6 +188,10 @@ class Context:
         """The name of the model with which a role embeds. ConfigError where the config has no such role."""
         return self._runtime.roles.embedder(role).embedder
 
+    def effort(self, role: str) -> str | None:
+        """The reasoning effort that a role asks for; None where its config names none."""
+        return self._runtime.roles[role].effort
+
     @contextmanager
     def scope(self, path: str, stage: str) -> Iterator[Scope]:
         """Runs a part of the task under a path and a stage of its own; gives the scope."""

@@ -27,6 +27,11 @@ _BLOCK = re.compile(r"^```(?:python|py|python3)[ \t]*\n(.*?)^```[ \t]*$", re.DOT
 _DEFINES_CHECK = re.compile(r"^def check\(", re.MULTILINE)
 
 
+def python_blocks(text: str) -> list[str]:
+    """The contents of the fenced python blocks of a message."""
+    return _BLOCK.findall(text)
+
+
 class Params(Config):
     limits: SandboxLimits = SandboxLimits()
 
@@ -59,7 +64,7 @@ class PythonTests(Judge[Params]):
             first = error.errors()[0]
             return self._verdict(False, f"malformed: metadata.code.{'.'.join(map(str, first['loc']))}: {first['msg']}")
         answer = next((message.content for message in reversed(record.messages) if message.role == "assistant"), "")
-        blocks = _BLOCK.findall(answer)
+        blocks = python_blocks(answer)
         if code.solution and code.solution.strip() not in answer:
             return self._verdict(False, "other_code: metadata.code.solution is not in the last assistant message")
         if not code.solution and len(blocks) != 1:

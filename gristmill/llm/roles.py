@@ -76,6 +76,17 @@ class Role:
         return may_be_long or request.get("reasoning_effort") in ("medium", "high") or self.slowest > SLOW_ANSWER
 
     @property
+    def effort(self) -> str | None:
+        """The reasoning effort that it asks for, in whichever of the usual places the config says so."""
+        extra = self.config.extra_body
+        for place in (extra, extra.get("reasoning"), extra.get("chat_template_kwargs")):
+            if isinstance(place, dict):
+                found = place.get("reasoning_effort") or place.get("effort")
+                if isinstance(found, str):
+                    return found
+        return self.config.reasoning_effort
+
+    @property
     def in_flight(self) -> int:
         most = self.config.max_in_flight
         return min(most, EMBEDDED_IN_FLIGHT) if self.is_embedded else most

@@ -1,0 +1,88 @@
+"""Whether a claimed answer is the reference, as far as code can tell: text, number and unit, LaTeX, lists.
+
+    same("3/4", "0.75")           True      same("12 cm", "0.12 m")     True      same("x = 3 or x = 5", "5, 3")   True
+    same("3/4", "0.34")           False     same("12 cm", "12 m")       False     same("(1, 2]", "[1, 2]")         False
+    same("photosynthesis", "the process by which plants ...")           None: a reader has to tell
+
+Cheapest first; `math-verify` sees only what looks like mathematics, for to it "listen" is a product of letters, and the
+same as "silent". A reference with decimals is met by what rounds to it.
+
+Source: the answer graders of MATH (arXiv 2103.03874); https://github.com/huggingface/Math-Verify.
+"""
+
+import re
+from functools import lru_cache
+
+from generators.refresh.notation import as_latex, looks_like_maths, plain, quantity, without_gloss
+from judges.maths import same_expression
+from judges.numbers import Quantity, same_quantity
+from judges.votes import normalised
+
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
+_INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
+
+_TRUTHS = {"yes", "no", "true", "false"}
+_CHANGING = {"bc", "bce", "dozen", "dozens", "score", "squared", "cubed", "factorial", "times", "halves", "thirds"}
+"""What may stand after a number like a unit, and makes it another number."""
+
+
+@lru_cache(maxsize=4096)
+def same(reference: str, claim: str) -> bool | None:
+    """Whether they are the same; None where only a reader can tell. Numbers are never left to a reader."""
+    gold, found = plain(reference), without_gloss(plain(claim), exact="." not in reference)
+    if _FORMULA.fullmatch(gold) and _FORMULA.fullmatch(found) and gold.casefold() == found.casefold():
+        return gold == found or gold.casefold() in ("no", "yes")  # Co is not CO
+    if normalised(gold) == normalised(found) or normalised(reference) == normalised(claim):
+        return True
+    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(found):
+        return _digits(gold) == _digits(found)  # no tolerance: 150,000,001 is not 150,000,000
+    if normalised(gold) in _TRUTHS and (said := re.match(r"(\w+)[,.;](?!.*\b(?:yes|no|true|false)\b)", found)):
+        return normalised(said[1]) == normalised(gold)
+    one, other = quantity(gold), quantity(found)
+    if one and other:
+        if one.unit != other.unit and {one.unit.lower(), other.unit.lower()} & _CHANGING:
+            return False
+        return same_quantity(one, other) or _rounds_to(gold, one, other)
+    lists = _list(gold), _list(found)
+    if any(len(parts) > 1 for parts in lists):
+        return _same_lists(*lists)
+    if looks_like_maths(gold) and looks_like_maths(found):
+        return same_expression(as_latex(gold), as_latex(found))
+    if one or other or (looks_like_maths(gold) and not gold.isalpha()):
+        return False
+    return None
+
+
+def _digits(text: str) -> int:
+    return int(text.replace(",", "").replace(" ", ""))
+
+
+def _rounds_to(reference: str, gold: Quantity, found: Quantity) -> bool:
+    """Whether the found value, rounded as the reference is, gives it: 9.8066 for 9.81, not 7.2 for 7."""
+    decimals = re.fullmatch(r"\D{0,2}\d[\d,]*\.(\d+)(?:\s*\D*)", reference)
+    if not decimals or (gold.unit and found.unit and gold.unit != found.unit):
+        return False
+    places = len(decimals[1])
+    return places >= 2 and round(found.written, places) == round(gold.written, places)
+
+
+def _list(text: str) -> list[str]:
+    """The parts of an unordered list: of a set, or of several solutions. Pairs and intervals are one part."""
+    inner = re.fullmatch(r"\\?\{(.*?)\\?\}", text)
+    if inner is None and re.search(r"[()\[\]]", text):
+        return [text]
+    parts = re.split(r"\s*(?:,|;|\band\b|\bor\b)\s*", inner[1] if inner else re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
+    return [plain(part) for part in parts if part]
+
+
+def _same_lists(gold: list[str], found: list[str]) -> bool | None:
+    """Each part has its equal; None where parts are words, for "iron, and some nickel" is no list."""
+    if not all(quantity(part) or looks_like_maths(part) for part in (*gold, *found)):
+        return sorted(map(normalised, gold)) == sorted(map(normalised, found)) or None
+    left = list(found)
+    for part in gold:
+        match = next((other for other in left if same(part, other)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
