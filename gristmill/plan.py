@@ -74,9 +74,9 @@ def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
 
 
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:
-    """A hash over the sources of the generator, the judges and the runtime."""
+    """A hash over the sources of the generator, the judges (which generators use too) and the runtime."""
     folders = {generator.folder(), *(judge.folder() for named in judges for judge in named.all_judges())}
-    for package in ("gristmill", "schemas"):
+    for package in ("gristmill", "judges", "schemas"):
         folders.add(Path(str(import_module(package).__file__)).parent)
     digest = sha256(version("gristmill").encode())
     for folder in sorted(folders, key=lambda folder: (folder.name, folder)):  # wherever it is installed
