@@ -16,6 +16,7 @@ from gristmill.llm import Network, Reply, Roles
 from gristmill.llm.reply import parse_chat
 from gristmill.llm.stream import StreamBroken, read_stream
 from gristmill.testing import Dialect, Faults, FaultServer
+from gristmill.testing.scripted import Script
 from schemas import JsonObject, Message, user
 from schemas.run_config import ModelConfig
 from tests.runs import run, two_calls
@@ -99,12 +100,16 @@ async def test_a_loop_is_cut_off_and_not_paid_for_to_its_end(place: str) -> None
             reply.require_answer()
 
 
+def always(text: str) -> Script:
+    return lambda role, asked: text
+
+
 async def test_long_honest_streams_are_never_cut() -> None:
     """Tables, code and lists repeat themselves, but never the same stretch over and over."""
     table = "\n".join(f"| {n} | {n * n % 97} | yes | no | maybe |" for n in range(3000))
     code = "\n".join(f"    assert f({n}) == {n * 3}  # checked" for n in range(3000))
     for text in (table, code, "\n".join(f"- item {n}" for n in range(5000))):
-        with FaultServer(script=lambda role, asked, text=text: text) as server:  # type: ignore[misc]
+        with FaultServer(script=always(text)) as server:
             (reply,) = await send(server)
         assert reply.text == text.strip() or reply.text == text
         assert reply.fault() is None
