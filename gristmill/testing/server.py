@@ -209,7 +209,8 @@ class FaultServer:
         digest = sha256(canonical_json(asked)).hexdigest()
         self._attempts[digest] += 1
         fault = self._draw(digest, self._attempts[digest])
-        schema, by_call = self.dialect.schema(asked)
+        embeds = request.path.endswith(EMBEDDINGS)
+        schema, by_call = (None, False) if embeds else self.dialect.schema(asked)
         if (fault == "malformed" and schema is None) or (fault in _IN_STREAM and not asked.get("stream")):
             fault = None
         if fault:
@@ -219,7 +220,7 @@ class FaultServer:
             return _reset(request)
         if fault in ("status_429", "status_500"):
             return _error(int(fault[-3:]), "try later", self.faults.retry_after if fault == "status_429" else 0)
-        if request.path.endswith(EMBEDDINGS):
+        if embeds:
             if self.longest_input and max(map(len, asked["input"])) > self.longest_input:
                 return _error(400, "the input is longer than the model's context length")
             self.answered[digest] += 1
