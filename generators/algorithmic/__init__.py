@@ -120,7 +120,7 @@ def prompted_cells(params: Params, seed: int) -> Iterator[Prompted]:
 
 class Algorithmic(Generator[Seed, Params]):
     name = "algorithmic"
-    version = "2"
+    version = "1"
     endless = True
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:

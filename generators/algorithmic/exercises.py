@@ -2,7 +2,7 @@
 
     chat        Python: longest_run_of_odd_ages(ages), where `ages` is a list of integers. Return the length of the
                 longest ... For instance, longest_run_of_odd_ages([7, 9, 2]) gives 2.
-    leetcode    # Longest run of odd ages in ...      a heading, the task, examples with input and output, constraints
+    leetcode    # Longest run of odd ages       a title, the call with its bounds, the task and its examples
     assistant   def longest_run_of_odd_ages(ages: list[int]) -> int: ...
     metadata    mode, title, cell (variant, difficulty, operations ...), code (tests, entry point), mutants_killed
 
