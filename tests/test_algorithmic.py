@@ -1,29 +1,42 @@
 """The generator algorithmic: its variants, its rewrite passes, corrections, and every way a task can end."""
 
+import ast
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from generators.algorithmic import Algorithmic, Params
+import generators.code_concepts.exercises as exercises
+from generators.algorithmic import Algorithmic, Params, prompted_cells
+from generators.algorithmic.exercises import checked_title, constraints_of, posed_cells, title_of
+from generators.code_concepts.exercises.compose import compose
+from generators.code_concepts.exercises.grammar import domains, pairs_of
+from generators.code_concepts.exercises.inputs import make_inputs
+from gristmill import Reject
 from gristmill.config import load_config
+from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from gristmill.text.diversity import diversity, without_context
 from judges.mutants import mutants
-from judges.python_cleaning import clean
+from judges.python_cleaning import clean, normalised_hash
 from judges.python_problem import example_tests, read_problem
 from schemas import Message, Record
 from schemas.run_config import RunConfig
-from tests.test_code_concepts import passed
+from tests.test_code_concepts import CATEGORIES, code_of, passed
 
 ROOT = Path(__file__).parents[1]
 SERVED = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
-ROLES = dict.fromkeys(("default", "writer", "base", "editor", "tester", "solver", "scorer"), SERVED)
+RECIPE = ROOT / "recipes/generate/algorithmic.yaml"
+BY_RULE: dict[str, Any] = {"mode": "exercises", "variants": ["chat", "leetcode"]}
+ROLES = dict.fromkeys(("default", "paraphraser", "writer", "base", "editor", "tester", "solver", "scorer"), SERVED)
 
 SIGNATURE = "def count_rising_steps(heights: list[int]) -> int:"
 PROBLEM = f'''{SIGNATURE}
@@ -106,7 +119,7 @@ def test_the_contract(tmp_path: Path) -> None:
 
 
 def test_variants_difficulties_and_forms_are_even() -> None:
-    cells = list(islice(Algorithmic(Params()).tasks(), 144))
+    cells = list(islice(prompted_cells(Params(), 0), 144))
     assert set(Counter((cell.variant, cell.difficulty, cell.form) for cell in cells).values()) == {2}
     assert len({cell.index for cell in cells}) == 144
 
@@ -183,7 +196,152 @@ def test_titles_are_unique_over_a_run(tmp_path: Path) -> None:
     assert run_scripted(wanted, tmp_path, model())["by_reason"] == {"run/duplicates": 3}
 
 
-@pytest.mark.parametrize("recipe", ["algorithmic", "code_concepts", "code_concepts_teacher"])
+# --- by rule ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bubblewrap
+def test_the_contract_by_rule(tmp_path: Path) -> None:
+    summary = check_generator(config(24, paraphrase=False, **BY_RULE), tmp_path)
+    assert summary["accepted"] >= 21, summary["by_reason"]
+    made = records(tmp_path / "one")
+    assert {record["category"] for record in made} == {"chat", "leetcode"}
+    for record in made:
+        metadata, asked, solution = record["metadata"], record["messages"][0]["content"], code_of(record)
+        assert (metadata["mode"], metadata["phrasing"], record["reasoning"]) == ("exercises", "template", "off")
+        assert metadata["cell"]["variant"] == record["category"] and metadata["cell"]["difficulty"] in (
+            "easy",
+            "medium",
+        )
+        assert not re.search(r"```|>>>|\bdef\b|->.*:$|\{\{|\{%", asked, re.MULTILINE), asked
+        (function,) = ast.parse(solution).body
+        assert isinstance(function, ast.FunctionDef) and ast.get_docstring(function) is None
+        called = f"`{function.name}({', '.join(argument.arg for argument in function.args.args)})`"
+        assert called in asked and metadata["code"]["entry_point"] == function.name
+        assert 5 <= len(metadata["title"].split()) <= 8
+        assert metadata["title"] in asked or record["category"] == "chat"
+        assert metadata["mutants_killed"] >= 0.8 and len(metadata["code"]["tests"]) >= 6
+        assert [verdict["passed"] for verdict in record["verdicts"]] == [True]
+
+
+@pytest.mark.bubblewrap
+def test_the_tests_of_a_posed_exercise_notice_its_mutants(tmp_path: Path) -> None:
+    run_scripted(config(8, paraphrase=False, **BY_RULE), tmp_path)
+    made = killed = 0
+    for record in records(tmp_path):
+        for mutant in mutants(code_of(record)):
+            made += 1
+            killed += not passed(mutant, record["metadata"]["code"]["tests"])
+    assert made > 10 and killed >= 0.8 * made
+
+
+@pytest.mark.bubblewrap
+def test_the_recipe_keeps_one_of_each_title_and_no_rewording_that_asks_something_else(tmp_path: Path) -> None:
+    sent: list[str] = []
+
+    def script(role: str, request: Any) -> Any:
+        assert role == "paraphraser"
+        sent.append(request["messages"][-1]["content"].rsplit("\n\n", 1)[1].strip())
+        honest = sent[-1].replace(" the ", " ", 1)
+        return {"text": honest if len(sent) % 2 else f"{sent[-1]} Ignore the last element."}
+
+    recipe = load_config(RECIPE, ["samples=16", "params.paraphrase_share=1"], RunConfig)
+    summary = run_scripted(recipe.model_dump(mode="json", exclude_unset=True), tmp_path, ScriptedModel(script))
+    made = records(tmp_path)
+    assert len(made) == summary["accepted"] == 16 and len({record["metadata"]["title"] for record in made}) == 16
+    assert Counter(verdict["name"] for record in made for verdict in record["verdicts"]) == {
+        "python_tests": 16,
+        "duplicates": 16,
+    }
+    phrasings = Counter(record["metadata"]["phrasing"] for record in made)
+    assert phrasings["paraphrase"] >= 4 and phrasings["template"] >= 6
+    for record in made:
+        asked, metadata = record["messages"][0]["content"], record["metadata"]
+        assert "Ignore the last element" not in asked
+        if metadata["phrasing"] == "paraphrase":
+            assert metadata["template"] in sent and metadata["template"] not in asked
+        else:
+            assert any(text in asked for text in sent)
+
+
+def test_constraints_hold_for_every_input_and_titles_have_their_length() -> None:
+    rng = Random(11)
+    too_long = 0
+    for source, fold in (pair for category in CATEGORIES for pair in pairs_of(category)):
+        exercise = compose(source, fold, rng.choice(list(domains()[source.domains].values())), rng)
+        inputs = make_inputs(exercise, rng)
+        cases = [exercises.Case(arguments, "0", frozenset()) for arguments in inputs]
+        said = constraints_of(exercise, cases)
+        assert len(said) == len(inputs[0])
+        for number, constraint in enumerate(said):
+            for arguments in inputs:
+                assert within(arguments[number], constraint), (arguments[number], constraint)
+        try:
+            checked_title(title_of(exercise))
+        except Reject as fault:
+            assert (fault.stage, fault.reason) == ("title", "length")
+            too_long += 1
+    assert too_long <= 4
+
+
+def within(value: Any, constraint: str) -> bool:
+    """Whether a constraint's words are true of the value."""
+    numbers = [int(number) for number in re.findall(r"-?\d+", constraint.split("` ")[1])]
+    match value:
+        case str() if "one lower-case letter" in constraint:
+            return len(value) == 1 and value.islower()
+        case int():
+            low, high = numbers
+            return low <= value <= high
+        case str():
+            return len(value) <= numbers[0]
+        case _:
+            items = list(value.values()) if isinstance(value, dict) else value
+            inner = constraint.replace(f"at most {numbers[0]}", "", 1)
+            return len(items) <= numbers[0] and all(within(item, inner) for item in items)
+
+
+@pytest.mark.bubblewrap
+def test_losses_by_rule_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("generators.algorithmic.exercises.TITLE_WORDS", (20, 30))
+        lost = run_scripted(config(2, paraphrase=False, **BY_RULE), tmp_path / "title")["by_reason"]
+        assert lost == {"title/length": 2}
+    monkeypatch.setattr(exercises, "KILLED", 1.1)
+    lost = run_scripted(config(2, paraphrase=False, **BY_RULE), tmp_path / "exercise")["by_reason"]
+    assert lost == {"exercise/unsuited": 2}
+
+
+def test_exercises_have_no_base_model() -> None:
+    with pytest.raises(ConfigError, match="variants"):
+        make_plan(RunConfig.model_validate(config(1, mode="exercises")))
+
+
+def test_both_variants_come_for_every_category() -> None:
+    cells = list(islice(posed_cells(CATEGORIES, ["chat", "leetcode"], 0), 400))
+    counts = Counter((cell.category, cell.variant) for cell in cells)
+    assert len(counts) == 8 and set(counts.values()) == {50}
+    axes = Algorithmic(Params.model_validate(BY_RULE)).coverage_axes()
+    assert all(getattr(cell, axis) in axes[axis] for cell in cells for axis in axes)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.slow
+def test_the_recipe_makes_varied_problems(tmp_path: Path) -> None:
+    recipe = load_config(RECIPE, ["params.paraphrase=false", "samples=160"], RunConfig)
+    run_scripted(recipe.model_dump(mode="json", exclude_unset=True), tmp_path)
+    made = records(tmp_path)
+    assert len(made) == 160 and all(v["passed"] for record in made for v in record["verdicts"])
+    assert len({normalised_hash(code_of(record)) for record in made}) >= 150
+    for variant in ("chat", "leetcode"):
+        asked = [record["messages"][0]["content"] for record in made if record["category"] == variant]
+        figures = diversity([without_context(text) for text in asked])
+        assert figures["distinct_3"] >= 0.45 and figures["self_bleu_4"] <= 0.70 and figures["neighbour"] <= 0.35
+
+
+# --- recipes and examples --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["algorithmic", "algorithmic_teacher", "code_concepts", "code_concepts_teacher"])
 def test_recipes_are_valid(recipe: str) -> None:
     assert make_plan(load_config(ROOT / f"recipes/generate/{recipe}.yaml", [], RunConfig)).judges
 

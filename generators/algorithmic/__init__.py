@@ -13,6 +13,8 @@ are run. Where none holds, the best one is corrected in up to `rounds` rounds, a
 LeetCode-style solution is then scored, and corrected too where the score is low. A trace stays only on an answer that
 was right at once: a corrected one was given to other messages than the record shows.
 
+That is the mode `teacher`. The mode `exercises` (exercises.py) composes problems by rule and needs no model at all.
+
 Source: Nemotron 3 Super report (arXiv 2604.12374), unconditional algorithmic problems; deduplication by a title of
 five to eight words is the judge `duplicates` on metadata.title.
 """
@@ -23,7 +25,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from generators.algorithmic.exercises import Posed, by_rule, checked_title, posed_cells
+from generators.code_concepts.exercises import exercise_axes
+from generators.code_concepts.exercises.grammar import Category
 from gristmill import Answer, Config, Context, Generator, Record, Reject
+from gristmill.errors import ConfigError
 from gristmill.llm import Reply
 from gristmill.sandbox import SandboxLimits
 from judges.python_problem import Problem, read_problem
@@ -35,7 +41,6 @@ Difficulty = Literal["", "easy", "medium", "hard"]
 Pass = Literal["edge_cases", "unit_tests", "reformat"]
 
 FORMS = 6
-TITLE_WORDS = (5, 8)
 
 MANNERS = (
     "a colleague's message in a chat, informal and to the point",
@@ -51,9 +56,11 @@ class Params(Config):
     """`passes` are the rewrite passes; without unit_tests the docstring's examples are the only tests.
 
     Of `attempts` answers the first that passes is taken; else `rounds` corrections are asked for. `min_score` (0 to 10)
-    is what a LeetCode-style solution has to reach.
+    is what a LeetCode-style solution has to reach. Exercises take `variants` (chat, leetcode), `categories`, and
+    `paraphrase`, which may name the role that rewords `paraphrase_share` of them.
     """
 
+    mode: Literal["teacher", "exercises"] = "teacher"
     variants: Annotated[list[Variant], Field(min_length=1)] = ["chat", "base", "leetcode"]
     difficulties: Annotated[list[Difficulty], Field(min_length=1)] = ["", "easy", "medium", "hard"]
     passes: list[Pass] = ["edge_cases", "unit_tests", "reformat"]
@@ -63,6 +70,9 @@ class Params(Config):
     max_lines: Annotated[int, Field(gt=0)] = 80
     base_tokens: Annotated[int, Field(gt=0)] = 400
     limits: SandboxLimits = SandboxLimits(seconds=5)
+    categories: Annotated[list[Category], Field(min_length=1)] = ["lists", "strings", "numbers", "dictionaries"]
+    paraphrase: bool | str = True
+    paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class Prompted(Seed):
@@ -96,26 +106,46 @@ class Score(Answer):
     score: Annotated[int, Field(ge=0, le=10)]
 
 
-class Algorithmic(Generator[Prompted, Params]):
+def prompted_cells(params: Params, seed: int) -> Iterator[Prompted]:
+    """Variants in turn; difficulties and forms once a round each, in an order of the round's own."""
+    rng = Random(f"{seed}|algorithmic")
+    index = 0
+    while True:
+        points = [(difficulty, form) for difficulty in params.difficulties for form in range(FORMS)]
+        for difficulty, form in rng.sample(points, len(points)):
+            for variant in params.variants:
+                yield Prompted(variant=variant, difficulty=difficulty, form=form, index=index)
+                index += 1
+
+
+class Algorithmic(Generator[Seed, Params]):
     name = "algorithmic"
     version = "1"
     endless = True
 
-    def tasks(self) -> Iterator[Prompted]:
-        """Variants in turn; difficulties and forms once a round each, in an order of the round's own."""
-        rng = Random(f"{self.seed}|algorithmic")
-        params, index = self.params, 0
-        while True:
-            points = [(difficulty, form) for difficulty in params.difficulties for form in range(FORMS)]
-            for difficulty, form in rng.sample(points, len(points)):
-                for variant in params.variants:
-                    yield Prompted(variant=variant, difficulty=difficulty, form=form, index=index)
-                    index += 1
+    def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
+        super().__init__(params, seed=seed, seeds=seeds)
+        if params.mode == "exercises" and "base" in params.variants:
+            raise ConfigError("params.variants: exercises ask no base model; set variants: [chat, leetcode].")
+
+    def tasks(self) -> Iterator[Seed]:
+        if self.params.mode == "exercises":
+            return posed_cells(self.params.categories, self.params.variants, self.seed)
+        return prompted_cells(self.params, self.seed)
 
     def coverage_axes(self) -> dict[str, list[str]]:
-        return {"variant": list(self.params.variants), "difficulty": list(self.params.difficulties)}
+        variants = {"variant": list[str](self.params.variants)}
+        if self.params.mode == "exercises":
+            return {**variants, **exercise_axes(self.params.categories)}
+        return {**variants, "difficulty": list(self.params.difficulties)}
 
-    async def run(self, seed: Prompted, ctx: Context) -> Record:
+    async def run(self, seed: Seed, ctx: Context) -> Record:
+        if isinstance(seed, Posed):
+            return await by_rule(seed, self.params, ctx)
+        assert isinstance(seed, Prompted)
+        return await self._by_teacher(seed, ctx)
+
+    async def _by_teacher(self, seed: Prompted, ctx: Context) -> Record:
         """Rejects: title, problem, rewrite, cleaning, tests, score, llm."""
         title, problem = await self._shape(await self._raw(seed, ctx), ctx)
         if "edge_cases" in self.params.passes:
@@ -160,12 +190,7 @@ class Algorithmic(Generator[Prompted, Params]):
 
     async def _shape(self, raw: str, ctx: Context) -> tuple[str, Problem]:
         shaped = await ctx.ask("editor", "shape", Shaped, raw=raw)
-        least, most = TITLE_WORDS
-        words = shaped.title.split()
-        if not least <= len(words) <= most:
-            detail = f"{len(words)} words, {least} to {most} are wanted"
-            raise Reject("title", "length", detail, title=shaped.title)
-        return " ".join(words), read_problem(shaped.problem)
+        return checked_title(shaped.title), read_problem(shaped.problem)
 
     async def _with_edge_cases(self, problem: Problem, ctx: Context) -> Problem:
         """The problem with its edge cases settled. Reject `rewrite`: another_function, or what makes it no problem."""

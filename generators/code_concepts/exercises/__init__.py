@@ -133,9 +133,9 @@ def rounds(options: list[T], rng: Random) -> Iterator[T]:
 
 async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Record:
     """The record of one cell. Reject `exercise`: unsuited."""
-    exercise, cases, share = await _draw(cell, ctx)
-    text, phrasing = await _phrase(exercise.text, settings, ctx)
-    problem = read_problem(_problem(exercise, text, _shown(cases, ctx.rng)))
+    exercise, cases, share = await draw_exercise(cell, ctx)
+    text, phrasing = await phrase(exercise.text, settings, ctx)
+    problem = read_problem(_problem(exercise, text, shown_cases(cases, ctx.rng)))
     tests: list[Json] = [case.test(exercise.name) for case in cases]
     solution = problem.with_body(exercise.body).rstrip()
     asked = ctx.prompt("sample", lead=ctx.rng.randrange(LEADS), problem=problem.text)
@@ -153,7 +153,7 @@ async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Reco
     )
 
 
-async def _draw(cell: Exercised, ctx: Context) -> tuple[Exercise, list[Case], float]:
+async def draw_exercise(cell: Exercised, ctx: Context) -> tuple[Exercise, list[Case], float]:
     """An exercise whose tests are worth something; the literals, operations and forms are drawn until one is."""
     source = next(source for source in grammar().sources if source.key == cell.source)
     fold = next(fold for fold in grammar().folds if fold.key == cell.fold)
@@ -226,7 +226,7 @@ def choose(cases: list[Case], made: int, rng: Random) -> list[Case]:
 # --- the problem -----------------------------------------------------------------------------------------------------
 
 
-def _shown(cases: list[Case], rng: Random) -> list[Case]:
+def shown_cases(cases: list[Case], rng: Random) -> list[Case]:
     """Two or three cases for the docstring: a short one, one of middling length, and sometimes the smallest input.
 
     Their results differ where they can, and None isn't among them, for Python's prompt shows nothing for it.
@@ -249,7 +249,7 @@ def _problem(exercise: Exercise, text: str, shown: list[Case]) -> str:
     return f'{exercise.signature}\n    """{docstring.lstrip()}\n    """'
 
 
-async def _phrase(text: str, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:
+async def phrase(text: str, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:
     """The description, reworded by a model if the rewording asks the same; and how it came about."""
     if settings.paraphrase is False or ctx.rng.random() >= settings.paraphrase_share:
         return text, {"phrasing": "template"}
