@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 import orjson
 
@@ -28,8 +28,10 @@ from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
-from gristmill.sandbox import TaskSandbox
 from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
+
+if TYPE_CHECKING:
+    from gristmill.sandbox import TaskSandbox
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -176,8 +178,10 @@ class Context:
         return await self._runtime.resources.get(make, *arguments)
 
     @property
-    def sandbox(self) -> TaskSandbox:
+    def sandbox(self) -> "TaskSandbox":
         """Where a task runs code; see gristmill/sandbox/task.py."""
+        from gristmill.sandbox import TaskSandbox
+
         return TaskSandbox(self)
 
     def model(self, role: str) -> str:

