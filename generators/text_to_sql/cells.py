@@ -6,7 +6,7 @@
 
 Tier, dialect and the axes of style are crossed: any beginning of the walk has them all equally often. What depends on
 another axis is walked below it: a concept belongs to its tier and exists in the dialect, a topic belongs to its
-industry, a kind of task is asked of its tiers. See `generators.text_to_sql.walk`.
+industry, a kind of task is asked of its tiers. See `gristmill.walk`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ from generators.text_to_sql.grammar import suited_concepts
 from generators.text_to_sql.schema import Database
 from generators.text_to_sql.taxonomy import DataQuality, Knowledge, taxonomy
 from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style
-from generators.text_to_sql.walk import crossed, paired, rounds, staggered, strata
 from gristmill.errors import ConfigError
+from gristmill.walk import crossed, paired, rounds, staggered, strata
 from judges.sql_concepts import CONCEPTS, DIALECTS, TIERS, Tier
 from judges.sql_world import Dialect
 from schemas import Seed

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol
 
 import orjson
 from pydantic import Field
@@ -25,11 +25,10 @@ from generators.code_concepts.exercises.inputs import Arguments, make_inputs
 from generators.code_concepts.exercises.rewording import check_rewording
 from gristmill import Answer, Context, Record, Reject
 from gristmill.errors import TaskFailed
+from gristmill.walk import rounds
 from judges.mutants import mutants
 from judges.python_problem import read_problem
 from schemas import Json, JsonObject, Seed, assistant, user
-
-T = TypeVar("T")
 
 DRAWS = 12
 """How often an exercise is drawn anew before its cell is given up."""
@@ -120,12 +119,6 @@ def exercise_axes(categories: list[Category]) -> dict[str, list[str]]:
         "fold": list(dict.fromkeys(fold.key for _, fold in pairs)),
         "domain": list(dict.fromkeys(subjects)),
     }
-
-
-def rounds(options: list[T], rng: Random) -> Iterator[T]:
-    """Every option once per round, each round in a new order."""
-    while True:
-        yield from rng.sample(options, len(options))
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

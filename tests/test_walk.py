@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from generators.text_to_sql.walk import crossed, paired, rounds, staggered, strata
+from gristmill.walk import crossed, paired, rounds, staggered, strata
 
 
 def spread(values: list[object], options: int) -> int:
