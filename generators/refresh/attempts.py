@@ -16,7 +16,7 @@ from gristmill import Context, Reject, Verdict
 from judges.constraints import Constraint, Language, Other, check
 from judges.language import Params as LanguageParams
 from judges.language import judge_language
-from judges.language_id import identify, letters, prose
+from gristmill.text.language_id import identify, letters, prose
 from judges.refusal import phrases
 from judges.tool_calls import ToolSet
 from schemas import Message, Tool
