@@ -95,8 +95,8 @@ _LENGTH = """
     WHERE characters < coalesce($1, 0) OR characters > coalesce($2, characters) OR turns > coalesce($3, turns)
 """
 _RENDERABLE = """
-    SELECT row, 'unrenderable', coalesce(fault, 'nothing in it is written by the assistant')
-    FROM pool JOIN size USING (row) WHERE fault IS NOT NULL OR supervised_tokens = 0
+    SELECT row, 'unrenderable', coalesce(size.fault, 'nothing in it is written by the assistant')
+    FROM pool JOIN size USING (row) WHERE size.fault IS NOT NULL OR supervised_tokens = 0
 """
 _TOKENS = "SELECT row, 'length', printf('%d tokens', tokens) FROM pool JOIN size USING (row) WHERE tokens > $1"
 _EXACT = f"""
