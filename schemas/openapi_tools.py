@@ -32,7 +32,7 @@ def import_openapi(document: JsonObject) -> Imported:
             operation = item.get(method) if isinstance(item, dict) else None
             if not isinstance(operation, dict):
                 continue
-            name = str(operation.get("operationId") or re.sub(r"\W+", "_", f"{method}_{path}").strip("_"))
+            name = str(operation.get("operationId") or re.sub(r"[\W_]+", "_", f"{method}_{path}").strip("_"))
             repairs: list[tuple[str, str]] = []
             try:
                 parameters = _Operation(document, repairs).parameters(item, operation)

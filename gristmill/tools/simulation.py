@@ -7,9 +7,9 @@
     user       "Tuesday." ...                                      until the user is done
 
 `converse` plays a whole conversation, `user_turn` and `assistant_turn` one turn of it. The assistant's messages are the
-role's replies to the messages before them, with their native traces; only an id that is missing or was used before is
-replaced. Each call is checked by the rules of `gristmill.tools.checks` before the environment sees it; a faulty one
-gets an error as its result while `limits.faulty` allows it, so that recovery is learnt, else the conversation is lost.
+role's replies to the messages before them, with their native traces. Each call is checked by the rules of
+`gristmill.tools.checks` before the environment sees it; a faulty one gets an error as its result while `limits.faulty`
+allows it, so that recovery is learnt, else the conversation is lost.
 
 Reject(stage, reason), each with the conversation so far as `messages` in its payload:
 
@@ -181,7 +181,7 @@ async def assistant_turn(talk: Sequence[Message], environment: Environment, ctx:
     with _told(talk):
         for _ in range(limits.steps):
             reply = await ctx.chat("assistant", talk, tools=environment.tools)
-            talk.append(_with_own_ids(reply.message, talk))
+            talk.append(reply.message)
             if reply.usage.input + reply.usage.output > limits.tokens:
                 raise Reject("assistant", "too_long", f"more than {limits.tokens} tokens in one call")
             if not reply.message.tool_calls:
@@ -233,18 +233,6 @@ def _require_prose(text: str, tools: Sequence[Tool]) -> None:
 def _refusal(faults: Sequence[CallFault]) -> str:
     """What a careful server answers to a call that doesn't fit its schema."""
     return canonical_json({"error": "invalid call: " + "; ".join(fault.detail for fault in faults[:3])}).decode()
-
-
-def _with_own_ids(message: Message, talk: Sequence[Message]) -> Message:
-    """The message, with new ids for calls whose own is empty or was used before."""
-    used = {call.id for earlier in talk for call in earlier.tool_calls}
-    calls = []
-    for call in message.tool_calls:
-        fresh = (f"call_{number}" for number in range(len(used) + 1))
-        identity = call.id if call.id.strip() and call.id not in used else next(i for i in fresh if i not in used)
-        used.add(identity)
-        calls.append(call.model_copy(update={"id": identity}))
-    return message.model_copy(update={"tool_calls": calls})
 
 
 @contextmanager
