@@ -8,13 +8,15 @@
         """
 
 becomes the tool `find_trains` with the required `origin` (a string, described) and `day` (a string of format date), an
-integer `seats` and an enumeration `fare`. Every public function of a module is a tool; a name that begins with _ is
-not. Refused: arguments without a type, with one that JSON can't hold, *args and **kwargs.
+integer `seats` and an enumeration `fare`. Names that the module gives to types are followed. Every public function of
+a module is a tool; a name that begins with _ is not. Refused: arguments without a type, with one that JSON can't hold,
+*args and **kwargs.
 
 Source: PEP 484, 586 (Literal), 593 (Annotated); docstrings in the styles of Google, NumPy and Sphinx.
 '''
 
 import ast
+import copy
 import inspect
 import re
 from typing import Any
@@ -40,14 +42,36 @@ def import_functions(source: str) -> Imported:
     except SyntaxError as error:
         raise ValueError(f"no Python: {error}") from None
     made = Imported()
+    aliases = _Aliases(module)
     for node in module.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             try:
                 about, described = _docstring(ast.get_docstring(node) or "")
-                made.take(node.name, about, _parameters(node.args, described), [])
+                made.take(node.name, about, _parameters(aliases.visit(node.args), described), [])
             except Refused as refused:
                 made.refuse(node.name, refused.kind, str(refused))
     return made
+
+
+class _Aliases(ast.NodeTransformer):
+    """Puts types in the place of the names that a module gives them (`Day = Annotated[str, "YYYY-MM-DD"]`)."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self._types = {
+            target.id: node.value
+            for node in module.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and isinstance(node.value, ast.Subscript | ast.BinOp | ast.Name)
+        }
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        named = self._types.pop(node.id, None)  # while it is read: an alias of itself ends here
+        if named is None:
+            return node
+        resolved = self.visit(copy.deepcopy(named))
+        self._types[node.id] = named
+        return resolved
 
 
 def _parameters(arguments: ast.arguments, described: dict[str, str]) -> JsonObject:

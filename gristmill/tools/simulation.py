@@ -136,7 +136,7 @@ async def converse(
         if once:
             made.ended = "asked"
             return made
-    with _told(made.messages):
+    with keeping(made.messages):
         raise Reject("user", "never_done", f"after {limits.turns} turns the user still wants something")
 
 
@@ -156,7 +156,7 @@ async def user_turn(talk: Sequence[Message], side: UserSide, ctx: Context) -> st
     prompt = ctx.render(
         _PROMPTS["user"], {"persona": side.persona, "goal": side.goal, "style": side.style, "dialogue": dialogue}
     )
-    with _told(talk):
+    with keeping(talk):
         said: Said = await ctx.answer("user", [user(prompt)], answer_shape(Said))
         text: str = said.text.strip()
         if said.done and heard:
@@ -178,7 +178,7 @@ async def assistant_turn(talk: Sequence[Message], environment: Environment, ctx:
     known = ToolSet(environment.tools)
     faults: list[CallFault] = []
     refused, outcomes = 0, Counter[bytes]()
-    with _told(talk):
+    with keeping(talk):
         for _ in range(limits.steps):
             reply = await ctx.chat("assistant", talk, tools=environment.tools)
             talk.append(reply.message)
@@ -236,8 +236,8 @@ def _refusal(faults: Sequence[CallFault]) -> str:
 
 
 @contextmanager
-def _told(talk: Sequence[Message]) -> Iterator[None]:
-    """A reject from inside carries the conversation so far."""
+def keeping(talk: Sequence[Message]) -> Iterator[None]:
+    """A reject from inside carries the conversation so far, as `messages` in its payload."""
     try:
         yield
     except Reject as reject:
