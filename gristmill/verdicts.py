@@ -20,7 +20,7 @@ NEAR = 3
 BINS = 10
 
 _FOUND = {True: "passed", False: "failed", None: "undecided"}
-_SUPERSEDED = re.compile(r"\.try\d+(\.|$)")
+SUPERSEDED = re.compile(r"\.try\d+(\.|$)")
 
 
 class Example(NamedTuple):
@@ -57,7 +57,7 @@ class VerdictSums:
                 self._sums[name] += score
                 low, high = self._range.get(name, (score, score))
                 self._range[name] = min(low, score), max(high, score)
-            if passed is None or _SUPERSEDED.search(name):
+            if passed is None or SUPERSEDED.search(name):
                 continue
             decided[name.rpartition(".")[0]][name] = passed
             if score is not None and "." not in name:
