@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from generators.general_tools import Cell, GeneralTools, bundled_scenario
+from generators.general_tools import GeneralTools, bundled_scenario
 from generators.general_tools.scenario import Scenario
 from schemas import Function, JsonObject, Message, ToolCall, assistant
 
@@ -15,12 +15,11 @@ from schemas import Function, JsonObject, Message, ToolCall, assistant
 def scenarios_by_opening(generator: GeneralTools) -> dict[tuple[str, str], Scenario]:
     """Each scenario of the bundled goals, by its system turn and its first message."""
     found = {}
-    for name, box in generator.boxes.items():
+    for box in generator.boxes.values():
         for number, goal in enumerate(box.about.goals):
             for row in range(len(goal.rows)):
                 for opening in range(len(goal.openings)):
-                    cell = Cell(kind=goal.kind, toolbox=name, style="", persona="", goal=(number, row, opening))
-                    scenario = bundled_scenario(box, cell)
+                    scenario = bundled_scenario(box, (number, row, opening))
                     found[scenario.system, scenario.opening] = scenario
     return found
 

@@ -18,6 +18,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), general-purpose tool calling
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
@@ -28,6 +29,7 @@ import orjson
 import yaml
 from pydantic import Field
 
+from generators.general_tools.live import LiveTools, live_toolboxes
 from generators.general_tools.outcome import require_state, require_told
 from generators.general_tools.scenario import KINDS, ONCE, Kind, Scenario, require_shape
 from generators.general_tools.simulated import SimulatedTools
@@ -36,19 +38,27 @@ from generators.general_tools.writer import write_scenario
 from gristmill import Config, Context, Generator, Record, Reject
 from gristmill.errors import ConfigError
 from gristmill.personas import invented_personas, read_personas
+from gristmill.tools.mcp import McpConfig
 from gristmill.tools.outages import Outages, Unreliable
 from gristmill.tools.python_environment import PythonTools, play
 from gristmill.tools.simulation import Conversation, Limits, UserSide, converse, keeping
 from gristmill.walk import crossed, rounds
 from schemas import JsonObject, Seed, Tool, system
 
+World = PythonTools | SimulatedTools | LiveTools
+
+_CHECKED: dict[type[World], str] = {PythonTools: "equal", SimulatedTools: "simulated", LiveTools: "live"}
+"""What `metadata.outcome.state` says: only of Python functions is the end state known."""
+
 
 class Params(Config):
-    """`tools` are files and folders of your own (none: the bundled sets), of which `offer` tools at most go into one
-    conversation. Goals that come with a set are played unless `scenarios` is `written`; `openings: bundled` takes the
-    first message from the set as well. `simulate` lets the role `tool` play tools that have code."""
+    """`tools` are files and folders, `servers` MCP servers by name; with neither the bundled sets are used. At most
+    `offer` of a set's tools go into one conversation. Goals that come with a set are played unless `scenarios` is
+    `written`; `openings: bundled` takes the first message from the set as well. With `simulate` the role `tool` plays
+    tools that have code or a server. `personas` is a file or hub id of people, in place of invented ones."""
 
     tools: list[Path] = []
+    servers: dict[str, McpConfig] = {}
     kinds: Annotated[list[Kind], Field(min_length=1)] = list(KINDS)
     offer: Annotated[int, Field(ge=1)] = 12
     scenarios: Literal["bundled", "written"] = "bundled"
@@ -81,12 +91,18 @@ class GeneralTools(Generator[Cell, Params]):
         super().__init__(params, seed=seed, seeds=seeds)
         if seeds:
             raise ConfigError("seeds: general_tools takes its tools from `params.tools`.")
-        if not any(self._goals(kind, box) for kind in params.kinds for box in self.boxes.values()):
+        self._live: dict[str, Toolbox] = {}
+        if both := self.boxes.keys() & params.servers.keys():
+            raise ConfigError(f"params.servers: a set and a server are both named {min(both)}.")
+        if not params.servers and not any(
+            self._goals(kind, box) for kind in params.kinds for box in self.boxes.values()
+        ):
             raise ConfigError(f"params.kinds: no set has a goal of the kinds {', '.join(params.kinds)}.")
 
     @cached_property
     def boxes(self) -> dict[str, Toolbox]:
-        return toolboxes(self.params.tools)
+        """The sets that come from files."""
+        return toolboxes(self.params.tools) if self.params.tools or not self.params.servers else {}
 
     @cached_property
     def styles(self) -> dict[str, str]:
@@ -99,15 +115,23 @@ class GeneralTools(Generator[Cell, Params]):
         return [*own, *(path for path in beside if path.is_file())]
 
     def coverage_axes(self) -> dict[str, list[Any]]:
-        return {"kind": self.params.kinds, "toolbox": [*self.boxes], "style": [*self.styles]}
+        names = [*self.boxes, *self.params.servers]
+        return {"kind": self.params.kinds, "toolbox": names, "style": [*self.styles]}
 
     async def prepare(self, ctx: Context) -> None:
-        """Writes down what the importers made of the tools."""
-        report = orjson.dumps(import_report(self.boxes), option=orjson.OPT_INDENT_2)
+        """Asks the servers for their tools, and writes down what the importers made of all tools."""
+        report = orjson.dumps(import_report(await self._sets(ctx)), option=orjson.OPT_INDENT_2)
         (ctx.artifacts / "tools.json").write_bytes(report)
+
+    async def _sets(self, ctx: Context) -> dict[str, Toolbox]:
+        """All sets. On another machine the servers' tools come from the run's artifacts."""
+        if self.params.servers and not self._live:
+            self._live = await live_toolboxes(self.params.servers, ctx)
+        return {**self.boxes, **self._live}
 
     def tasks(self) -> Iterator[Cell]:
         """Endless: kinds and sets crossed, each pair going through its goals in rounds."""
+        boxes = {**self.boxes, **self._live}
         rng = Random(f"general_tools|{self.seed}")
         own = self.params.personas
         people = cycle(read_personas(own)) if own else invented_personas(self.seed)
@@ -115,14 +139,15 @@ class GeneralTools(Generator[Cell, Params]):
         goals = {
             (kind, name): rounds(found, Random(f"{kind}|{name}|{self.seed}"))
             for kind in self.params.kinds
-            for name, box in self.boxes.items()
+            for name, box in boxes.items()
             if (found := self._goals(kind, box))
         }
-        walk = (pair for pair in crossed([self.params.kinds, [*self.boxes]], rng) if pair in goals)
+        axes: list[list[Any]] = [[*self.params.kinds], [*boxes]]
+        walk = (pair for pair in crossed(axes, rng) if pair in goals)
         for index, ((kind, name), person) in enumerate(zip(walk, people, strict=False)):
             yield Cell(
                 kind=kind, toolbox=name, style=next(styles), persona=person.text(), goal=next(goals[kind, name]),
-                offered=self._offered(self.boxes[name], rng), index=index,
+                offered=self._offered(boxes[name], rng), index=index,
             )  # fmt: skip
 
     def _goals(self, kind: Kind, box: Toolbox) -> list[tuple[int, int, int] | None]:
@@ -142,9 +167,9 @@ class GeneralTools(Generator[Cell, Params]):
         return [] if len(names) <= self.params.offer else sorted(rng.sample(names, self.params.offer), key=names.index)
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
-        box = self.boxes[seed.toolbox]
+        box = (await self._sets(ctx))[seed.toolbox]
         tools = [tool for tool in box.tools if not seed.offered or tool.function.name in seed.offered]
-        scenario = await self.scenario(seed, tools, ctx)
+        scenario = await self._scenario(seed, box, tools, ctx)
         world = self._world(box, tools, scenario)
         environment = Unreliable(world, self.params.outages)
         opening = [system(scenario.system)] if scenario.system else []
@@ -158,24 +183,27 @@ class GeneralTools(Generator[Cell, Params]):
                 "goal": scenario.goal, "persona": seed.persona, "ended": told.ended, "turns": [*told.turn_verdicts()],
                 "outages": [*environment.failed],
                 "outcome": {
-                    "state": "equal" if isinstance(world, PythonTools) else "simulated",
+                    "state": _CHECKED[type(world)],
                     "expected_calls": [{name: arguments} for name, arguments in scenario.calls],
-                    "told": [*scenario.tells],
+                    "told": [one if isinstance(one, str) else one[0] for one in scenario.tells],
                 },
             },
         )  # fmt: skip
 
-    async def scenario(self, cell: Cell, tools: list[Tool], ctx: Context) -> Scenario:
-        """The cell's scenario: of the set's goals, or written for its tools."""
-        box = self.boxes[cell.toolbox]
-        if cell.goal is None:
-            return await write_scenario(box, tools, cell.kind, cell.persona, ctx)
-        return bundled_scenario(box, cell)
+    async def _scenario(self, cell: Cell, box: Toolbox, tools: list[Tool], ctx: Context) -> Scenario:
+        """One of the set's goals, or one that is written for its tools."""
+        if cell.goal is not None:
+            return bundled_scenario(box, cell.goal)
+        if self.params.simulate:
+            box = replace(box, server=None)
+        return await write_scenario(box, tools, cell.kind, cell.persona, ctx)
 
-    def _world(self, box: Toolbox, tools: list[Tool], scenario: Scenario) -> PythonTools | SimulatedTools:
-        if box.source and not self.params.simulate:
-            return PythonTools(box.source, tools, scenario.world)
-        return SimulatedTools(tools, scenario.world)
+    def _world(self, box: Toolbox, tools: list[Tool], scenario: Scenario) -> World:
+        if self.params.simulate:
+            return SimulatedTools(tools, scenario.world)
+        if box.server:
+            return LiveTools(tools, box.server, box.imported.origin)
+        return PythonTools(box.source, tools, scenario.world) if box.source else SimulatedTools(tools, scenario.world)
 
     def _side(self, cell: Cell, scenario: Scenario) -> UserSide:
         opening = scenario.opening if self.params.openings == "bundled" else ""
@@ -185,7 +213,7 @@ class GeneralTools(Generator[Cell, Params]):
         return UserSide(cell.persona, goal, self.styles[cell.style], opening)
 
     async def _require_outcome(
-        self, box: Toolbox, scenario: Scenario, world: PythonTools | SimulatedTools, told: Conversation, ctx: Context
+        self, box: Toolbox, scenario: Scenario, world: World, told: Conversation, ctx: Context
     ) -> None:
         """Reject(shape, ...) or Reject(outcome, ...) where the talk isn't what its scenario asks for."""
         first = next(message.content for message in told.messages if message.role == "user")
@@ -198,13 +226,12 @@ class GeneralTools(Generator[Cell, Params]):
             require_state(expected, world.state, box.about.ignored)
         called = {call.function.name for message in told.messages for call in message.tool_calls}
         for name, _ in scenario.calls:
-            if isinstance(world, SimulatedTools) and name not in called:
+            if not isinstance(world, PythonTools) and name not in called:
                 raise Reject("outcome", "tool_not_called", f"{name} is never called")
         require_told(scenario.tells, told.messages)
 
 
-def bundled_scenario(box: Toolbox, cell: Cell) -> Scenario:
-    """The scenario of a cell that names a goal of its set."""
-    assert cell.goal is not None
-    number, row, opening = cell.goal
+def bundled_scenario(box: Toolbox, goal: tuple[int, int, int]) -> Scenario:
+    """A goal of the set, with one of its rows and one of its wordings."""
+    number, row, opening = goal
     return box.about.goals[number].scenario(row, opening, box.about.system, box.state)

@@ -23,6 +23,7 @@ from gristmill.config import load_config
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.tools.checks import ToolSet
+from gristmill.tools.mcp import McpConfig
 from gristmill.tools.python_environment import initial_state
 from schemas import JsonObject, Tool
 from schemas.openapi_tools import import_openapi, is_openapi
@@ -44,13 +45,14 @@ class SetFile(Config):
 
 @dataclass(frozen=True)
 class Toolbox:
-    """A set of tools. `source` is their code, "" where they are simulated."""
+    """A set of tools. `source` is their code, `server` where they are called; with neither they are simulated."""
 
     name: str
     tools: list[Tool]
     about: SetFile = field(default_factory=lambda: SetFile(about=""))
     source: str = ""
     state: JsonObject = field(default_factory=dict)
+    server: McpConfig | None = None
     imported: Imported = field(default_factory=Imported)
 
 
@@ -111,7 +113,7 @@ def _of_code(path: Path) -> Toolbox:
     for name in (name for goal in about.goals for name, _ in goal.calls):
         if name not in known:
             raise ConfigError(f"{beside}: a goal calls {name}; {path.name} has {', '.join(sorted(known))}.")
-    return Toolbox(path.stem, imported.tools, about, source, initial_state(source), imported)
+    return Toolbox(path.stem, imported.tools, about, source, initial_state(source), imported=imported)
 
 
 def _of_list(name: str, path: Path, value: Any) -> Toolbox:

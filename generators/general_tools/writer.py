@@ -43,7 +43,7 @@ async def write_scenario(box: Toolbox, tools: list[Tool], kind: Kind, persona: s
     written = await ctx.ask(
         "writer", "scenario", Written, kind=kind, persona=persona, about=box.about.about,
         tools="\n".join(canonical_json(tool.function.model_dump(mode="json")).decode() for tool in tools),
-        world=canonical_json(box.state).decode() if box.source else "",
+        world=canonical_json(box.state).decode() if box.source else "", live=box.server is not None,
     )  # fmt: skip
     calls = _calls(written, tools)
     if len(calls) < _LEAST.get(kind, 2) or (calls and kind == "no_tool") or (len(calls) > 1 and kind == "single_turn"):
@@ -54,7 +54,7 @@ async def write_scenario(box: Toolbox, tools: list[Tool], kind: Kind, persona: s
     scenario = Scenario(
         kind=kind, goal=written.goal, system=box.about.system or written.system,
         withheld=withheld if kind == "missing_information" else [],
-        world=box.state if box.source else _object(written.world, "bad_world"), calls=calls,
+        world=box.state if box.source else {} if box.server else _object(written.world, "bad_world"), calls=calls,
     )  # fmt: skip
     if box.source:
         await _require_playable(box, scenario, ctx)
