@@ -37,7 +37,7 @@ class Served(Answer):
 
     facts: Annotated[list[Claim], Field(max_length=12)]
     fault: Literal["none", "not_found", "not_allowed", "conflict", "bad_value", "unavailable"]
-    result: Annotated[str, Field(max_length=20_000)]
+    result: str
     updates: Annotated[list[Claim], Field(max_length=12)]
 
 

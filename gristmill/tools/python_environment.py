@@ -82,10 +82,17 @@ def initial_state(source: str) -> JsonObject:
             if node.value is None:
                 break
             state = ast.literal_eval(node.value)
-            if not isinstance(state, dict) or orjson.loads(canonical_json(state)) != state:
+            if not isinstance(state, dict) or not _is_json(state):
                 raise ValueError("STATE is no object of JSON")
             return state
     return {}
+
+
+def _is_json(value: object) -> bool:
+    try:
+        return bool(orjson.loads(canonical_json(value)) == value)
+    except TypeError:
+        return False
 
 
 class PythonTools:
