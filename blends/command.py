@@ -18,7 +18,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _blend(arguments: Namespace) -> int:
-    _check_extra()
+    check_extra()
     from blends.build import build
     from gristmill.config import read_yaml, validate
     from schemas.blend_config import BlendConfig
@@ -27,20 +27,20 @@ def _blend(arguments: Namespace) -> int:
     if arguments.out:
         content["out"] = arguments.out
     config = validate(content, BlendConfig, str(arguments.config))
-    say = _speaker()
+    say = speaker()
     made = build(config, say)
     say("")
     print(summary_text(made, config.out))
     return 0
 
 
-def _check_extra() -> None:
+def check_extra() -> None:
     missing = [name for name in ("numpy", "rensa") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"blending needs {' and '.join(missing)}: pip install 'gristmill[blend]'.")
 
 
-def _speaker() -> Callable[[str], None]:
+def speaker() -> Callable[[str], None]:
     """Writes what is being done: in place on a terminal (an empty line clears it), else a line every ten seconds."""
     live = sys.stderr.isatty()
     last = time.monotonic()

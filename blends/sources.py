@@ -169,36 +169,55 @@ def _check_readable(store: duckdb.DuckDBPyConnection, number: int, located: Loca
 
 
 def batches(found: Input) -> Iterator[pa.Table | Fault]:
-    """The rows of one input as tables in the columns of `RECORDS`, and a fault for what can't be read."""
-    if found.revision is not None:
-        yield from _foreign(_from_hub(f"{found.path}@{found.revision}"))
-        return
-    if found.path.endswith((".jsonl", ".json")):
-        yield from _foreign(_json_rows(Path(found.path)))
-        return
+    """The rows of one input as tables in the columns of `RECORDS`, and a fault for what can't be read.
+
+    Parquet files that have our columns pass as they are, without a Python object per row.
+    """
+    path = Path(found.path)
     try:
-        yield from (_arrow if found.path.endswith(".arrow") else _parquet)(Path(found.path))
+        if path.suffix != ".parquet" or not _is_ours(pq.read_schema(path)):
+            yield from _foreign(rows_of(found))
+            return
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=RECORDS.names):
+                yield pa.Table.from_batches([batch]).select(RECORDS.names).cast(RECORDS)
     except pa.ArrowException as error:
-        yield Fault(f"not readable as {Path(found.path).suffix[1:]}: {' '.join(str(error).split())}")
+        yield Fault(_unreadable(path, error))
 
 
-def _parquet(path: Path) -> Iterator[pa.Table | Fault]:
-    """Files that have our columns pass as they are, without a Python object per row."""
+def rows_of(found: Input) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    """The rows of one input as they are there, each with its place."""
+    path = Path(found.path)
+    if found.revision is not None:
+        yield from _from_hub(f"{found.path}@{found.revision}")
+    elif path.suffix in (".jsonl", ".json"):
+        yield from _json_rows(path)
+    else:
+        try:
+            yield from enumerated(_arrow_rows(path) if path.suffix == ".arrow" else _parquet_rows(path))
+        except pa.ArrowException as error:
+            yield str(path), BadSeed(str(path), _unreadable(path, error))
+
+
+def enumerated(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _unreadable(path: Path, error: pa.ArrowException) -> str:
+    return f"not readable as {path.suffix[1:]}: {' '.join(str(error).split())}"
+
+
+def _is_ours(columns: pa.Schema) -> bool:
+    return all(name in columns.names and columns.field(name).type == RECORDS.field(name).type for name in RECORDS.names)
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path) as file:
-        columns = file.schema_arrow
-        native = all(
-            name in columns.names and columns.field(name).type == RECORDS.field(name).type for name in RECORDS.names
-        )
-        names = RECORDS.names if native else columns.names
-        batches = file.iter_batches(batch_size=_batch_rows(file.metadata), columns=names)
-        if native:
-            yield from (pa.Table.from_batches([batch]).select(names).cast(RECORDS) for batch in batches)
-        else:
-            rows = (row for batch in batches for row in batch.to_pylist())
-            yield from _foreign((f"row {number}", row) for number, row in enumerate(rows, start=1))
+        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
+            yield from batch.to_pylist()
 
 
-def _arrow(path: Path) -> Iterator[pa.Table | Fault]:
+def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
     """What `datasets` keeps on disk: Arrow's streaming format, or that for files."""
     with pa.memory_map(str(path)) as file:
         try:
@@ -206,12 +225,9 @@ def _arrow(path: Path) -> Iterator[pa.Table | Fault]:
         except pa.ArrowInvalid:
             whole = pa.ipc.open_file(file)
             reader = (whole.get_batch(number) for number in range(whole.num_record_batches))
-        rows = (row for batch in reader for part in _parts(batch) for row in part.to_pylist())
-        yield from _foreign((f"row {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    yield from (batch.slice(start, BATCH_ROWS) for start in range(0, batch.num_rows, BATCH_ROWS))
+        for batch in reader:
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield from batch.slice(start, BATCH_ROWS).to_pylist()
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
@@ -223,9 +239,8 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
         rows = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         rows = [BadSeed(str(path), f"not valid JSON: {error}")]
-    for number, row in enumerate(rows, start=1):
-        is_row = isinstance(row, dict | BadSeed)
-        yield f"row {number}", row if is_row else BadSeed(f"row {number}", "not a JSON object")
+    for where, row in enumerated(rows):
+        yield where, row if isinstance(row, dict | BadSeed) else BadSeed(where, "not a JSON object")
 
 
 def _is_list(path: Path) -> bool:
@@ -245,9 +260,9 @@ def _foreign(rows: Iterable[tuple[str, dict[str, Any] | BadSeed]]) -> Iterator[p
     characters = 0
     for where, row in rows:
         try:
-            record = _adapt(row)
+            record = adapt(row)
         except ValueError as error:
-            yield Fault(f"{where}: {_first_fault(error)}")
+            yield Fault(f"{where}: {first_fault(error)}")
             continue
         records.append(record)
         characters += sum(len(message.content) for message in record.messages)
@@ -258,7 +273,7 @@ def _foreign(rows: Iterable[tuple[str, dict[str, Any] | BadSeed]]) -> Iterator[p
         yield records_to_table(records)
 
 
-def _adapt(raw: dict[str, Any] | BadSeed) -> Record:
+def adapt(raw: dict[str, Any] | BadSeed) -> Record:
     """A row of anybody's as a record. ValueError says what is wrong with it."""
     if isinstance(raw, BadSeed):
         raise ValueError(raw.detail)
@@ -269,7 +284,7 @@ def _adapt(raw: dict[str, Any] | BadSeed) -> Record:
     return foreign_row_to_record({**row, "generator": row.get("generator") or EXTERNAL})
 
 
-def _first_fault(error: ValueError) -> str:
+def first_fault(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

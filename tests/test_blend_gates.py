@@ -22,7 +22,9 @@ from schemas.messages import Function, ToolCall
 from schemas.records import Provenance
 from tests.blending import ask, blend, parquet_bytes, record, write
 
-WORDS = "river stone amber violet copper harbour lantern meadow orchard pebble quarry saddle timber valley willow".split()
+WORDS = (
+    "river stone amber violet copper harbour lantern meadow orchard pebble quarry saddle timber valley willow".split()
+)
 KINDS = ["email", "phone", "card", "key"]
 
 

@@ -255,7 +255,9 @@ def test_blends_and_foreign_files_are_sources_too(tmp_path: Path) -> None:
     details = [detail for (detail,) in ask(tmp_path, "SELECT detail FROM dropped WHERE reason = 'unreadable'")]
     assert any("line:11: messages: none of the columns" in detail for detail in details)
     assert any("row 11: not a JSON object" in detail for detail in details)
-    said = {(asked, told) for asked, told in ask(tmp_path, "SELECT messages[1].content, messages[2].content FROM samples")}
+    said = {
+        (asked, told) for asked, told in ask(tmp_path, "SELECT messages[1].content, messages[2].content FROM samples")
+    }
     assert {("Hi 3", "Hello 3"), ("Add 4.", "4"), ("5+1?", "6"), ("Say 7", "7")} <= said
 
 
