@@ -27,7 +27,8 @@ _DIFF = f"""
     FROM ({_ROWS.format(samples="before")}) AS a FULL JOIN ({_ROWS.format(samples="after")}) AS b USING (uuid)
 """
 _BY_SOURCE = """
-    PIVOT diff ON what IN ('same', 'moved', 'changed', 'added', 'removed') USING count(*) GROUP BY source ORDER BY source
+    PIVOT diff ON what IN ('same', 'moved', 'changed', 'added', 'removed') USING count(*)
+    GROUP BY source ORDER BY source
 """
 
 

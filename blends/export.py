@@ -7,6 +7,7 @@ packed   OUT/data/STAGE: what `gristmill prep` makes of it for training
 blend.duckdb stays at home: it holds what was dropped, as it came.
 """
 
+import re
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gristmill.commands import Command
-from gristmill.errors import ConfigError, EndpointError
+from gristmill.errors import ConfigError, EndpointError, GristmillError
 
 SPLITS = ("train", "valid")
-FILES_OF_HUB = ["README.md", "manifest.json", "report.html", "data/*.parquet"]
+_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def to_hf(blend: Path, out: Path) -> None:
@@ -127,46 +128,42 @@ def to_packed(blend: Path, out: Path, tokenizer: str, template: str, pack_tokens
 def push(blend: Path, name: str, private: bool) -> str:
     """Uploads the blend as the hub's dataset `name`, tagged with its release; its address.
 
-    ConfigError where the hub refuses, EndpointError where it can't be reached.
+    ConfigError where the hub refuses or has this release, EndpointError where it can't be reached.
     """
     try:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise ConfigError("push needs the extra: pip install 'gristmill[hub]'.") from None
     import orjson
 
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"push: {name} is no name of a dataset, which is OWNER/DATASET.")
     release = str(orjson.loads((blend / "manifest.json").read_bytes())["release"])
     api = HfApi()
-    with TemporaryDirectory() as folder:
-        out = Path(folder) / "hf"
-        to_hf(blend, out)
-        try:
-            api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+    try:
+        api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        if release in {tag.name for tag in api.list_repo_refs(name, repo_type="dataset").tags}:
+            raise ConfigError(f"push: {name} has the release {release}; set another `release` in the blend's config.")
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / "hf"
+            to_hf(blend, out)
             commit = api.upload_folder(
                 folder_path=out,
                 repo_id=name,
                 repo_type="dataset",
                 commit_message=f"Release {release}",
-                allow_patterns=FILES_OF_HUB,
                 delete_patterns=["data/*.parquet"],
             )
-            api.create_tag(name, tag=release, revision=commit.oid, repo_type="dataset")
-        except HFValidationError as error:
-            raise ConfigError(f"push: {name} is no name of a dataset: {_line(error)}") from None
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else None
-            if status == 409:
-                raise ConfigError(
-                    f"push: {name} has the release {release} already; set another `release` in the blend's config."
-                ) from None
-            if status in (401, 403):
-                raise ConfigError(
-                    f"push: the hub refuses {name}: {_line(error)} Set HF_TOKEN to a token that may write."
-                ) from None
-            raise EndpointError(f"push: the hub doesn't take {name}: {_line(error)}") from None
-        except OSError as error:
-            raise EndpointError(f"push: the hub can't be reached: {_line(error)}") from None
+        api.create_tag(name, tag=release, revision=commit.oid, repo_type="dataset")
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code in (401, 403):
+            raise ConfigError(f"push: the hub refuses {name}; set HF_TOKEN to a token that may write there.") from None
+        raise EndpointError(f"push: the hub doesn't take {name}: {_line(error)}") from None
+    except Exception as error:
+        if isinstance(error, GristmillError) or "http" not in type(error).__module__:
+            raise
+        raise EndpointError(f"push: the hub can't be reached: {_line(error)}") from None  # its HTTP library's error
     return f"{api.endpoint}/datasets/{name}/tree/{release}"
 
 

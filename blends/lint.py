@@ -42,8 +42,8 @@ WARNINGS = {
     "reasoning_column",  # it says `on` without a trace, or `off` with one
     "repeated",  # an earlier row is the same conversation
 }
-"""All other checks find errors: `unreadable`, `no_assistant`, `role_order`, `empty_turn`, `no_schemas`, `control_token`,
-`think_tag`, `unrenderable`, `changed_by_template`, `mixed_types`, and the kinds of gristmill.tools.checks."""
+"""All other checks find errors: `unreadable`, `no_assistant`, `role_order`, `empty_turn`, `no_schemas`, `think_tag`,
+`control_token`, `unrenderable`, `changed_by_template`, `mixed_types`, and the kinds of gristmill.tools.checks."""
 
 
 class Fault(NamedTuple):

@@ -23,7 +23,7 @@ from blends.shingles import Bands, Keys, Places, band_keys, bands_for, similarit
 from blends.store import BEST_FIRST
 from blends.workbench import Workbench
 
-CHARACTERS_AT_ONCE = 16_000_000
+CHARACTERS_AT_ONCE = 4_000_000
 NEAR = pa.schema([("first", pa.int64()), ("second", pa.int64()), ("similarity", pa.float64())])
 
 

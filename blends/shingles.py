@@ -8,17 +8,20 @@ Source: Broder 1997, On the resemblance and containment of documents; Leskovec, 
 Datasets, chapter 3 (shingles, MinHash, bands). MinHash by rensa.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 BYTES = 5
+BYTES_AT_ONCE = 2_000_000
 PERMUTATIONS = 128
 RECALL = 0.995  # of pairs that are exactly at the threshold
 END = "\x1f" * 8  # what each text ends with, so that its last words make shingles too
@@ -42,6 +45,17 @@ def bands_for(threshold: float) -> Bands:
 
 def band_keys(texts: pa.StringArray, bands: Bands) -> Keys:
     """One key per text and band, of shape (texts, bands.bands); texts end with END."""
+    return np.concatenate([_band_keys(part, bands) for part in _parts(texts)])
+
+
+def _parts(texts: pa.StringArray) -> Iterator[pa.StringArray]:
+    """The texts in slices of about BYTES_AT_ONCE: a shingle takes many times the memory of its byte."""
+    ends = np.cumsum(pa.compute.binary_length(texts).to_numpy())
+    starts = [0, *(np.flatnonzero(np.diff(ends // BYTES_AT_ONCE)) + 1).tolist(), len(texts)]
+    yield from (texts.slice(start, end - start) for start, end in pairwise(starts))
+
+
+def _band_keys(texts: pa.StringArray, bands: Bands) -> Keys:
     from rensa import RMinHash
 
     shingles, starts = _shingles(texts)
@@ -79,7 +93,7 @@ def _shingles(texts: pa.StringArray) -> tuple[Keys, Places]:
     """The shingle that begins at each byte, scrambled, and where each text's begin; one more start is the end."""
     _, offsets, data = texts.buffers()
     starts = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
-    joined = data.to_pybytes()[starts[0] : starts[-1]] if data is not None else b""
+    joined = bytes(memoryview(data)[starts[0] : starts[-1]]) if data is not None else b""
     windows = np.ndarray((len(joined),), "<u8", joined + b"\x1f" * 7, 0, (1,))
     scrambled = (windows & _SHINGLE) * _ODD
     scrambled ^= scrambled >> np.uint64(32)

@@ -2,7 +2,8 @@
 
 A run has `records`, `rejects`, `calls` and `funnel`; a blend has `samples`, `sources`, `dropped` and `splits`. Beside
 a record's columns `samples` has source, split, tokens, supervised_tokens, n_turns, n_tools, n_calls and score, the mean
-of its verdicts' scores. The columns `metadata`, `tools`, `provenance` and `payload` hold JSON as text: `metadata ->> '$.mode'` reads into them.
+of its verdicts' scores. The columns `metadata`, `tools`, `provenance` and `payload` hold JSON as text:
+`metadata ->> '$.mode'` reads into them.
 """
 
 from glob import escape
