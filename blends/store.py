@@ -13,6 +13,7 @@ split_of  their groups and splits
 place     one row per row written: its split and its position there
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,12 +156,17 @@ def _with_batch(
 
 @contextmanager
 def registered(store: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    """Shows the store an Arrow table under this name."""
+    """Shows the store an Arrow table under this name.
+
+    DuckDB's Python layer leaves it in reference cycles; without the collection hundreds of megabytes may wait for one.
+    """
     store.register(name, table)
     try:
         yield
     finally:
         store.unregister(name)
+        del table
+        gc.collect(1)
 
 
 def count(store: duckdb.DuckDBPyConnection, rows: str) -> int:

@@ -81,6 +81,20 @@ def test_diff_tells_rows_that_moved(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_explain_tells_where_a_blend_put_a_row(cli: CLI, tmp_path: Path) -> None:
+    rows = [record(n, uuid=f"{n:032x}") for n in range(1, 7)] + [record(1, uuid="f" * 32)]
+    sources = [{"name": "a", "path": str(write(tmp_path / "a.parquet", rows)), "weight": 1, "epochs": 2}]
+    blend(tmp_path, sources, 9, splits={"train": 1, "valid": 0})
+    copies = dict(ask(tmp_path, "SELECT uuid, count(*) FROM samples GROUP BY 1"))
+    twice = next(uuid for uuid, count in copies.items() if count == 2)
+    assert "placed   in train 2 times, from source a; reasoning off" in cli("explain", "out", twice).stdout
+    lost = next(uuid for uuid in ("f" * 32, f"{1:032x}") if uuid not in copies)
+    assert "dropped  from source a: duplicate (of " in cli("explain", "out", lost).stdout
+    absent = cli("explain", "out", "abc")
+    assert absent.returncode == 2 and "has read no row abc" in absent.stderr
+    assert "several rows" in cli("explain", "out", "0000").stderr
+
+
 # ---- export
 
 
@@ -150,6 +164,9 @@ class Hub(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
+        if self.refuses:
+            self.reply({"error": "not yours"}, 403)
+            return
         if "/tree/" in self.path:
             self.reply([])
             return
@@ -200,9 +217,10 @@ def serving(refuses: bool = False) -> Iterator[tuple[type[Hub], str]]:
 
 def test_a_blend_is_pushed_with_its_release_as_a_tag(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub_client: Any = pytest.importorskip("huggingface_hub")
+    api_at = hub_client.HfApi
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     with serving() as (hub, address):
-        api = hub_client.HfApi(endpoint=address, token="hf_test")
+        api = api_at(endpoint=address, token="hf_test")
         monkeypatch.setattr(hub_client, "HfApi", lambda: api)
         assert push(made, "o/blend", private=True) == f"{address}/datasets/o/blend/tree/1.0.0"
         assert sorted(hub.files) == [
@@ -218,12 +236,12 @@ def test_a_blend_is_pushed_with_its_release_as_a_tag(made: Path, monkeypatch: py
             push(made, "o/blend", private=True)
         with pytest.raises(ConfigError, match="is no name of a dataset"):
             push(made, "no name at all!", private=True)
-    nowhere = hub_client.HfApi(endpoint="http://127.0.0.1:9", token="hf_test")
+    nowhere = api_at(endpoint="http://127.0.0.1:9", token="hf_test")
     monkeypatch.setattr(hub_client, "HfApi", lambda: nowhere)
     with pytest.raises(EndpointError, match="push: the hub can't be reached"):
         push(made, "o/blend", private=True)
     with serving(refuses=True) as (_, address):
-        refused = hub_client.HfApi(endpoint=address, token="hf_test")
+        refused = api_at(endpoint=address, token="hf_test")
         monkeypatch.setattr(hub_client, "HfApi", lambda: refused)
         with pytest.raises(ConfigError, match="the hub refuses o/blend"):
             push(made, "o/blend", private=False)

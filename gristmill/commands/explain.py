@@ -1,4 +1,4 @@
-"""`gristmill explain DIR UUID`: every call, verdict and token behind one record of a run."""
+"""`gristmill explain DIR UUID`: every call, verdict and token behind one record of a run; where a blend put it."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -8,7 +8,7 @@ from gristmill.commands import Command
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or a blend's")
     parser.add_argument("uuid", help="the record's uuid, or as much of its beginning as is unique")
 
 
@@ -20,6 +20,9 @@ def _explain(arguments: Namespace) -> int:
     from gristmill.llm import Reply
     from gristmill.runs import refresh
 
+    if (arguments.folder / "blend.duckdb").is_file():
+        print(placed_text(arguments.folder, arguments.uuid))
+        return 0
     folder = refresh(arguments.folder)
     row = find_record(folder.records, folder.surplus, arguments.uuid)
     print(f"record   {row['uuid']}\ntask     {row['task_id']} of {row['generator']} {row['version']}\n")
@@ -49,6 +52,35 @@ def _explain(arguments: Namespace) -> int:
     return 0
 
 
+def placed_text(blend: Path, uuid: str) -> str:
+    """What became of a row in a blend: in which splits it is, from which source, or why it was dropped."""
+    from gristmill.errors import ConfigError
+    from gristmill.views import connect
+
+    with connect(blend) as connection:
+        drawn = connection.sql(
+            "SELECT uuid, source, split, count(*), any_value(tokens), any_value(supervised_tokens), any_value(reasoning) "
+            "FROM samples WHERE starts_with(uuid, ?) GROUP BY ALL ORDER BY ALL",
+            params=[uuid],
+        ).fetchall()
+        lost = connection.sql(
+            "SELECT uuid, source, reason, detail FROM dropped WHERE starts_with(uuid, ?) ORDER BY ALL", params=[uuid]
+        ).fetchall()
+    if not drawn and not lost:
+        raise ConfigError(f"{blend} has read no row {uuid}.")
+    if len({row[0] for row in (*drawn, *lost)}) > 1:
+        raise ConfigError(f"several rows of {blend} begin with {uuid}; give more of the uuid.")
+    lines = [f"row      {(drawn or lost)[0][0]}"]
+    for _, source, split, copies, tokens, supervised, reasoning in drawn:
+        size = f", {tokens:,} tokens, {supervised:,} of them supervised" if tokens is not None else ""
+        times = f" {copies} times" if copies > 1 else ""
+        lines.append(f"placed   in {split}{times}, from source {source}; reasoning {reasoning}{size}")
+    lines += [
+        f"dropped  from source {source}: {reason}{f' ({detail})' if detail else ''}" for _, source, reason, detail in lost
+    ]
+    return "\n".join(lines)
+
+
 def find_record(records: Path, surplus: Path, uuid: str) -> dict[str, Any]:
     """The row whose uuid begins with `uuid`; ConfigError where there is none or more than one."""
     import pyarrow.compute as pc
@@ -66,4 +98,4 @@ def find_record(records: Path, surplus: Path, uuid: str) -> dict[str, Any]:
     return rows[0]
 
 
-command = Command("every call, verdict and token behind one record", _configure, _explain)
+command = Command("every call, verdict and token behind one record; where a blend put it", _configure, _explain)
