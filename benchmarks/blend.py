@@ -1,0 +1,240 @@
+"""How fast blends are made: near-duplicates of 200,000 texts, and a blend of a million chats.
+
+    python benchmarks/blend.py [--texts 200000] [--rows 1000000] [--only near|blend]
+
+near   texts of about 600 characters; every tenth is a copy with 2 % of its words changed. Printed: rows per second and
+       core, recall of the planted copies and precision, here, by datasketch (MinHash + LSH, 128 permutations) and by
+       plain polars (exact text after the same normalisation: the floor, which finds no copy).
+blend  chats in two sources, 3 % copies as above: exact and near dedup, weights, splits, parquet and blend.duckdb.
+       Printed: wall and CPU seconds, and the largest memory with and without the pages of files; again with other
+       weights (from the cache); and plain polars that reads, drops equal rows, samples and writes the same file.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from blends.executor import Local
+from blends.near import find_near, losers
+from blends.stage import Stage
+from blends.store import Expressions, add_keys, open_store
+from blends.workbench import Workbench
+from schemas.arrow import RECORDS
+
+WORDS = 97  # of 5.2 letters and a blank each
+CHANGED = 0.02
+THRESHOLD = 0.8
+AT_ONCE = 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=["near", "blend"])
+    arguments = parser.parse_args()
+    if arguments.only != "blend":
+        measure_near(arguments.texts)
+    if arguments.only != "near":
+        measure_blend(arguments.rows)
+
+
+# ---- data
+
+
+def vocabulary() -> list[str]:
+    rng = random.Random(0)
+    return ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 8))) for _ in range(30_000)]
+
+
+def planted(count: int, every: int, seed: int = 1) -> Iterator[tuple[str, int]]:
+    """(text, number of the text that it copies, or -1)."""
+    rng = random.Random(seed)
+    words = vocabulary()
+    kept: list[tuple[int, list[str]]] = []
+    for number in range(count):
+        if number % every == every - 1:
+            original, said = kept[rng.randrange(len(kept))]
+            said = list(said)
+            for place in rng.sample(range(len(said)), round(CHANGED * len(said))):
+                said[place] = rng.choice(words)
+            yield " ".join(said), original
+            continue
+        said = rng.choices(words, k=WORDS)
+        if number % 7 == 0:
+            kept.append((number, said))
+        yield " ".join(said), -1
+
+
+def chats(texts: Iterator[tuple[str, int]], prefix: str) -> Iterator[pa.Table]:
+    """Tables of records whose first quarter of words is asked and the rest answered."""
+    numbered = enumerate(texts)
+    while part := list(islice(numbered, AT_ONCE)):
+        rows = []
+        for number, (text, _) in part:
+            words = text.split()
+            asked, told = " ".join(words[:24]), " ".join(words[24:])
+            rows.append(
+                {
+                    "uuid": f"{prefix}{number:031x}", "generator": "benchmark", "version": "1", "category": "chat",
+                    "task_id": f"{prefix}{number}", "tools": "[]", "reasoning": "off", "license": "CC0-1.0",
+                    "used_in": [], "metadata": "{}", "verdicts": [], "provenance": "{}",
+                    "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}],
+                }
+            )  # fmt: skip
+        yield pa.Table.from_pylist(rows, schema=RECORDS)
+
+
+# ---- near-duplicates
+
+
+def measure_near(count: int) -> None:
+    texts = list(planted(count, every=10))
+    truth = {number for number, (_, original) in enumerate(texts) if original >= 0}
+    mean = sum(len(text) for text, _ in texts) / count
+    print(f"{count:,} texts of {mean:.0f} characters, {len(truth):,} of them copies with {CHANGED:.0%} changed words")
+    for name, measured in (("gristmill", ours), ("datasketch", datasketch), ("polars, exact", polars_exact)):
+        cpu, wall, found = measured([text for text, _ in texts])
+        recall = len(found & truth) / len(truth)
+        precision = len(found & truth) / len(found) if found else 1.0
+        print(
+            f"{name:<14} {count / cpu:>9,.0f} rows/s and core; {wall:6.1f} s, {cpu:6.1f} s of CPU; "
+            f"recall {recall:.4f}, precision {precision:.4f}",
+            flush=True,
+        )
+
+
+class Clock:
+    """CPU and wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+
+    def read(self) -> tuple[float, float]:
+        return time.process_time() - self._cpu, time.monotonic() - self._wall
+
+
+def ours(texts: list[str]) -> tuple[float, float, set[int]]:
+    """The gate itself, from rows that lie in the stage to those that it drops."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        stage, store = Stage(folder / "rows"), open_store(folder / "store")
+        for table in chats(((text, -1) for text in texts), "a"):
+            add_keys(store, table, stage.rows, 0, Expressions(preference="-row"), 0)
+            stage.add(table)
+        bench = Workbench(store, stage, folder, Local(), lambda line: None)
+        clock = Clock()
+        near = find_near(bench, THRESHOLD)
+        lost = losers(len(texts), 0, *(near[side].to_numpy() for side in ("first", "second")))
+        cpu, wall = clock.read()
+        store.close()
+    return cpu, wall, {row for row, best in enumerate(lost) if best >= 0}
+
+
+def datasketch(texts: list[str]) -> tuple[float, float, set[int]]:
+    from datasketch import MinHash, MinHashLSH
+
+    clock = Clock()
+    index = MinHashLSH(threshold=THRESHOLD, num_perm=128)
+    found = set()
+    for number, text in enumerate(texts):
+        signature = MinHash(num_perm=128)
+        data = text.encode()
+        signature.update_batch({data[start : start + 5] for start in range(len(data) - 4)})
+        if index.query(signature):
+            found.add(number)
+        else:
+            index.insert(number, signature)
+    return *clock.read(), found
+
+
+def polars_exact(texts: list[str]) -> tuple[float, float, set[int]]:
+    import polars as pl
+
+    clock = Clock()
+    frame = pl.DataFrame({"text": texts}).with_row_index()
+    kept = frame.unique(pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " "), keep="first")
+    found = set(range(len(texts))) - set(kept["index"].to_list())
+    return *clock.read(), found
+
+
+# ---- a whole blend
+
+
+class Spent(NamedTuple):
+    wall: float
+    cpu: float
+    resident: float  # MiB
+    private: float
+
+
+def measure_blend(rows: int) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for source, share, seed in (("a", 0.7, 1), ("b", 0.3, 2)):
+            with pq.ParquetWriter(folder / f"{source}.parquet", RECORDS, compression="zstd") as writer:
+                for table in chats(planted(int(share * rows), every=33, seed=seed), source):
+                    writer.write_table(table)
+        size = sum(path.stat().st_size for path in folder.glob("*.parquet")) / 2**20
+        print(f"{rows:,} chats, {size:,.0f} MiB of parquet")
+        sources = [{"name": n, "path": f"{n}.parquet", "weight": w} for n, w in (("a", 2), ("b", 1))]
+        config = {"out": "out", "total": int(0.8 * rows), "sources": sources, "gates": {"dedup": {"minhash": THRESHOLD}}}
+        show("gristmill blend", rows, blend(folder, config))
+        sources[1]["weight"] = 0.9
+        show("other weights", rows, blend(folder, config))
+        show("plain polars", rows, watched([sys.executable, "-c", POLARS, str(int(0.8 * rows))], folder))
+
+
+POLARS = """
+import sys, polars as pl
+rows = pl.read_parquet(["a.parquet", "b.parquet"]).unique("messages", keep="first", maintain_order=True)
+rows = rows.sample(min(int(sys.argv[1]), rows.height), shuffle=True, seed=0)
+rows.write_parquet("polars.parquet", compression="zstd")
+"""
+
+
+def blend(folder: Path, config: dict[str, Any]) -> Spent:
+    (folder / "blend.yaml").write_text(yaml.safe_dump(config))
+    return watched([sys.executable, "-m", "gristmill.cli", "blend", "blend.yaml"], folder)
+
+
+def watched(command: list[str], folder: Path) -> Spent:
+    started = time.monotonic()
+    cache = {"GRISTMILL_CACHE": str(folder / "cache")}
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={**os.environ, **cache})
+    private = 0
+    while True:
+        done, status, used = os.wait4(process.pid, os.WNOHANG)
+        if done:
+            break
+        told = Path(f"/proc/{process.pid}/status").read_text()
+        private = max(private, int(told.split("RssAnon:")[1].split()[0]) if "RssAnon:" in told else 0)
+        time.sleep(0.05)
+    assert status == 0, f"{command} failed"
+    return Spent(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, private / 1024)
+
+
+def show(name: str, rows: int, spent: Spent) -> None:
+    print(
+        f"{name:<16} {spent.wall:6.1f} s, {spent.cpu:6.1f} s of CPU, {rows / spent.cpu:,.0f} rows/s and core; "
+        f"{spent.resident:,.0f} MiB, {spent.private:,.0f} of them not pages of files",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
