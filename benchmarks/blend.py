@@ -192,7 +192,12 @@ def measure_blend(rows: int) -> None:
         size = sum(path.stat().st_size for path in folder.glob("*.parquet")) / 2**20
         print(f"{rows:,} chats, {size:,.0f} MiB of parquet")
         sources = [{"name": n, "path": f"{n}.parquet", "weight": w} for n, w in (("a", 2), ("b", 1))]
-        config = {"out": "out", "total": int(0.8 * rows), "sources": sources, "gates": {"dedup": {"minhash": THRESHOLD}}}
+        config = {
+            "out": "out",
+            "total": int(0.8 * rows),
+            "sources": sources,
+            "gates": {"dedup": {"minhash": THRESHOLD}},
+        }
         show("gristmill blend", rows, blend(folder, config))
         sources[1]["weight"] = 0.9
         show("other weights", rows, blend(folder, config))

@@ -153,8 +153,8 @@ def test_quotas_divide_a_source_over_buckets(tmp_path: Path) -> None:
     by_category = dict(ask(tmp_path, "SELECT category, count(*) FROM samples GROUP BY ALL"))
     assert by_category == {"a": 63, "b": 25, "c": 12}  # 62.5 : 25 : 12.5
     assert made["sources"][0]["quota"]["shares"] == {"a": 5.0, "b": 2.0, "c": 1.0}
-    quota = {"by": "metadata ->> '$.tier'", "shares": {True: 1}}
-    blend(tmp_path, [source(tmp_path, "s", rows, quota=quota)], 50)
+    by_tier = {"by": "metadata ->> '$.tier'", "shares": {True: 1}}  # as YAML reads `true: 1`
+    blend(tmp_path, [source(tmp_path, "s", rows, quota=by_tier)], 50)
     assert ask(tmp_path, "SELECT DISTINCT metadata ->> '$.tier' FROM samples") == [("true",)]
     quota = {"by": "category", "shares": {"a": 1, "z": 1}}
     with pytest.raises(ConfigError, match=r"can give 1 of 50 \(its buckets have a 100, z 0\)"):

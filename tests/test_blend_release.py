@@ -32,7 +32,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def traced(number: int) -> Record:
-    return Record(messages=[user(f"Why {number}?"), assistant("So.", reasoning=f"Because {number}.")], license="CC0-1.0")
+    return Record(
+        messages=[user(f"Why {number}?"), assistant("So.", reasoning=f"Because {number}.")], license="CC0-1.0"
+    )
 
 
 @pytest.fixture
@@ -59,12 +61,12 @@ def test_diff_tells_what_became_of_each_row(cli: CLI, tmp_path: Path) -> None:
         path = write(tmp_path / f"{name}.parquet", rows)
         sources = [{"name": "a", "path": str(path), "weight": 1}]
         blend(tmp_path / name, sources, len(rows), splits={"train": 1, "valid": 0}, **more)
-    rows = diff(tmp_path / "one/out", tmp_path / "two/out")
+    told = diff(tmp_path / "one/out", tmp_path / "two/out")
     stripped = ask(tmp_path / "two", "SELECT uuid FROM samples WHERE reasoning = 'off'")
     changed = len({uuid for (uuid,) in stripped} & {row.uuid for row in both[5:20]})
     assert len(stripped) == 5 and changed > 0
     expected = {"same": 15 - changed, "moved": 0, "changed": changed, "added": 10, "removed": 5}
-    assert rows == [{"source": "a", **expected}, {"source": "all", **expected}]
+    assert told == [{"source": "a", **expected}, {"source": "all", **expected}]
     assert diff(tmp_path / "two/out", tmp_path / "two/out")[-1]["same"] == 25
     shown = cli("diff", "one/out", "two/out")
     assert shown.returncode == 0 and shown.stdout.split()[:3] == ["source", "same", "moved"]
@@ -115,7 +117,9 @@ def test_the_export_for_the_hub_loads_with_its_card(made: Path, tmp_path: Path) 
 
 def test_lines_are_in_openais_format(made: Path, tmp_path: Path) -> None:
     to_jsonl(made, tmp_path / "lines")
-    lines = [orjson.loads(line) for name in ("train", "valid") for line in (tmp_path / "lines" / f"{name}.jsonl").open("rb")]
+    lines = [
+        orjson.loads(line) for name in ("train", "valid") for line in (tmp_path / "lines" / f"{name}.jsonl").open("rb")
+    ]
     assert len(lines) == 40
     by_question = {line["messages"][0]["content"]: line for line in lines}
     assert by_question["Question 3?"]["messages"][1] == {"role": "assistant", "content": "Answer 3."}
@@ -187,13 +191,21 @@ class Hub(BaseHTTPRequestHandler):
         elif path == "/api/validate-yaml":
             self.reply({"errors": [], "warnings": []})
         elif "/preupload/" in path:
-            files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in json.loads(body)["files"]]
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
             self.reply({"files": files})
         elif "/commit/" in path:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.reply({"commitOid": "c" * 40, "commitUrl": f"http://{self.headers['Host']}/datasets/o/blend/commit/{'c' * 40}"})
+            self.reply(
+                {
+                    "commitOid": "c" * 40,
+                    "commitUrl": f"http://{self.headers['Host']}/datasets/o/blend/commit/{'c' * 40}",
+                }
+            )
         elif "/tag/" in path:
             tag = json.loads(body)["tag"]
             exists = tag in hub.tags

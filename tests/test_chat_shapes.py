@@ -125,8 +125,9 @@ def test_tools_come_as_lists_as_json_and_as_nothing() -> None:
         record = foreign_row_to_record({"messages": chat, "tools": tools})
         assert record.tools[0].function.name == "weather", tools
         assert "tools" not in record.metadata
-    for nothing in ("", None, []):
-        assert foreign_row_to_record({"messages": chat, "tools": nothing}).tools == []
+    nothing: list[Any] = ["", None, []]
+    for tools in nothing:
+        assert foreign_row_to_record({"messages": chat, "tools": tools}).tools == []
 
 
 def test_calls_of_sharegpt_get_ids_and_their_results_find_them() -> None:

@@ -289,14 +289,14 @@ def test_more_workers_than_places_and_no_place_at_all(
 
 
 def test_no_ray_and_no_cluster_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from gristmill.scaleout.connection import _connect
+    from gristmill.scaleout.connection import connect
 
     ray = import_module("ray")
     with pytest.raises(ConfigError, match=r"there is no Ray cluster at 127\.0\.0\.1:9 that can be used"):
-        _connect(ray, ExecutorConfig(kind="ray", address="127.0.0.1:9"))
+        connect(ray, ExecutorConfig(kind="ray", address="127.0.0.1:9"))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"there is no Ray cluster at 127\.0\.0\.1:9 that can be used"):
-        _connect(ray, ExecutorConfig(kind="ray", address="auto"))
+        connect(ray, ExecutorConfig(kind="ray", address="auto"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"Ray is not installed: pip install 'gristmill\[ray\]'"):
         run(plan("http://127.0.0.1:9/v1", "local"), tmp_path)

@@ -59,8 +59,8 @@ def placed_text(blend: Path, uuid: str) -> str:
 
     with connect(blend) as connection:
         drawn = connection.sql(
-            "SELECT uuid, source, split, count(*), any_value(tokens), any_value(supervised_tokens), any_value(reasoning) "
-            "FROM samples WHERE starts_with(uuid, ?) GROUP BY ALL ORDER BY ALL",
+            "SELECT uuid, source, split, count(*), any_value(tokens), any_value(supervised_tokens), "
+            "any_value(reasoning) FROM samples WHERE starts_with(uuid, ?) GROUP BY ALL ORDER BY ALL",
             params=[uuid],
         ).fetchall()
         lost = connection.sql(
@@ -76,7 +76,8 @@ def placed_text(blend: Path, uuid: str) -> str:
         times = f" {copies} times" if copies > 1 else ""
         lines.append(f"placed   in {split}{times}, from source {source}; reasoning {reasoning}{size}")
     lines += [
-        f"dropped  from source {source}: {reason}{f' ({detail})' if detail else ''}" for _, source, reason, detail in lost
+        f"dropped  from source {source}: {reason}{f' ({detail})' if detail else ''}"
+        for _, source, reason, detail in lost
     ]
     return "\n".join(lines)
 
