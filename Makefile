@@ -31,3 +31,4 @@ bench: setup
 	$(BIN)/python benchmarks/text_to_sql.py
 	$(BIN)/python benchmarks/text_to_sql_grammar.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/blend.py --texts 50000 --rows 100000

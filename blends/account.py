@@ -86,6 +86,7 @@ def manifest(
     for row, source, located in zip(given, config.sources, sources, strict=False):
         row["quota"] = source.quota.model_dump() if source.quota else None
         row["effort"] = source.effort
+        row["license"] = source.license
         row["inputs"] = [found._asdict() for found in located.inputs]
     efforts = store.sql(_EFFORTS).to_arrow_table().to_pylist()[0]
     return {
@@ -128,7 +129,7 @@ def _source_rows(store: duckdb.DuckDBPyConnection, config: BlendConfig, plan: Pl
         dropped = {column: lost.get((number, reason), 0) for reason, column in LOSSES.items()}
         rows.append(
             {
-                **{name: value for name, value in source.model_dump().items() if name not in ("quota", "effort")},
+                **{name: value for name, value in source.model_dump().items() if name in _SOURCES.names},
                 **dropped,
                 **given[number],
                 "number": number,

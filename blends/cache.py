@@ -28,7 +28,7 @@ def cache_folder(kind: str) -> Path:
 
 def cached(kind: str, depends_on: list[object], make: Callable[[], pa.Table]) -> pa.Table:
     """The table that `make` gives, or gave before for the same `depends_on`."""
-    path = cache_folder(kind) / f"{content_hash([version('gristmill'), _code(), *depends_on])}.parquet"
+    path = cache_folder(kind) / f"{content_hash([version('gristmill'), code_hash(), *depends_on])}.parquet"
     try:
         return pq.read_table(path)
     except (FileNotFoundError, pa.ArrowException):  # not there, or torn
@@ -44,7 +44,7 @@ def store_table(path: Path, table: pa.Table) -> None:
 
 
 @cache
-def _code() -> str:
+def code_hash() -> str:
     """Changes where anything does that a finding may depend on."""
     home = Path(__file__).parents[1]
     files = [path for package in ("blends", "gristmill", "schemas") for path in sorted((home / package).rglob("*.py"))]

@@ -25,6 +25,10 @@ _RANKED = """
     FROM (SELECT pool.*, stocks.stock, {size} AS size FROM pool
           JOIN stocks ON stocks.source = pool.source AND (stocks.bucket IS NULL OR stocks.bucket = pool.bucket) {sizes})
 """
+_NOT_DRAWN = """
+    INSERT INTO lost SELECT row, 'not_drawn', if(ranked.row IS NULL, 'in no bucket of the quota', '')
+    FROM (FROM pool ANTI JOIN drawn USING (row)) LEFT JOIN ranked USING (row)
+"""
 _UNITS = {"rows": ("1", ""), "supervised_tokens": ("supervised_tokens", "JOIN size USING (row)")}
 _NEXT = "2 * {before} + size <= 2 * {wanted}"  # the row is taken: without it the count would be farther away
 
@@ -45,8 +49,8 @@ def draw(store: duckdb.DuckDBPyConnection, config: BlendConfig) -> Plan:
             rule_made = _rule_made(store, source, place, stock, part, supply.rule_limit)
             _take(store, source, place, False, part - rule_made, stock.ordinary)
             _take(store, source, place, True, rule_made, stock.rule_made)
+    store.execute(_NOT_DRAWN)
     store.execute("DROP TABLE ranked")
-    store.execute("INSERT INTO lost SELECT row, 'not_drawn', '' FROM pool ANTI JOIN drawn USING (row)")
     return plan
 
 

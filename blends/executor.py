@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from blends.cache import code_hash
 from gristmill.errors import GristmillError
 from gristmill.scaleout.connection import connect, import_ray, keep_signals
 from schemas.run_config import ExecutorConfig
@@ -41,7 +42,7 @@ class OnRay:
         shipped = self._ray.put(function)
         waiting: deque[Any] = deque()
         for item in work:
-            waiting.append(remote.remote(shipped, item))
+            waiting.append(remote.remote(shipped, item, code_hash()))
             if len(waiting) >= self._in_flight:
                 yield self._result(waiting.popleft())
         while waiting:
@@ -58,7 +59,9 @@ class OnRay:
             raise GristmillError(f"the Ray cluster is lost: {' '.join(str(error).split())[:300]}.") from None
 
 
-def _apply(function: Callable[[Work], Result], item: Work) -> Result:
+def _apply(function: Callable[[Work], Result], item: Work, code: str) -> Result:
+    if code_hash() != code:
+        raise GristmillError("a machine of the cluster has other sources of Gristmill; install the same everywhere.")
     return function(item)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -55,6 +56,7 @@ class Located(NamedTuple):
     inputs: list[Input]
     expressions: Expressions = Expressions()
     earlier: bool = False
+    license: str | None = None  # of the rows that state none
 
 
 def locate(source: Source, prefer: str | None) -> Located:
@@ -65,7 +67,8 @@ def locate(source: Source, prefer: str | None) -> Located:
         "bucket": source.quota.by if source.quota else None,
     }
     expressions = Expressions(**{name: sql for name, sql in own.items() if sql is not None})
-    return Located(f"source {source.name}", inputs_at(source.path, f"source {source.name}"), expressions)
+    where = f"source {source.name}"
+    return Located(where, inputs_at(source.path, where), expressions, license=source.license)
 
 
 def locate_earlier(path: str) -> Located:
@@ -135,6 +138,7 @@ def read_source(bench: Workbench, number: int, located: Located, seed: int) -> N
             if isinstance(batch, Fault):
                 store.execute("INSERT INTO unread VALUES (?, ?)", [number, f"{found.path}: {batch.detail}"])
                 continue
+            batch = _licensed(batch, located.license)
             try:
                 add_keys(store, batch, stage.rows, number, located.expressions, seed, located.earlier)
             except (duckdb.DataError, duckdb.ProgrammingError) as error:
@@ -144,6 +148,13 @@ def read_source(bench: Workbench, number: int, located: Located, seed: int) -> N
             stage.add(batch)
             bench.say(f"reading {located.name}: {stage.rows - before:,} rows")
     _check_readable(store, number, located)
+
+
+def _licensed(rows: pa.Table, license: str | None) -> pa.Table:
+    if license is None:
+        return rows
+    stated = pc.equal(pc.coalesce(rows["license"], ""), "")
+    return rows.set_column(RECORDS.names.index("license"), "license", pc.if_else(stated, license, rows["license"]))
 
 
 def _failing(store: duckdb.DuckDBPyConnection, located: Located, batch: pa.Table) -> str:

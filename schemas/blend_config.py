@@ -38,6 +38,7 @@ class Source(Config):
     `weight` is relative to the sum of all weights; `cap` is in the blend's unit. Each row is drawn at most `epochs`
     times. Rows whose answer was made by a program (`metadata.mode` grammar, computed or exercises) are at most
     `rule_made` of what the source gives. `effort: low` marks traces of a teacher that was asked to think little.
+    `license` is that of the rows that state none.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -50,6 +51,7 @@ class Source(Config):
     quota: Quota | None = None
     rule_made: Share = 0.2
     effort: Literal["low"] | None = None
+    license: str | None = None
 
 
 class Dedup(Config):

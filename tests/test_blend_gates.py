@@ -246,6 +246,14 @@ def test_licences_of_teachers_and_seeds_count(tmp_path: Path) -> None:
     assert {detail for (detail,) in ask(tmp_path, "SELECT detail FROM dropped")} == {"Llama 3.1", "CC-BY-NC-4.0"}
 
 
+def test_a_source_may_state_the_licence_of_its_rows(tmp_path: Path) -> None:
+    rows = [record(1, license=""), record(2, license="MIT"), record(3, license="")]
+    gates = {"licenses": {"allow": ["ODC-BY"]}}
+    blend(tmp_path, [source(tmp_path, "a", rows, license="ODC-BY")], 2, gates=gates)
+    assert ask(tmp_path, "SELECT DISTINCT license FROM samples") == [("ODC-BY",)]
+    assert ask(tmp_path, "SELECT reason, detail FROM dropped") == [("license", "MIT")]
+
+
 def test_answers_in_other_languages_go_and_code_is_in_none(tmp_path: Path) -> None:
     pytest.importorskip("py3langid")
     answers = [

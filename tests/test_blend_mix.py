@@ -155,6 +155,7 @@ def test_quotas_divide_a_source_over_buckets(tmp_path: Path) -> None:
     assert made["sources"][0]["quota"]["shares"] == {"a": 5.0, "b": 2.0, "c": 1.0}
     by_tier = {"by": "metadata ->> '$.tier'", "shares": {True: 1}}  # as YAML reads `true: 1`
     blend(tmp_path, [source(tmp_path, "s", rows, quota=by_tier)], 50)
+    assert ask(tmp_path, "SELECT count(*) FROM dropped WHERE detail = 'in no bucket of the quota'") == [(150,)]
     assert ask(tmp_path, "SELECT DISTINCT metadata ->> '$.tier' FROM samples") == [("true",)]
     quota = {"by": "category", "shares": {"a": 1, "z": 1}}
     with pytest.raises(ConfigError, match=r"can give 1 of 50 \(its buckets have a 100, z 0\)"):
