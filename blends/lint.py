@@ -17,8 +17,8 @@ from hashlib import blake2b
 from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple
 
+from blends.reading import Input, adapt, first_fault, rows_of
 from blends.sizes import Rendering
-from blends.sources import Input, adapt, first_fault, rows_of
 from gristmill.errors import ConfigError
 from gristmill.quantiles import QuantileSketch
 from gristmill.render import Renderer, RenderError, TokenSequence

@@ -57,7 +57,7 @@ def find_near(bench: Workbench, threshold: float) -> pa.Table:
         near = _Pairs.joined([near, *(pairs.at_least(threshold) for pairs in verified)])
         lost = losers(len(ranked.rows), ranked.earlier, near.first, near.second)
         left = np.flatnonzero(lost < 0)
-        if len(left) == len(alive):
+        if np.array_equal(left, alive):
             break
         alive = left
     rows = ranked.rows

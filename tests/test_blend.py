@@ -300,7 +300,7 @@ def test_many_files_and_row_groups_stay_in_step_with_their_sources(
     monkeypatch.setattr("blends.write.MOST_ROWS_PER_GROUP", 3)
     monkeypatch.setattr("blends.write.GROUPS_PER_CHUNK", 2)
     monkeypatch.setattr("blends.write.CHUNKS_PER_FILE", 2)
-    monkeypatch.setattr("blends.sources.BATCH_ROWS", 7)
+    monkeypatch.setattr("blends.reading.BATCH_ROWS", 7)
     sources = [
         {
             "name": name,
