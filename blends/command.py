@@ -3,7 +3,7 @@
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,22 @@ def summary_text(manifest: dict[str, Any], out: Path) -> str:
         f"rows      {manifest['rows']:,} in {out} ({splits}{asked})",
         *(f"source    {source['name']:<{width}}  {_source_text(source)}" for source in manifest["sources"]),
         f"dropped   {dropped or 'nothing'}",
+        *_effort_lines(manifest),
         f"report    {out}/report.html",
     ]
     return "\n".join(lines)
+
+
+def _effort_lines(manifest: dict[str, Any]) -> Iterator[str]:
+    """What reasoning control did, where any was asked for."""
+    efforts, asked = manifest["reasoning"], manifest["reasoning"]["requested"]
+    if asked["off"] or asked["low"]:
+        marked = any(source["effort"] for source in manifest["sources"])
+        hint = "" if marked or not asked["low"] else " (no source is marked with `effort: low`)"
+        yield (
+            f"reasoning {efforts['stripped']:,} rows lost their traces, {efforts['with_traces']:,} had some; "
+            f"{efforts['low']:,} are of low effort{hint}"
+        )
 
 
 def _source_text(source: dict[str, Any]) -> str:

@@ -109,6 +109,14 @@ class Reasoning(Config):
     off: Share = 0.0
     low: Annotated[float, Field(gt=0, lt=1)] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        """YAML 1.1 reads the key `off` as false."""
+        if isinstance(value, dict) and False in value:
+            return {"off" if key is False else key: share for key, share in value.items()}
+        return value
+
 
 class Splits(Config):
     train: Share = 0.98

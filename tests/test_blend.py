@@ -643,11 +643,14 @@ def test_card_and_report_say_what_came_out(tmp_path: Path) -> None:
 
 def test_blend_command(cli: CLI, tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", (record(n) for n in range(20)))
-    config = {"out": "out", "total": 10, "sources": [{"name": "a", "path": "a.parquet", "weight": 1}]}
-    (tmp_path / "blend.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "blend.yaml").write_text(
+        "out: out\ntotal: 10\nreasoning: {off: 0.03, low: 0.02}\n"
+        "sources: [{name: a, path: a.parquet, weight: 1}]\n"
+    )
     done = cli("blend", "blend.yaml", "total=12", "--out", "a: b")
     assert done.returncode == 0, done.stderr
     assert "12 in a: b (train 12, valid 0)" in done.stdout and (tmp_path / "a: b/blend.duckdb").is_file()
+    assert "reasoning 0 rows lost their traces" in done.stdout and "no source is marked" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -670,6 +673,34 @@ def test_a_wrong_config_is_one_sentence(
     )
     assert main(["blend", str(tmp_path / "blend.yaml"), override]) == 2
     assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+CONTRACT = """
+out: out/blend1
+seed: 0
+total: 10000
+unit: rows
+sources:
+  - {name: sql, path: runs/text_to_sql, weight: 36, cap: 3000, epochs: 1, filter: "category = 'advanced'"}
+  - {name: chat, path: "hf://NAME@REVISION", weight: 23}
+short: error
+gates:
+  dedup: {exact: true, minhash: 0.8, against: [out/blend0]}
+  decontaminate: {against: [humaneval.jsonl], ngram: 13, similarity: 0.8}
+  licenses: {allow: [MIT]}
+models: {embedder: {endpoint: embedded}}
+reasoning: {off: 0.03, low: 0.02}
+splits: {train: 0.98, valid: 0.02}
+release: 1.0.0
+executor: {kind: local}
+"""
+
+
+def test_the_documented_config_is_one(tmp_path: Path) -> None:
+    (tmp_path / "blend.yaml").write_text(CONTRACT)
+    config = load_config(tmp_path / "blend.yaml", ["reasoning.low=0.05"], BlendConfig)
+    assert (config.reasoning.off, config.reasoning.low) == (0.03, 0.05)
+    assert config.gates.dedup.against == ["out/blend0"] and config.executor.kind == "local"
 
 
 def test_the_bundled_recipes_are_valid() -> None:
