@@ -36,6 +36,10 @@ _WANTED = """
         SELECT row, concat_ws('/', if(bool_or(masked), $1, ''), any_value(effort)) AS changes FROM edit GROUP BY row
     ) USING (row)
 """
+_UNCOUNTED = """
+    SELECT min(row), key FROM wanted ANTI JOIN counts USING (key)
+    WHERE row >= $1 AND row < $1 + $2 GROUP BY key ORDER BY 1
+"""
 _SIZE = "INSERT INTO size SELECT row, tokens, supervised_tokens, sequences, fault FROM wanted JOIN counts USING (key)"
 
 
@@ -88,20 +92,15 @@ def measure(bench: Workbench, rendering: Rendering, kinds: list[PIIKind]) -> Non
 def _uncounted(bench: Workbench, kinds: list[PIIKind]) -> Iterator[tuple[list[str], pa.Table]]:
     """The keys and rows, edited, that no count is known of."""
     counted = 0
-    for batch in bench.pool(RECORDS.names):
-        first, last = batch["row"][0].as_py(), batch["row"][-1].as_py()
-        query = (
-            "SELECT min(row), key FROM wanted ANTI JOIN counts USING (key) WHERE row BETWEEN $1 AND $2 "
-            "GROUP BY key ORDER BY 1"
-        )
-        found = bench.store.sql(query, params=[first, last]).fetchall()
-        if not found:
+    for batch in bench.stage.batches():
+        if not batch.num_rows:
             continue
-        place = {row: number for number, row in enumerate(batch["row"].to_pylist())}
-        edits = edits_of(bench, first, last - first + 1)
+        first = batch["row"][0].as_py()
+        found = bench.store.sql(_UNCOUNTED, params=[first, batch.num_rows]).fetchall()
+        edits = edits_of(bench, first, batch.num_rows) if found else {}
         for start in range(0, len(found), AT_ONCE):
             part = found[start : start + AT_ONCE]
-            rows = batch.select(RECORDS.names).take([place[row] for row, _ in part])
+            rows = batch.select(RECORDS.names).take([row - first for row, _ in part])
             counted += len(part)
             bench.say(f"counting tokens: {counted:,} rows")
             yield [key for _, key in part], edited(rows, [edits.get(row) for row, _ in part], kinds)
