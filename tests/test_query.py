@@ -101,7 +101,8 @@ def test_a_blend_has_its_views_wherever_it_lies(query: Query, blend: Path, tmp_p
     split = rows_of(query(moved, "SELECT split, count(*) AS n FROM samples GROUP BY 1 ORDER BY 1", "--format", "json"))
     assert split == [{"split": "train", "n": 12}, {"split": "valid", "n": 3}]
     (columns,) = rows_of(query(moved, "SELECT list(column_name) AS c FROM (DESCRIBE samples)", "--format", "json"))
-    assert columns["c"] == [*RECORDS.names, "source", "split", "tokens", "supervised_tokens"]
+    computed = ["n_turns", "n_tools", "n_calls", "score"]
+    assert columns["c"] == [*RECORDS.names, "source", "split", "tokens", "supervised_tokens", *computed]
     (tokens,) = rows_of(query(moved, "SELECT count(tokens) AS n FROM samples", "--format", "json"))
     assert tokens == {"n": 0}  # none were counted
     (source,) = rows_of(query(moved, "FROM sources", "--format", "json"))
