@@ -1,5 +1,6 @@
 """Units, quotas, orders, efforts and adapters of a blend, and what its tables say of them."""
 
+import gzip
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -141,6 +142,23 @@ def test_wrong_token_settings_are_refused_at_once(
         config = {**config, "tokenizer": str(tokenizer)}
     with pytest.raises(ConfigError, match=words):
         blend(tmp_path, [source(tmp_path, "a", [lettered(1, 3)])], 1, **config)
+
+
+@pytest.mark.shared
+def test_a_published_tokenizer_counts_what_it_will_be_trained_with(tmp_path: Path, shared_data: Path) -> None:
+    folder = tmp_path / "qwen3"
+    folder.mkdir()
+    for packed in (shared_data / "tokenizers/qwen3").glob("*.json.gz"):
+        (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    rows = [lettered(n, 10 + n % 9, trace=6 if n % 2 else 0) for n in range(60)]
+    made = blend(
+        tmp_path, [source(tmp_path, "a", rows)], 1_000, unit="supervised_tokens", tokenizer=str(folder),
+        reasoning={"off": 0.25},
+    )  # fmt: skip
+    assert abs(made["total"]["realised"] - 1_000) < 80 and made["dropped"]["unrenderable"] == 0
+    assert counted(tmp_path, folder) == {
+        uuid: tuple(counts) for uuid, *counts in ask(tmp_path, "SELECT uuid, tokens, supervised_tokens FROM samples")
+    }
 
 
 # ---- quotas and orders
