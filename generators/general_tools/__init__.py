@@ -145,9 +145,10 @@ class GeneralTools(Generator[Cell, Params]):
         axes: list[list[Any]] = [[*self.params.kinds], [*boxes]]
         walk = (pair for pair in crossed(axes, rng) if pair in goals)
         for index, ((kind, name), person) in enumerate(zip(walk, people, strict=False)):
+            goal = next(goals[kind, name])
             yield Cell(
-                kind=kind, toolbox=name, style=next(styles), persona=person.text(), goal=next(goals[kind, name]),
-                offered=self._offered(boxes[name], rng), index=index,
+                kind=kind, toolbox=name, style=next(styles), persona=person.text(), goal=goal,
+                offered=self._offered(boxes[name], goal, rng), index=index,
             )  # fmt: skip
 
     def _goals(self, kind: Kind, box: Toolbox) -> list[tuple[int, int, int] | None]:
@@ -162,9 +163,15 @@ class GeneralTools(Generator[Cell, Params]):
             for opening in range(len(goal.openings))
         ]
 
-    def _offered(self, box: Toolbox, rng: Random) -> list[str]:
+    def _offered(self, box: Toolbox, goal: tuple[int, int, int] | None, rng: Random) -> list[str]:
+        """The names of the tools that the goal needs and of others, up to `offer`; [] where that is all of them."""
         names = [tool.function.name for tool in box.tools]
-        return [] if len(names) <= self.params.offer else sorted(rng.sample(names, self.params.offer), key=names.index)
+        if len(names) <= self.params.offer:
+            return []
+        needed = {name for name, _ in box.about.goals[goal[0]].calls} if goal else set()
+        others = [name for name in names if name not in needed]
+        chosen = {*needed, *rng.sample(others, max(0, min(len(others), self.params.offer - len(needed))))}
+        return [name for name in names if name in chosen]
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
         box = (await self._sets(ctx))[seed.toolbox]
