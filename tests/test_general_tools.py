@@ -1,6 +1,9 @@
 """general_tools: a rule-driven assistant is accepted in every kind of scenario, and each of its faults is found."""
 
+import re
 from collections import Counter
+from copy import deepcopy
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from generators.general_tools import GeneralTools, Params
+from generators.general_tools.cells import Cell
 from generators.general_tools.outcome import differing, is_told
 from generators.general_tools.scenario import KINDS, Kind, Scenario
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import ToolSet, check_conversation
 from schemas import Function, Message, Record, ToolCall, assistant
 from schemas.arrow import row_to_record
-from tests.rule_driven import RuleDriven
+from tests.rule_driven import RuleDriven, Spoken, run_cell
 
+ROOT = Path(__file__).parents[1]
 SETS = 8
 ALL = SETS * len(KINDS)
 
@@ -71,6 +76,32 @@ def test_every_goal_says_what_it_needs_and_hides_what_it_withholds(bundled: Gene
             assert known.check(call) == [], scenario.goal
         for value in scenario.withheld:
             assert value in scenario.goal and value not in scenario.opening
+
+
+def test_every_goal_is_reached_by_its_calls_and_notices_when_it_is_not(bundled: GeneralTools) -> None:
+    """No call fails; what must be told comes from results or arguments; without the calls something is missing."""
+    for name, scenario in every_scenario(bundled):
+        module: Any = import_module(f"generators.general_tools.sets.{name}")
+        module.STATE = deepcopy(scenario.world)
+        results = [getattr(module, tool)(**arguments) for tool, arguments in scenario.calls]
+        source = orjson.dumps([results, scenario.calls]).decode()
+        for one in scenario.tells:
+            assert any(is_told(way, source) for way in ([one] if isinstance(one, str) else one)), (scenario.goal, one)
+        assert scenario.tells or scenario.kind == "no_tool" or scenario.world != module.STATE, scenario.goal
+
+
+def test_the_docs_count_the_sets_and_name_every_reason(bundled: GeneralTools) -> None:
+    page = (ROOT / "docs/general_tools.md").read_text("utf-8")
+    told = re.findall(r"<!-- (?:sets|scenarios) -->(\d+)", page)
+    scenarios = str(len(every_scenario(bundled)))
+    assert told == [str(sum(len(box.tools) for box in bundled.boxes.values())), scenarios, scenarios]
+    assert all(f"`{name}`" in page for name in bundled.boxes)
+    for path in [*(ROOT / "generators/general_tools").glob("*.py"), *(ROOT / "gristmill/tools").glob("*.py")]:
+        for stage, reason in re.findall(r'Reject\("(\w+)", "(\w+)"', path.read_text("utf-8")):
+            rows = re.findall(rf"^\| `{stage}` \|.*$", page, re.MULTILINE)
+            assert any(f"`{reason}`" in row for row in rows), f"{stage}/{reason} of {path.name}"
+    for name in Params.model_fields:
+        assert f"`{name}`" in page, f"the parameter {name}"
 
 
 @pytest.mark.bubblewrap
@@ -251,6 +282,28 @@ def test_states_are_compared_deeply() -> None:
 )
 def test_what_counts_as_told(text: str, said: str, told: bool) -> None:
     assert is_told(text, said) is told
+
+
+EXAMPLES = [
+    Record.model_validate_json(line) for line in (GeneralTools.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.category)
+def test_each_example_is_what_the_generator_makes_of_its_words(example: Record, tmp_path: Path) -> None:
+    says = [message for message in example.messages if message.role == "assistant"]
+    asks = [message.content for message in example.messages if message.role == "user"]
+    row = run_cell(Cell.model_validate(example.metadata["task"]), Spoken(says, asks), tmp_path)
+    record = row_to_record(row)
+    assert record.messages == example.messages and record.uuid == example.uuid
+    assert {**example.metadata, **record.metadata} == example.metadata and example.metadata["trace"] == "authored"
+    assert all(message.reasoning_content for message in says)
+    assert check_conversation(example.messages, example.tools) == []
+
+
+def test_the_examples_are_of_three_kinds() -> None:
+    assert len({example.category for example in EXAMPLES}) == len(EXAMPLES) == 3
 
 
 OWN = '''

@@ -237,12 +237,13 @@ def test_files_without_tools(name: str, text: str, told: str, tmp_path: Path) ->
 def test_sets_whose_goals_and_tools_disagree(tmp_path: Path) -> None:
     (tmp_path / "counter.py").write_text(COUNTER)
     goal: Any = {"kind": "single_turn", "goal": "You want 2.", "openings": ["2"], "calls": [{"sub": {"n": 2}}]}
-    for changed, told in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "a goal calls sub; counter.py has add"),
         ({"calls": []}, "with 0 calls"),
         ({"withheld": ["2"]}, "withheld"),
         ({"kind": "single"}, "kind"),
-    ]:
+    ]
+    for changed, told in wrong:
         text = orjson.dumps({"about": "", "goals": [{**goal, **changed}]}).decode()
         (tmp_path / "counter.yaml").write_text(text)
         with pytest.raises(ConfigError, match=told):

@@ -22,13 +22,13 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
-from random import Random
 from typing import Annotated, Any, Literal
 
 import orjson
 import yaml
 from pydantic import Field
 
+from generators.general_tools.cells import Cell, GoalAt, cells, has_goals
 from generators.general_tools.live import LiveTools, live_toolboxes
 from generators.general_tools.outcome import require_state, require_told
 from generators.general_tools.scenario import KINDS, ONCE, Kind, Scenario, require_shape
@@ -42,8 +42,7 @@ from gristmill.tools.mcp import McpConfig
 from gristmill.tools.outages import Outages, Unreliable
 from gristmill.tools.python_environment import PythonTools, play
 from gristmill.tools.simulation import Conversation, Limits, UserSide, converse, keeping
-from gristmill.walk import crossed, rounds
-from schemas import JsonObject, Seed, Tool, system
+from schemas import JsonObject, Tool, system
 
 World = PythonTools | SimulatedTools | LiveTools
 
@@ -69,19 +68,6 @@ class Params(Config):
     outages: Outages = Outages()
 
 
-class Cell(Seed):
-    """One task. `goal` is a goal of the set with its row and its wording, None where the scenario is written; `offered`
-    names the tools where the set has too many."""
-
-    kind: Kind
-    toolbox: str
-    style: str
-    persona: str
-    goal: tuple[int, int, int] | None = None
-    offered: list[str] = []
-    index: int = 0
-
-
 class GeneralTools(Generator[Cell, Params]):
     name = "general_tools"
     version = "1"
@@ -94,8 +80,9 @@ class GeneralTools(Generator[Cell, Params]):
         self._live: dict[str, Toolbox] = {}
         if both := self.boxes.keys() & params.servers.keys():
             raise ConfigError(f"params.servers: a set and a server are both named {min(both)}.")
+        written = params.scenarios == "written"
         if not params.servers and not any(
-            self._goals(kind, box) for kind in params.kinds for box in self.boxes.values()
+            has_goals(k, box, written) for k in params.kinds for box in self.boxes.values()
         ):
             raise ConfigError(f"params.kinds: no set has a goal of the kinds {', '.join(params.kinds)}.")
 
@@ -130,48 +117,12 @@ class GeneralTools(Generator[Cell, Params]):
         return {**self.boxes, **self._live}
 
     def tasks(self) -> Iterator[Cell]:
-        """Endless: kinds and sets crossed, each pair going through its goals in rounds."""
-        boxes = {**self.boxes, **self._live}
-        rng = Random(f"general_tools|{self.seed}")
         own = self.params.personas
-        people = cycle(read_personas(own)) if own else invented_personas(self.seed)
-        styles = rounds([*self.styles], Random(f"styles|{self.seed}"))
-        goals = {
-            (kind, name): rounds(found, Random(f"{kind}|{name}|{self.seed}"))
-            for kind in self.params.kinds
-            for name, box in boxes.items()
-            if (found := self._goals(kind, box))
-        }
-        axes: list[list[Any]] = [[*self.params.kinds], [*boxes]]
-        walk = (pair for pair in crossed(axes, rng) if pair in goals)
-        for index, ((kind, name), person) in enumerate(zip(walk, people, strict=False)):
-            goal = next(goals[kind, name])
-            yield Cell(
-                kind=kind, toolbox=name, style=next(styles), persona=person.text(), goal=goal,
-                offered=self._offered(boxes[name], goal, rng), index=index,
-            )  # fmt: skip
-
-    def _goals(self, kind: Kind, box: Toolbox) -> list[tuple[int, int, int] | None]:
-        """All goals of the kind with their rows and wordings; [None] where a scenario is to be written."""
-        if self.params.scenarios == "written" or not box.about.goals:
-            return [None]
-        return [
-            (number, row, opening)
-            for number, goal in enumerate(box.about.goals)
-            if goal.kind == kind
-            for row in range(len(goal.rows))
-            for opening in range(len(goal.openings))
-        ]
-
-    def _offered(self, box: Toolbox, goal: tuple[int, int, int] | None, rng: Random) -> list[str]:
-        """The names of the tools that the goal needs and of others, up to `offer`; [] where that is all of them."""
-        names = [tool.function.name for tool in box.tools]
-        if len(names) <= self.params.offer:
-            return []
-        needed = {name for name, _ in box.about.goals[goal[0]].calls} if goal else set()
-        others = [name for name in names if name not in needed]
-        chosen = {*needed, *rng.sample(others, max(0, min(len(others), self.params.offer - len(needed))))}
-        return [name for name in names if name in chosen]
+        return cells(
+            {**self.boxes, **self._live}, self.params.kinds, [*self.styles],
+            cycle(read_personas(own)) if own else invented_personas(self.seed),
+            self.params.offer, self.params.scenarios == "written", self.seed,
+        )  # fmt: skip
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
         box = (await self._sets(ctx))[seed.toolbox]
@@ -238,7 +189,7 @@ class GeneralTools(Generator[Cell, Params]):
         require_told(scenario.tells, told.messages)
 
 
-def bundled_scenario(box: Toolbox, goal: tuple[int, int, int]) -> Scenario:
+def bundled_scenario(box: Toolbox, goal: GoalAt) -> Scenario:
     """A goal of the set, with one of its rows and one of its wordings."""
     number, row, opening = goal
     return box.about.goals[number].scenario(row, opening, box.about.system, box.state)
