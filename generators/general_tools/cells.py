@@ -57,7 +57,7 @@ def cells(
 
 
 def has_goals(kind: Kind, box: Toolbox, written: bool) -> bool:
-    """Whether there are scenarios of the kind, as there always are for sets without goals, and where they are written."""
+    """Whether there are scenarios of the kind: always where they are written, as they are for sets without goals."""
     return written or not box.about.goals or any(goal.kind == kind for goal in box.about.goals)
 
 
