@@ -82,7 +82,7 @@ class RuleDriven:
         return scenario.calls
 
     def answer(self, scenario: Scenario, results: list[str]) -> Message:
-        told = [one if isinstance(one, str) else one[0] for one in scenario.tells]
+        told = [ways[0] for ways in scenario.tells]
         return assistant(f"That is done: {', '.join(told) or 'everything as you wished'}.", "The results say so.")
 
 

@@ -73,7 +73,11 @@ def test_four_roles_each_with_its_own_part(tmp_path: Path) -> None:
     record = row_to_record(row)
     assert [message.role for message in record.messages] == ["system", "user", "assistant", "tool", "assistant"]
     outcome: Any = record.metadata["outcome"]
-    assert outcome["state"] == "simulated" and outcome["expected_calls"] == [{"track": {"parcel": "P7"}}]
+    assert (
+        outcome["checked"] == "calls"
+        and outcome["changed"] == []
+        and outcome["expected_calls"] == [{"track": {"parcel": "P7"}}]
+    )
     assert record.metadata["turns"] == [{"calls": 1, "faults": []}]
     asked = {role: str(request["messages"]) for role, request in model.calls}
     persona = str(record.metadata["persona"])
@@ -154,6 +158,7 @@ def test_a_changed_world_is_the_next_calls_world_and_a_repeated_call_is_not_aske
         '{"error":{"message":"there is no parcel P9","type":"not_found"}}',
     ]  # fmt: skip
     assert model.count_by_role()["tool"] == 4
+    assert orjson.loads(row["metadata"])["outcome"]["changed"] == ['parcels.P7.to: "Lier" -> "Mechelen"']
     last = [request["messages"] for role, request in model.calls if role == "tool"][-1]
     assert '"to":"Mechelen"' in str(last)
 

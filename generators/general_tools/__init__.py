@@ -30,24 +30,21 @@ from pydantic import Field
 
 from generators.general_tools.cells import Cell, GoalAt, cells, has_goals
 from generators.general_tools.live import LiveTools, live_toolboxes
-from generators.general_tools.outcome import require_state, require_told
+from generators.general_tools.outcome import changes, require_called, require_changes, require_told
 from generators.general_tools.scenario import KINDS, ONCE, Kind, Scenario, require_shape
 from generators.general_tools.simulated import SimulatedTools
 from generators.general_tools.toolboxes import Toolbox, import_report, tool_files, toolboxes
 from generators.general_tools.writer import write_scenario
-from gristmill import Config, Context, Generator, Record, Reject
+from gristmill import Config, Context, Generator, Record
 from gristmill.errors import ConfigError
 from gristmill.personas import invented_personas, read_personas
 from gristmill.tools.mcp import McpConfig
 from gristmill.tools.outages import Outages, Unreliable
 from gristmill.tools.python_environment import PythonTools, play
-from gristmill.tools.simulation import Conversation, Limits, UserSide, converse, keeping
-from schemas import JsonObject, Tool, system
+from gristmill.tools.simulation import Limits, UserSide, converse, keeping
+from schemas import JsonObject, Message, Tool, system
 
 World = PythonTools | SimulatedTools | LiveTools
-
-_CHECKED: dict[type[World], str] = {PythonTools: "equal", SimulatedTools: "simulated", LiveTools: "live"}
-"""What `metadata.outcome.state` says: only of Python functions is the end state known."""
 
 
 class Params(Config):
@@ -134,17 +131,12 @@ class GeneralTools(Generator[Cell, Params]):
         side = self._side(seed, scenario)
         told = await converse(opening, side, environment, ctx, self.params.limits, once=seed.kind in ONCE)
         with keeping(told.messages):
-            await self._require_outcome(box, scenario, world, told, ctx)
+            outcome = await self._outcome(box, scenario, world, told.messages, ctx)
         return Record(
             messages=told.messages, tools=tools, category=seed.kind, metadata={
                 "cell": {"kind": seed.kind, "toolbox": seed.toolbox, "style": seed.style},
                 "goal": scenario.goal, "persona": seed.persona, "ended": told.ended, "turns": [*told.turn_verdicts()],
-                "outages": [*environment.failed],
-                "outcome": {
-                    "state": _CHECKED[type(world)],
-                    "expected_calls": [{name: arguments} for name, arguments in scenario.calls],
-                    "told": [one if isinstance(one, str) else one[0] for one in scenario.tells],
-                },
+                "outages": [*environment.failed], "outcome": outcome,
             },
         )  # fmt: skip
 
@@ -170,23 +162,23 @@ class GeneralTools(Generator[Cell, Params]):
             goal += f"\nYou forget to say this in your first message: {', '.join(scenario.withheld)}."
         return UserSide(cell.persona, goal, self.styles[cell.style], opening)
 
-    async def _require_outcome(
-        self, box: Toolbox, scenario: Scenario, world: World, told: Conversation, ctx: Context
-    ) -> None:
-        """Reject(shape, ...) or Reject(outcome, ...) where the talk isn't what its scenario asks for."""
-        first = next(message.content for message in told.messages if message.role == "user")
-        for value in scenario.withheld:
-            if value.casefold() in first.casefold():
-                raise Reject("user", "told_too_much", f"{value} was to be left out at first")
-        require_shape(scenario.kind, told.messages)
+    async def _outcome(
+        self, box: Toolbox, scenario: Scenario, world: World, talk: list[Message], ctx: Context
+    ) -> JsonObject:
+        """What came of it, for the metadata. Reject where it isn't what the scenario asks for."""
+        require_shape(scenario, talk)
+        changed = [] if isinstance(world, LiveTools) else changes(scenario.world, world.state, box.about.ignored)
         if isinstance(world, PythonTools):
-            expected: JsonObject = (await play(box.source, scenario.world, scenario.calls, ctx)).state
-            require_state(expected, world.state, box.about.ignored)
-        called = {call.function.name for message in told.messages for call in message.tool_calls}
-        for name, _ in scenario.calls:
-            if not isinstance(world, PythonTools) and name not in called:
-                raise Reject("outcome", "tool_not_called", f"{name} is never called")
-        require_told(scenario.tells, told.messages)
+            expected = (await play(box.source, scenario.world, scenario.calls, ctx)).state
+            require_changes(changes(scenario.world, expected, box.about.ignored), changed)
+        else:
+            require_called([name for name, _ in scenario.calls], talk)
+        require_told(scenario.tells, talk)
+        return {
+            "checked": "state" if isinstance(world, PythonTools) else "calls", "changed": [*changed],
+            "expected_calls": [{name: arguments} for name, arguments in scenario.calls],
+            "told": [ways[0] for ways in scenario.tells],
+        }  # fmt: skip
 
 
 def bundled_scenario(box: Toolbox, goal: GoalAt) -> Scenario:
