@@ -117,16 +117,19 @@ def import_tools(value: Any) -> Imported:
 
 
 def _entries(value: Any) -> list[Any]:
-    if isinstance(value, str | bytes):
-        value = orjson.loads(value)
+    value = _parsed(value)
     if isinstance(value, dict):
         value = value.get("result", value) if isinstance(value.get("result"), dict) else value
-        held = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
-        value = held if held is not None else [value]
+        held = [listed for key in _LISTS if isinstance(listed := _parsed(value.get(key)), list)]
+        value = held[0] if held else [value]
     if not isinstance(value, list):
         raise ValueError("no list of tools")
     inner = [entry[key] for entry in value if isinstance(entry, dict) for key in _LISTS[2:4] if key in entry]
     return [tool for listed in inner for tool in listed] if inner else value
+
+
+def _parsed(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str | bytes) else value
 
 
 def _parts(entry: Any) -> tuple[str, str, Any]:

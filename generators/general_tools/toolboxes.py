@@ -119,8 +119,9 @@ def _of_code(path: Path) -> Toolbox:
 def _of_list(name: str, path: Path, value: Any) -> Toolbox:
     imported = import_openapi(value) if is_openapi(value) else import_tools(value)
     _require(path, imported)
-    told = value.get("info", {}).get("title", "") if isinstance(value, dict) else ""
-    return Toolbox(name, imported.tools, SetFile(about=str(told)), imported=imported)
+    info = value.get("info") if isinstance(value, dict) else None
+    about = str(info.get("title", "")) if isinstance(info, dict) else ""
+    return Toolbox(name, imported.tools, SetFile(about=about), imported=imported)
 
 
 def _require(path: Path, imported: Imported) -> None:
