@@ -35,7 +35,8 @@ JSON_TYPES = {
 
 STANDARD_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
-_LISTS = ("tools", "functions", "function_declarations", "functionDeclarations", "endpoints", "apis")
+_DECLARATIONS = ("function_declarations", "functionDeclarations")
+_LISTS = ("tools", "functions", "function", *_DECLARATIONS, "endpoints", "apis")
 _PARAMETERS = (
     "parameters", "inputSchema", "input_schema", "input_parameters", "params", "args", "arguments",
     "required_parameters", "optional_parameters",
@@ -124,7 +125,7 @@ def _entries(value: Any) -> list[Any]:
         value = held[0] if held else [value]
     if not isinstance(value, list):
         raise ValueError("no list of tools")
-    inner = [entry[key] for entry in value if isinstance(entry, dict) for key in _LISTS[2:4] if key in entry]
+    inner = [entry[key] for entry in value if isinstance(entry, dict) for key in _DECLARATIONS if key in entry]
     return [tool for listed in inner for tool in listed] if inner else value
 
 

@@ -228,6 +228,7 @@ def test_a_live_server(tmp_path: Path) -> None:
         ("x.py", "def f(a): ...", "a has no type"),
         ("x.py", "STATE = {1: 2}\ndef f() -> int: ...", "STATE"),
         ("x.jsonl", "{]", "not valid JSON"),
+        ("x.jsonl", "", "has no tool that can be used"),
     ],
 )
 def test_files_without_tools(name: str, text: str, told: str, tmp_path: Path) -> None:
@@ -254,15 +255,21 @@ def test_sets_whose_goals_and_tools_disagree(tmp_path: Path) -> None:
 
 def test_files_of_many_kinds(tmp_path: Path) -> None:
     (tmp_path / "post.json").write_bytes(orjson.dumps(TOOLS))
-    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(orjson.dumps({"tools": [tool]}) for tool in TOOLS))
+    rows = [{"tools": [TOOLS[0]]}, {"functions": orjson.dumps([TOOLS[1]]).decode()}, {"tools": [{"name": 7}]}]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join([*map(orjson.dumps, rows), b"{", orjson.dumps({"tools": "["})]))
     (tmp_path / "pets.yaml").write_text(
         "openapi: 3.0.0\ninfo: {title: Pets}\npaths: {/pets: {get: {operationId: listPets}}}\n"
     )
     boxes = toolboxes([tmp_path])
     assert {name: [tool.function.name for tool in box.tools] for name, box in boxes.items()} == {
         "pets": ["listPets"], "post": ["track", "redirect"], "rows:1": ["track"], "rows:2": ["redirect"],
+        "rows:3": [], "rows:4": [], "rows:5": [],
     }  # fmt: skip
     assert boxes["pets"].about.about == "Pets"
+    assert [len(boxes[f"rows:{n}"].imported.refused) for n in (3, 4, 5)] == [1, 1, 1]
+    generator = GeneralTools(Params(tools=[tmp_path]))
+    used = {cell.toolbox for cell, _ in zip(generator.tasks(), range(48), strict=False)}
+    assert used == {"pets", "post", "rows:1", "rows:2"} == set(generator.coverage_axes()["toolbox"])
     assert boxes["post"].imported.outcome() == {
         "as is": 1, "repaired": 1, "refused": 0, "repaired: required": 1, "repaired: type": 2,
     }  # fmt: skip

@@ -292,7 +292,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_whatever_comes_is_read_or_refused(one: Any, two: Any, three: Any) -> None:
     """No importer breaks, and what it lets through is a tool that calls can be checked against."""

@@ -99,7 +99,7 @@ class GeneralTools(Generator[Cell, Params]):
         return [*own, *(path for path in beside if path.is_file())]
 
     def coverage_axes(self) -> dict[str, list[Any]]:
-        names = [*self.boxes, *self.params.servers]
+        names = [*(name for name, box in self.boxes.items() if box.tools), *self.params.servers]
         return {"kind": self.params.kinds, "toolbox": names, "style": [*self.styles]}
 
     async def prepare(self, ctx: Context) -> None:

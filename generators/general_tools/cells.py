@@ -57,8 +57,9 @@ def cells(
 
 
 def has_goals(kind: Kind, box: Toolbox, written: bool) -> bool:
-    """Whether there are scenarios of the kind: always where they are written, as they are for sets without goals."""
-    return written or not box.about.goals or any(goal.kind == kind for goal in box.about.goals)
+    """Whether there are scenarios of the kind: where they are written, or the set has no goals, there always are."""
+    known = written or not box.about.goals or any(goal.kind == kind for goal in box.about.goals)
+    return known and bool(box.tools)
 
 
 def _goals(kind: Kind, box: Toolbox, written: bool, rng: Random) -> Iterator[GoalAt | None]:
