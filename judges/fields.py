@@ -90,8 +90,7 @@ def read_out(messages: list[Message]) -> str:
 
 
 def final_answer(text: str) -> str:
-    """What a long answer ends in: the last \\boxed{...}, else the last line `Final Answer: ...`, `The answer is ...`, else
-    all of it."""
+    """What a long answer ends in: its last \\boxed{...}, else its last `Final Answer: ...`, else all of it."""
     boxed = _boxed(text)
     if boxed is not None:
         return boxed
