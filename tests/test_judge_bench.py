@@ -11,26 +11,13 @@ import yaml
 from gristmill.errors import ConfigError
 from gristmill.testing import Faults, FaultServer, ScriptedModel
 from judges.bench.command import BenchKeys, bench
-from judges.bench.figures import Decision, attacks, calibration, figures, kappa, thresholds, weighted_kappa
+from judges.bench.figures import Decision, attacks, calibration, figures, thresholds
 from schemas import JsonObject
 from tests.conftest import CLI
 
 
 def decided(right: bool, passed: bool | None, score: float | None = None, **more: Any) -> Decision:
     return Decision(right=right, passed=passed, score=score, **more)
-
-
-def test_kappa_of_a_textbook_table() -> None:
-    """Wikipedia's example: 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no."""
-    table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
-    assert kappa(table) == pytest.approx(0.4)
-    assert kappa({("yes", "yes"): 7}) is None
-
-
-def test_weighted_kappa_forgives_a_near_miss() -> None:
-    exact, near, far = ({(0, 0): 5, (4, 4): 5, (4, other): 2} for other in (4, 3, 0))
-    assert weighted_kappa(exact) == 1
-    assert 1 > (weighted_kappa(near) or 0) > (weighted_kappa(far) or 0)
 
 
 def test_undecided_is_no_accept() -> None:

@@ -9,19 +9,21 @@
 A figure with an interval is [value, low, high]: 95 % by bootstrap. Accepting is the positive class; undecided is not
 accepted. Precision is the share of the accepted that are right, recall the share of the right that are accepted.
 
-Source: Cohen 1960 and 1968 (kappa, and with quadratic weights where labels are grades); Efron 1979 (the bootstrap).
+Source: Efron 1979 (the bootstrap).
 """
 
 import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from statistics import StatisticsError, correlation, fmean
+from statistics import fmean
 from typing import Any, NamedTuple
+
+from gristmill.agreement import kappa, weighted_kappa
+from gristmill.verdicts import Moments
 
 RESAMPLES = 1000
 MOST_BINS = 10
-FEWEST_FOR_CORRELATION = 10
 
 Cells = Mapping[Any, int]
 
@@ -86,27 +88,6 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def kappa(table: Cells) -> float | None:
-    """Cohen's, of pairs of labels with how often each occurs; None where chance alone explains everything."""
-    return _kappa(table, lambda one, other: float(one != other))
-
-
-def weighted_kappa(table: Cells) -> float | None:
-    """Cohen's with quadratic weights, of pairs of grades on one scale."""
-    return _kappa(table, lambda one, other: (one - other) ** 2)
-
-
-def _kappa(table: Cells, distance: Callable[[Any, Any], float]) -> float | None:
-    n = sum(table.values())
-    first, second = Counter[Any](), Counter[Any]()
-    for (one, other), count in table.items():
-        first[one] += count
-        second[other] += count
-    seen = sum(count * distance(one, other) for (one, other), count in table.items())
-    by_chance = sum(a * b * distance(one, other) for one, a in first.items() for other, b in second.items())
-    return 1 - seen * n / by_chance if by_chance else None
-
-
 def _with_interval(table: Cells, figure: Callable[[Cells], float | None], seed: int) -> list[float | None] | None:
     """[value, low, high]; None where there is no value."""
     value = figure(table)
@@ -159,14 +140,13 @@ def _by_category(decisions: Sequence[Decision]) -> dict[str, dict[str, int]]:
 
 def _length_bias(decisions: Sequence[Decision]) -> float | None:
     """The correlation of the score with the logarithm of the answer's length, among records of one label: nothing but
-    length should be left to explain it. None where there are too few, or the score is always the same."""
-    known = [(one.score, math.log1p(one.length)) for one in decisions if one.score is not None]
-    if len(known) < FEWEST_FOR_CORRELATION:
-        return None
-    try:
-        return round(correlation(*zip(*known, strict=True)), 4)
-    except StatisticsError:
-        return None
+    length should be left to explain it."""
+    moments = Moments()
+    for one in decisions:
+        if one.score is not None:
+            moments.add(one.score, math.log1p(one.length))
+    value = moments.correlation()
+    return None if value is None else round(value, 4)
 
 
 def attacks(decisions: Sequence[Decision]) -> dict[str, dict[str, Any]]:
