@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.base import JsonObject
-from schemas.tool_formats import Imported, Refused, standard_schema
+from schemas.json_schema import Refused, standard_schema
+from schemas.tool_formats import Imported
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jsonschema_rs
 
 from schemas import JsonObject, Message, Tool, ToolCall, canonical_json
-from schemas.tool_formats import JSON_TYPES, STANDARD_TYPES
+from schemas.json_schema import JSON_TYPES, STANDARD_TYPES
 
 
 class CallFault(NamedTuple):
