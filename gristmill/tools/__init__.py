@@ -1,1 +1,1 @@
-"""Tools that a model calls: the check of calls, simulated conversations, real tools, a protocol for lesser endpoints."""
+"""Tools that a model calls: the check of calls, simulated conversations, real tools, a protocol by text."""
