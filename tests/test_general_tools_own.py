@@ -237,6 +237,17 @@ def test_files_without_tools(name: str, text: str, told: str, tmp_path: Path) ->
         toolboxes([tmp_path / name])
 
 
+@pytest.mark.bubblewrap
+def test_code_that_cannot_be_loaded_ends_the_run_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "counter.py").write_text("import a_package_that_is_not_there\n" + COUNTER)
+    params = {"tools": [str(tmp_path / "counter.py")]}
+    run: dict[str, Any] = {"generator": "general_tools", "tasks": 1, "params": params}
+    with pytest.raises(ConfigError, match=r"counter.py can't be loaded in the sandbox: ModuleNotFoundError"):
+        run_scripted(run, tmp_path / "run")
+    simulated = {**params, "simulate": True}
+    assert run_scripted({**run, "params": simulated}, tmp_path / "played")["tasks"] == 1
+
+
 def test_sets_whose_goals_and_tools_disagree(tmp_path: Path) -> None:
     (tmp_path / "counter.py").write_text(COUNTER)
     goal: Any = {"kind": "single_turn", "goal": "You want 2.", "openings": ["2"], "calls": [{"sub": {"n": 2}}]}

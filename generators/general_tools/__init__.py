@@ -35,7 +35,7 @@ from generators.general_tools.scenario import KINDS, ONCE, Kind, Scenario, requi
 from generators.general_tools.simulated import SimulatedTools
 from generators.general_tools.toolboxes import Toolbox, import_report, tool_files, toolboxes
 from generators.general_tools.writer import write_scenario
-from gristmill import Config, Context, Generator, Record
+from gristmill import Config, Context, Generator, Record, Reject
 from gristmill.errors import ConfigError
 from gristmill.personas import invented_personas, read_personas
 from gristmill.tools.mcp import McpConfig
@@ -103,9 +103,18 @@ class GeneralTools(Generator[Cell, Params]):
         return {"kind": self.params.kinds, "toolbox": names, "style": [*self.styles]}
 
     async def prepare(self, ctx: Context) -> None:
-        """Asks the servers for their tools, and writes down what the importers made of all tools."""
-        report = orjson.dumps(import_report(await self._sets(ctx)), option=orjson.OPT_INDENT_2)
-        (ctx.artifacts / "tools.json").write_bytes(report)
+        """Asks the servers for their tools, writes down what the importers made of all tools, and sees whether those
+        with code can be loaded where they will run."""
+        boxes = await self._sets(ctx)
+        (ctx.artifacts / "tools.json").write_bytes(orjson.dumps(import_report(boxes), option=orjson.OPT_INDENT_2))
+        for name, box in boxes.items():
+            if box.source and not self.params.simulate:
+                try:
+                    await play(box.source, box.state, [], ctx)
+                except Reject as reject:
+                    raise ConfigError(
+                        f"params.tools: {name}.py can't be loaded in the sandbox: {reject.detail}."
+                    ) from None
 
     async def _sets(self, ctx: Context) -> dict[str, Toolbox]:
         """All sets. On another machine the servers' tools come from the run's artifacts."""
