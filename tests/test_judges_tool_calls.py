@@ -90,6 +90,7 @@ def test_valid_calls_pass(more: dict[str, Any]) -> None:
         ('{"guests": 2, "guests": 3, "city": "Ghent"}', "bad_json"),
         ('{"guests": NaN, "city": "Ghent"}', "bad_json"),
         ("[1]", "bad_json"),
+        (r'{"guests": 2, "city": "\ud800"}', "bad_json"),
         ("[" * 100_000, "bad_json"),
         ({**GOOD, "guests": 10**40}, "out_of_range"),
     ],
