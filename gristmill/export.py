@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.bench import make_run_judges
+from gristmill.judging import WholeRun
 from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
@@ -26,6 +27,7 @@ from gristmill.selection import Selected, Wanted, select
 from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
+from schemas import JsonObject
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
@@ -123,9 +125,10 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     """Writes everything but the ledger anew; the summary."""
     wanted = Wanted.from_json(ledger["wanted"])
     sums = Sums(coverage=Coverage(orjson.loads(ledger["axes"] or "{}") or None))
-    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted), sums)
+    whole = WholeRun(make_run_judges(config))
+    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), whole, wanted), sums)
     _export_calls(folder, ledger)
-    summary = _summary(ledger, sums, wanted.records)
+    summary = _summary(ledger, sums, wanted.records, whole.figures())
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
     write_run_report(folder, config, summary)
@@ -156,7 +159,9 @@ def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
     new.replace(folder.calls)
 
 
-def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[str, Any]:
+def _summary(
+    ledger: Ledger, sums: Sums, wanted: dict[str, int] | None, selection: dict[str, JsonObject]
+) -> dict[str, Any]:
     by_role = {role: _with_tokens(ledger, role, sums_) for (role,), sums_ in ledger.usage("role").items()}
     total = {
         key: sum(role[key] for role in by_role.values()) for key in ("calls", "input", "output", "reasoning", "cached")
@@ -175,6 +180,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         "scores": sums.verdicts.scores(),
         "agreement": sums.verdicts.agreement(),
         "near_threshold": sums.verdicts.near_threshold(),
+        "selection": selection,
         "calls": total.pop("calls"),
         "calls_reused": int(ledger["calls_reused"] or 0),
         "tokens": total,

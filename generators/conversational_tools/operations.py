@@ -40,10 +40,12 @@ MOST_ROWS = 50
 
 @dataclass(frozen=True, slots=True)
 class DomainTool:
-    """A tool and what it does to a database. `run` raises ValueError where it refuses."""
+    """A tool and what it does to a database. `run` raises ValueError where it refuses; `changes` where it is known to
+    change the state."""
 
     tool: Tool
     run: Call
+    changes: bool = False
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ class Operation(Data):
 
     def as_tool(self) -> DomainTool:
         spec = FunctionSpec(name=self.name, description=self.description, parameters=self.parameters)
-        return DomainTool(Tool(function=spec), self._run)
+        return DomainTool(Tool(function=spec), self._run, changes=bool(self.changes))
 
     def _run(self, db: sqlite3.Connection, arguments: Mapping[str, Any]) -> Json:
         known = self.parameters.get("properties")
@@ -113,7 +115,9 @@ def function_tools(module: ModuleType) -> list[DomainTool]:
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
     ]
-    return [_function_tool(function) for function in found if next(iter(inspect.signature(function).parameters), "") == "db"]
+    return [
+        _function_tool(function) for function in found if next(iter(inspect.signature(function).parameters), "") == "db"
+    ]
 
 
 def _function_tool(function: Callable[..., Json]) -> DomainTool:

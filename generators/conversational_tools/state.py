@@ -54,7 +54,9 @@ LOADING = WRITING | {
     sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_REINDEX,
 }  # fmt: skip
 _CHANCE = {"random", "randomblob", "load_extension", "last_insert_rowid", "changes", "total_changes"}
-_CLOCK = re.compile(r"\bcurrent_(?:date|time|timestamp)\b|'now'|\b(?:date|time|datetime|julianday|unixepoch)\(\s*\)", re.I)
+_CLOCK = re.compile(
+    r"\bcurrent_(?:date|time|timestamp)\b|'now'|\b(?:date|time|datetime|julianday|unixepoch)\(\s*\)", re.I
+)
 
 
 def guard(db: sqlite3.Connection, allowed: frozenset[int] | None) -> None:
