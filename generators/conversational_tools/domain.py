@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from generators.conversational_tools.operations import DomainTool, Operation, function_tools
 from generators.conversational_tools.scenario import Done, Scenario
-from generators.conversational_tools.state import WRITING, Rows, changes, guard, make_image, open_state, read_rows
+from generators.conversational_tools.state import WRITING, Content, changes, guard, make_image, open_state, read_content
 from gristmill.context import Context
 from gristmill.errors import ConfigError, TaskFailed
 from gristmill.judging import where
@@ -47,9 +47,9 @@ class Domain:
     def specs(self) -> list[Tool]:
         return [tool.tool for tool in self.tools.values()]
 
-    def start(self, scenario: Scenario | None = None) -> Rows:
+    def start(self, scenario: Scenario | None = None) -> Content:
         """What the database holds at the start, of a scenario or of them all."""
-        return _start(self.image, tuple(scenario.setup) if scenario else ())[1]
+        return start_of(self.image, tuple(scenario.setup) if scenario else ())[1]
 
     def end(self, scenario: Scenario) -> list[str]:
         """What has to have changed at the end: what the scenario says, else what its actions change."""
@@ -64,7 +64,7 @@ class Domain:
 class Service:
     """The tools of a domain at work on one scenario's copy of the database: the environment of a conversation."""
 
-    def __init__(self, domain: Domain, db: sqlite3.Connection, start: Rows) -> None:
+    def __init__(self, domain: Domain, db: sqlite3.Connection, start: Content) -> None:
         self.calls: list[Done] = []
         self._domain = domain
         self._db = db
@@ -74,7 +74,7 @@ class Service:
     @classmethod
     @contextmanager
     def open(cls, domain: Domain, scenario: Scenario) -> Iterator["Service"]:
-        image, start = _start(domain.image, tuple(scenario.setup))
+        image, start = start_of(domain.image, tuple(scenario.setup))
         db = open_state(image)
         try:
             yield cls(domain, db, start)
@@ -105,11 +105,11 @@ class Service:
 
     def changed(self) -> list[str]:
         """What is not as it was at the scenario's start."""
-        return changes(self._start, read_rows(self._db))
+        return changes(self._start, read_content(self._db))
 
 
 @lru_cache(maxsize=256)
-def _start(image: bytes, setup: tuple[str, ...]) -> tuple[bytes, Rows]:
+def start_of(image: bytes, setup: tuple[str, ...]) -> tuple[bytes, Content]:
     """The database at a scenario's start, and its content."""
     db = open_state(image)
     try:
@@ -119,7 +119,7 @@ def _start(image: bytes, setup: tuple[str, ...]) -> tuple[bytes, Rows]:
                 db.execute(statement)
             guard(db, None)
             image = db.serialize()
-        return image, read_rows(db)
+        return image, read_content(db)
     finally:
         db.close()
 

@@ -207,7 +207,7 @@ async def _refined(
     ctx: Context, kind: type[A], first: tuple[str, dict[str, Any]], again: str,
     check: Callable[[A], Awaitable[list[str]]], refinements: int,
 ) -> tuple[A | None, list[str], int]:  # fmt: skip
-    """(the draft, its faults, tries): asked by the prompt `first`, then by `again` with the faults until it has none."""
+    """(draft, faults, tries): asked by the prompt `first`, then by `again` with the faults, until there are none."""
     prompt, variables = first
     draft: A | None = None
     faults = ["not written"]
@@ -348,5 +348,5 @@ async def _scenario(
 
 def _rows(domain: Domain) -> str:
     """The data that a scenario starts from, as far as a prompt bears it."""
-    lines = [f"{place} {orjson.dumps(row).decode()}" for place, row in domain.start().items()]
+    lines = [f"{place} {orjson.dumps(row).decode()}" for place, row in domain.start().rows.items()]
     return "\n".join(lines[:120])

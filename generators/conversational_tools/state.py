@@ -11,14 +11,28 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-Rows = Mapping[str, Any]
-"""The content of a database: {"parcels[GP-1042]": {"status": "held", ...}}."""
+
+class Content(NamedTuple):
+    """What a database holds: {"parcels[GP-1042]": {"status": "held", ...}}, and the declared types of its columns by
+    table."""
+
+    rows: dict[str, dict[str, Any]]
+    types: dict[str, dict[str, str]]
+
+    def row(self, place: str) -> Any:
+        """A row's values as they are compared; ABSENT where there is none."""
+        if place not in self.rows:
+            return ABSENT
+        types = self.types[place.partition("[")[0]]
+        return {name: _comparable(value, types[name]) for name, value in self.rows[place].items()}
+
 
 ABSENT = object()
+"""In the place of what isn't there."""
 MOST_STEPS = 5_000_000
 """Instructions of SQLite's machine for one statement, about a tenth of a second: a limit that is no matter of load."""
 
@@ -82,21 +96,20 @@ def refuse_clock(statement: str) -> None:
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
-def read_rows(db: sqlite3.Connection) -> Rows:
-    """All that a database holds, ready to be compared."""
-    rows: dict[str, Any] = {}
+def read_content(db: sqlite3.Connection) -> Content:
+    """All that a database holds."""
+    content = Content({}, {})
     for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"):
         columns = db.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
-        names, kinds = [column[1] for column in columns], [column[2].upper() for column in columns]
+        content.types[table] = {column[1]: column[2].upper() for column in columns}
         keys = [place for place, column in enumerate(columns) if column[5]]
         found = [tuple(row) for row in db.execute(f"SELECT * FROM {quoted(table)}")]
         if not keys:
             found.sort(key=repr)
         for number, row in enumerate(found):
             label = ", ".join(str(row[place]) for place in keys) if keys else f"#{number + 1}"
-            values = {name: _comparable(value, kind) for name, kind, value in zip(names, kinds, row, strict=True)}
-            rows[f"{table}[{label}]"] = values
-    return rows
+            content.rows[f"{table}[{label}]"] = dict(zip(content.types[table], row, strict=True))
+    return content
 
 
 def _comparable(value: Any, kind: str) -> Any:
@@ -110,15 +123,18 @@ def _comparable(value: Any, kind: str) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def changes(before: Rows, after: Rows) -> list[str]:
+def changes(before: Content, after: Content) -> list[str]:
     """What differs, one line for each place: "place: old -> new"."""
-    return [f"{place}: {_shown(old)} -> {_shown(new)}" for place, old, new in _walk("", before, after)]
+    places = sorted({*before.rows, *after.rows})
+    differing = (place for place in places if before.rows.get(place) != after.rows.get(place))
+    found = (difference for place in differing for difference in _walk(place, before.row(place), after.row(place)))
+    return [f"{place}: {_shown(old)} -> {_shown(new)}" for place, old, new in found]
 
 
 def _walk(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
-            yield from _walk(f"{place}.{key}" if place else key, old.get(key, ABSENT), new.get(key, ABSENT))
+            yield from _walk(f"{place}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))
     elif old is ABSENT or new is ABSENT or old != new:
         yield place, old, new
 
