@@ -24,7 +24,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from generators.conversational_tools.operations import DomainTool, Operation, function_tools
 from generators.conversational_tools.scenario import Done, Scenario
-from generators.conversational_tools.state import WRITING, Content, changes, guard, make_image, open_state, read_content
+from generators.conversational_tools.state import (
+    WRITING,
+    Content,
+    changes,
+    guard,
+    make_image,
+    open_state,
+    read_content,
+    require_kind,
+)
 from gristmill.context import Context
 from gristmill.errors import ConfigError, TaskFailed
 from gristmill.judging import where
@@ -116,6 +125,7 @@ def start_of(image: bytes, setup: tuple[str, ...]) -> tuple[bytes, Content]:
         if setup:
             guard(db, WRITING)
             for statement in setup:
+                require_kind(statement, WRITING)
                 db.execute(statement)
             guard(db, None)
             image = db.serialize()

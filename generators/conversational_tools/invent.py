@@ -122,7 +122,7 @@ def _same(one: str, other: str) -> bool:
     """Whether two names mean one service: the same words, in whatever order and number, or nearly the same letters."""
     stems = [{word.rstrip("s") for word in re.findall(r"\w+", name.lower()) if len(word) > 3} for name in (one, other)]
     alike = SequenceMatcher(None, one.lower(), other.lower(), autojunk=False).ratio()
-    return stems[0] == stems[1] or alike >= SAME
+    return (bool(stems[0]) and stems[0] == stems[1]) or alike >= SAME
 
 
 def _in_turn(fields: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from typing import Annotated, Any, get_type_hints
 import orjson
 from pydantic import Field, PydanticUserError, create_model
 
-from generators.conversational_tools.state import READING, WRITING, guard, open_state, refuse_clock
+from generators.conversational_tools.state import READING, WRITING, guard, open_state, refuse_clock, require_kind
 from gristmill.errors import ConfigError
 from gristmill.tools.checks import ToolSet
 from schemas import Data, FunctionSpec, Json, JsonObject, Tool
@@ -80,6 +80,7 @@ class Operation(Data):
                 guard(db, allowed)
                 for statement in statements:
                     try:
+                        require_kind(statement, allowed)
                         refuse_clock(statement)
                         db.execute(f"EXPLAIN {statement}", arguments)
                     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:

@@ -87,6 +87,14 @@ def guard(db: sqlite3.Connection, allowed: frozenset[int] | None) -> None:
     db.set_authorizer(authorize)
 
 
+def require_kind(statement: str, allowed: frozenset[int]) -> None:
+    """sqlite3.Error for a statement that doesn't begin as one that reads or changes rows: VACUUM, for one, writes files
+    and is let pass when it is compiled."""
+    words = ("SELECT", "WITH", "VALUES") if allowed is READING else ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
+    if not statement.lstrip().upper().startswith(words):
+        raise sqlite3.OperationalError(f"not one of {', '.join(words)}")
+
+
 def refuse_clock(statement: str) -> None:
     """sqlite3.Error for a statement that asks what time it is: a state has a clock of its own, in a table."""
     if found := _CLOCK.search(statement):
