@@ -16,8 +16,9 @@ from generators.conversational_tools.lint import lint
 from generators.conversational_tools.scenario import Action, Done, Scenario, check_outcome, is_told
 from gristmill.errors import ConfigError, TooManyFailed
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
-from schemas import Function, JsonObject, Message, ToolCall, assistant
-from tests.conftest import ROOT
+from gristmill.tools.checks import check_conversation
+from schemas import Function, JsonObject, Message, Record, ToolCall, assistant
+from tests.conftest import CLI, ROOT
 from tests.parcel_rules import MORE, call, parcel_roles, say
 
 RECIPE: dict[str, Any] = yaml.safe_load(
@@ -31,7 +32,8 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def rows(folder: Path, kind: str = "records") -> list[dict[str, Any]]:
-    return pq.read_table(folder / kind).to_pylist()
+    found: list[dict[str, Any]] = pq.read_table(folder / kind).to_pylist()
+    return found
 
 
 # --- by rule ---------------------------------------------------------------------------------------------------------
@@ -139,18 +141,13 @@ def test_tools_that_fail_now_and_then(tmp_path: Path) -> None:
 
     def patient(role: str, request: JsonObject) -> Any:
         messages: Any = request["messages"]
-        if role == "assistant" and "nothing was changed" in messages[-1]["content"]:
-            last = messages[-2]["tool_calls"][0]["function"]
-            return Message(role="assistant", tool_calls=[ToolCall(id="", function=Function(**last))])
-        if role == "assistant":
-            kept: list[dict[str, Any]] = []
-            for message in messages:
-                if message["role"] == "tool" and "nothing was changed" in message["content"]:
-                    kept.pop()
-                else:
-                    kept.append(message)
-            return parcel_roles(role, {**request, "messages": kept})
-        return parcel_roles(role, request)
+        kept: Any = []
+        for message in messages:  # what failed might as well not have been tried
+            if message["role"] == "tool" and "nothing was changed" in message["content"]:
+                kept.pop()
+            else:
+                kept.append(message)
+        return parcel_roles(role, {**request, "messages": kept})
 
     params = {"outages": {"share": 0.3}}
     summary = run_scripted(config(tasks=64, params=params, judges=[]), tmp_path, ScriptedModel(patient))
@@ -428,3 +425,40 @@ def test_outcome(changed: list[str], said: str, calls: list[Done], fault: tuple[
 )
 def test_told(fact: str, said: str, told: bool) -> None:
     assert is_told([fact], said) is told
+
+
+# --- the examples, and the embedded model ----------------------------------------------------------------------------
+
+
+def test_the_examples_are_what_the_generator_would_keep() -> None:
+    """Their calls give the results that they show, and they end as their scenarios want."""
+    domain = load_domain(SHIPPED)
+    lines = (SHIPPED.parents[1] / "examples.jsonl").read_bytes().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        record = Record.model_validate_json(line)
+        scenario = domain.scenarios[str(record.metadata["scenario"]).partition("/")[2]]
+        assert record.messages[0].content == domain.policy and record.tools == domain.specs()
+        assert check_conversation(record.messages, record.tools) == []
+        with Service.open(domain, scenario) as service:
+            results = {message.tool_call_id: message.content for message in record.messages if message.role == "tool"}
+            for made in (made for message in record.messages for made in message.tool_calls):
+                result, _ = service.perform(made.function.name, orjson.loads(made.function.arguments))
+                assert orjson.loads(results[made.id]) == result
+            outcome = check_outcome(scenario, domain.end(scenario), service.changed(), service.calls, record.messages)
+        assert outcome.fault() is None and outcome.model_dump(mode="json") == record.metadata["outcome"]
+
+
+@pytest.mark.embedded
+def test_recipe_with_the_embedded_model(cli: CLI, tmp_path: Path) -> None:
+    """Every stage runs; what such a small model yields is stated in the docs."""
+    recipe = ROOT / "recipes/generate/conversational_tools.yaml"
+    small = (
+        f"params.domains=[{own_domain(tmp_path / 'lockers')}]"  # 2,500 tokens of policy and tools would take minutes
+    )
+    short = ("tasks=1", small, "params.limits.turns=1", "params.limits.steps=2", "models.default.max_tokens=100")
+    made = cli("generate", recipe, *short, "--run", tmp_path / "run", "--quiet", timeout=300)
+    assert made.returncode == 0, made.stderr
+    summary = orjson.loads((tmp_path / "run" / "summary.json").read_bytes())
+    assert summary["tasks"] == summary["accepted"] + summary["rejected"] == 1
+    assert "user" in summary["by_role"]

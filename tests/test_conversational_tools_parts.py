@@ -302,7 +302,7 @@ def asked_for(request: JsonObject) -> str:
 
 
 def teacher(**changed: Any) -> ScriptedModel:
-    """A teacher whose drafts are right; `changed` answers some prompts otherwise: a value, or a function of the text."""
+    """A teacher whose drafts are right; `changed` answers some prompts otherwise: by a value, or from the text."""
     answers: dict[str, Any] = {"domain": DRAFT, "refine_domain": DRAFT, "scenario": PLAN, "refine_scenario": PLAN,
                                "judge_domain": OPINION, "judge_scenario": OPINION, **changed}  # fmt: skip
 
