@@ -13,7 +13,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +52,7 @@ class Domain:
     tools: Mapping[str, DomainTool]
     image: bytes
     scenarios: Mapping[str, Scenario]
+    _ends: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def specs(self) -> list[Tool]:
         return [tool.tool for tool in self.tools.values()]
@@ -64,10 +65,12 @@ class Domain:
         """What has to have changed at the end: what the scenario says, else what its actions change."""
         if scenario.end is not None:
             return scenario.end
-        with Service.open(self, scenario) as service:
-            for action in scenario.actions:
-                service.perform(action.name, action.arguments)
-            return service.changed()
+        if scenario.id not in self._ends:
+            with Service.open(self, scenario) as service:
+                for action in scenario.actions:
+                    service.perform(action.name, action.arguments)
+                self._ends[scenario.id] = service.changed()
+        return self._ends[scenario.id]
 
 
 class Service:
@@ -78,6 +81,7 @@ class Service:
         self._domain = domain
         self._db = db
         self._start = start
+        self._untouched = db.total_changes
         self._tools = domain.specs()
 
     @classmethod
@@ -114,7 +118,7 @@ class Service:
 
     def changed(self) -> list[str]:
         """What is not as it was at the scenario's start."""
-        return changes(self._start, read_content(self._db))
+        return changes(self._start, read_content(self._db)) if self._db.total_changes > self._untouched else []
 
 
 @lru_cache(maxsize=256)
