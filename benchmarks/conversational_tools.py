@@ -156,7 +156,8 @@ def compare(scenarios: int, rounds: int) -> None:
     server = subprocess.Popen([*here, "--part", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
-    calls, measured = scenarios * ROLLOUTS * CALLS, {"floor": [], "gristmill": []}  # type: dict[str, list[list[float]]]
+    calls = scenarios * ROLLOUTS * CALLS
+    measured: dict[str, list[list[float]]] = {"floor": [], "gristmill": []}
     try:
         with tempfile.TemporaryDirectory() as folder:
             config = str(write_config(Path(folder), url, scenarios))

@@ -265,9 +265,9 @@ def parameter(name: str, description: str, *, required: bool = True) -> dict[str
 
 
 DRAFT: dict[str, Any] = {
-    "policy": POLICY,
-    "database": LOANS,
-    "operations": [
+    "handbook": POLICY,
+    "script": LOANS,
+    "tools": [
         {"name": "find_member", "description": "Finds a member by card and birth date.", "checks": [], "changes": [],
          "parameters": [parameter("card", "Such as M1."), parameter("born", "A day.")],
          "result": "SELECT card, name FROM members WHERE card = :card AND born = :born"},
@@ -279,9 +279,9 @@ DRAFT: dict[str, Any] = {
 }  # fmt: skip
 PLAN: dict[str, Any] = {
     "title": "Extend The Tide",
-    "goal": "You are Ada Brook, card M1, born 1980-01-02. You want loan L1 to be extended and to know until when.",
-    "setup": ["INSERT INTO loans VALUES ('L3', 'M1', 'Fern', '2026-03-30', 0, NULL)"],
-    "actions": [{"name": "extend_loan", "arguments": '{"loan": "L1"}'}],
+    "concern": "You are Ada Brook, card M1, born 1980-01-02. You want loan L1 to be extended and to know until when.",
+    "data": ["INSERT INTO loans VALUES ('L3', 'M1', 'Fern', '2026-03-30', 0, NULL)"],
+    "expected_calls": [{"name": "extend_loan", "arguments": '{"loan": "L1"}'}],
     "must_tell": [["2026-03-28", "28 March", "March 28"]], "must_not_tell": [], "must_not_call": [],
 }  # fmt: skip
 OPINION = {"problems": [], "verdict": True}
@@ -367,7 +367,7 @@ def test_invented_domains(tmp_path: Path) -> None:
 def distinct(prompt: str) -> dict[str, Any]:
     """Another goal for each kind of scenario: two that are nearly the same are one."""
     kind = next(kind for kind in KINDS if f"The kind of scenario: {kind}" in prompt)
-    return {**PLAN, "title": kind[:40], "goal": f"{PLAN['goal']} It is {kind}."}
+    return {**PLAN, "title": kind[:40], "concern": f"{PLAN['concern']} It is {kind}."}
 
 
 def broken(**changes: Any) -> dict[str, Any]:
@@ -377,14 +377,14 @@ def broken(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("draft", "fault"),
     [
-        (broken(database=LOANS + "CREATE TABEL x"), "database: near"),
-        (broken(database=LOANS + "CREATE TABLE x (y DEFAULT CURRENT_DATE);"), "database: CURRENT_DATE gives another"),
-        (broken(policy=POLICY.replace("`list_loans`", "`show_loans`")), "names `show_loans`, which is no tool"),
-        (broken(policy=POLICY.replace("`extend_loan`", "care").replace("extended", "made longer")),
+        (broken(script=LOANS + "CREATE TABEL x"), "script: near"),
+        (broken(script=LOANS + "CREATE TABLE x (y DEFAULT CURRENT_DATE);"), "script: CURRENT_DATE gives another"),
+        (broken(handbook=POLICY.replace("`list_loans`", "`show_loans`")), "names `show_loans`, which is no tool"),
+        (broken(handbook=POLICY.replace("`extend_loan`", "care").replace("extended", "made longer")),
          "nothing on when to use extend_loan"),
-        (broken(operations=[*DRAFT["operations"], DRAFT["operations"][0]]), "two operations have the same name"),
-        (broken(operations=[{**DRAFT["operations"][0], "name": "Find Member"}, *DRAFT["operations"][1:]]), "pattern"),
-        (broken(operations=[{**DRAFT["operations"][0], "result": "SELECT x FROM members"}, *DRAFT["operations"][1:]]),
+        (broken(tools=[*DRAFT["tools"], DRAFT["tools"][0]]), "two tools have the same name"),
+        (broken(tools=[{**DRAFT["tools"][0], "name": "Find Member"}, *DRAFT["tools"][1:]]), "pattern"),
+        (broken(tools=[{**DRAFT["tools"][0], "result": "SELECT x FROM members"}, *DRAFT["tools"][1:]]),
          "find_member: no such column: x"),
     ],
 )  # fmt: skip
@@ -405,7 +405,7 @@ def test_what_stays_faulty_is_dropped(tmp_path: Path) -> None:
         return {"problems": ["No tool shows the fees."] if bad else [], "verdict": not bad}
 
     def writer(prompt: str) -> dict[str, Any]:
-        return broken(policy=POLICY + (" Marker." if '"reading rooms"' in prompt else ""))
+        return broken(handbook=POLICY + (" Marker." if '"reading rooms"' in prompt else ""))
 
     model = teacher(domain=writer, refine_domain=writer, judge_domain=judge)
     summary = run(tmp_path, model, scenarios=1)
@@ -423,16 +423,19 @@ def test_what_stays_faulty_is_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"actions": [{"name": "extend_loan", "arguments": '{"loan": "L2"}'}]}, "extend_loan is refused"),
-        ({"actions": [{"name": "extend", "arguments": "{}"}]}, "extend is no tool (did you mean `extend_loan`?)"),
-        ({"actions": [{"name": "extend_loan", "arguments": '{"loan": 1}'}]}, "wrong_type: extend_loan.loan"),
-        ({"actions": [{"name": "extend_loan", "arguments": "{loan"}]}, "unexpected"),
+        ({"expected_calls": [{"name": "extend_loan", "arguments": '{"loan": "L2"}'}]}, "extend_loan is refused"),
         (
-            {"actions": [{"name": "extend_loan", "arguments": '{"loan": "L1", "note": "quickly"}'}]},
+            {"expected_calls": [{"name": "extend", "arguments": "{}"}]},
+            "extend is no tool (did you mean `extend_loan`?)",
+        ),
+        ({"expected_calls": [{"name": "extend_loan", "arguments": '{"loan": 1}'}]}, "wrong_type: extend_loan.loan"),
+        ({"expected_calls": [{"name": "extend_loan", "arguments": "{loan"}]}, "unexpected"),
+        (
+            {"expected_calls": [{"name": "extend_loan", "arguments": '{"loan": "L1", "note": "soon"}'}]},
             "nobody tells the agent",
         ),
-        ({"setup": ["DELETE FROM sqlite_master"]}, "its setup fails"),
-        ({"setup": ["INSERT INTO loans VALUES ('L1', 'M1', 'x', 'y', 0, NULL)"]}, "its setup fails: UNIQUE"),
+        ({"data": ["DELETE FROM sqlite_master"]}, "its setup fails"),
+        ({"data": ["INSERT INTO loans VALUES ('L1', 'M1', 'x', 'y', 0, NULL)"]}, "its setup fails: UNIQUE"),
         ({"must_tell": [["L1"]]}, "the user knows 'L1' from the beginning"),
         ({"must_not_call": ["extend_loan"]}, "extend_loan is one of its actions, and forbidden"),
     ],

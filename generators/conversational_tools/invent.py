@@ -168,11 +168,12 @@ class DraftOperation(Answer):
 
 
 class Draft(Answer):
-    """A service: its policy (Markdown), its database (a script), its tools."""
+    """A service: its policy (Markdown), the script that makes its database, its tools. Models write keys in the order
+    of the alphabet, so these names put the rules first."""
 
-    policy: Annotated[str, Field(min_length=300)]
-    database: Annotated[str, Field(min_length=100)]
-    operations: Annotated[list[DraftOperation], Field(min_length=3, max_length=20)]
+    handbook: Annotated[str, Field(min_length=300)]
+    script: Annotated[str, Field(min_length=100)]
+    tools: Annotated[list[DraftOperation], Field(min_length=3, max_length=20)]
 
 
 class Opinion(Answer):
@@ -188,7 +189,7 @@ async def _domain(field: str, service: str, refinements: int, ctx: Context) -> J
 
     async def check(draft: Draft) -> list[str]:
         return _faults(name, draft) or await _objections(
-            ctx, "judge_domain", policy=draft.policy, tools=_described(draft), database=draft.database
+            ctx, "judge_domain", policy=draft.handbook, tools=_described(draft), database=draft.script
         )
 
     first = {"field": field, "service": service}
@@ -196,9 +197,9 @@ async def _domain(field: str, service: str, refinements: int, ctx: Context) -> J
     if draft is not None and not faults:
         folder = ctx.artifacts / "domains" / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "policy.md").write_text(draft.policy.strip() + "\n", encoding="utf-8")
-        (folder / "database.sql").write_text(draft.database.strip() + "\n", encoding="utf-8")
-        operations = [operation.as_operation().model_dump(mode="json") for operation in draft.operations]
+        (folder / "policy.md").write_text(draft.handbook.strip() + "\n", encoding="utf-8")
+        (folder / "database.sql").write_text(draft.script.strip() + "\n", encoding="utf-8")
+        operations = [operation.as_operation().model_dump(mode="json") for operation in draft.tools]
         (folder / "tools.json").write_bytes(orjson.dumps(operations, option=orjson.OPT_INDENT_2))
     return {"folder": name, "kept": draft is not None and not faults, "tries": tries, "faults": [*faults]}
 
@@ -235,12 +236,12 @@ async def _objections(ctx: Context, prompt: str, **variables: Any) -> list[str]:
 def _faults(name: str, draft: Draft) -> list[str]:
     """What the rules find in a draft."""
     try:
-        image = make_image(draft.database)
+        image = make_image(draft.script)
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
-        return [f"database: {error}"]
+        return [f"script: {error}"]
     found: list[str] = []
     tools = {}
-    for written in draft.operations:
+    for written in draft.tools:
         try:
             operation = written.as_operation()
         except ValidationError as error:
@@ -248,14 +249,14 @@ def _faults(name: str, draft: Draft) -> list[str]:
             continue
         found += operation.faults(image)
         tools[operation.name] = operation.as_tool()
-    if len(tools) < len(draft.operations) and not found:
-        found.append("two operations have the same name")
-    return found or errors(lint(Domain(name, draft.policy, tools, image, {})))
+    if len(tools) < len(draft.tools) and not found:
+        found.append("two tools have the same name")
+    return found or errors(lint(Domain(name, draft.handbook, tools, image, {})))
 
 
 def _described(draft: Draft) -> str:
     lines = []
-    for operation in draft.operations:
+    for operation in draft.tools:
         arguments = ", ".join(f"{p.name}: {p.allowed or p.type}" for p in operation.parameters)
         lines.append(f"{operation.name}({arguments}): {operation.description}")
         lines += [f"  refuses unless {check.query}: {check.refusal}" for check in operation.checks]
@@ -274,25 +275,31 @@ class DraftAction(Answer):
 
 
 class DraftScenario(Answer):
-    """A scenario (see scenario.py)."""
+    """A scenario (see scenario.py): its goal, setup and actions under names that put the goal first."""
 
-    title: Annotated[str, Field(min_length=4, max_length=60)]
-    goal: Annotated[str, Field(min_length=40, max_length=1500)]
-    setup: Annotated[list[str], Field(max_length=12)]
-    actions: Annotated[list[DraftAction], Field(max_length=8)]
-    must_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
-    must_not_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
+    concern: Annotated[str, Field(min_length=40, max_length=1500)]
+    data: Annotated[list[str], Field(max_length=12)]
+    expected_calls: Annotated[list[DraftAction], Field(max_length=8)]
     must_not_call: Annotated[list[str], Field(max_length=8)]
+    must_not_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
+    must_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
+    title: Annotated[str, Field(min_length=4, max_length=60)]
 
     def as_scenario(self, number: int, persona: Persona) -> Scenario:
         """ValueError where the arguments are no JSON."""
         slug = re.sub(r"\W+", "_", self.title.lower()).strip("_")[:50]
         return Scenario.model_validate(
             {
-                **self.model_dump(include={"goal", "setup", "must_tell", "must_not_tell"}),
                 "id": f"{number:02d}_{slug}",
+                "goal": self.concern,
                 "persona": persona.text(),
-                "actions": [{"name": a.name, "arguments": orjson.loads(a.arguments or "{}")} for a in self.actions],
+                "setup": self.data,
+                "actions": [
+                    {"name": call.name, "arguments": orjson.loads(call.arguments or "{}")}
+                    for call in self.expected_calls
+                ],
+                "must_tell": self.must_tell,
+                "must_not_tell": self.must_not_tell,
                 "must_not_call": [{"name": name} for name in self.must_not_call],
             }
         )
