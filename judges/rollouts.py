@@ -13,7 +13,9 @@ solve are dropped. Sketches: Cohen and Kaplan, Summarizing data using bottom-k s
 """
 
 import re
+from array import array
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from heapq import nsmallest
 from typing import Annotated
 from zlib import crc32
@@ -25,9 +27,7 @@ from judges.fields import FieldPath, lookup
 from schemas import JsonObject
 
 SKETCH = 64
-"""Trigrams that are kept of a conversation: enough to tell similarities apart by 0.1, in half a kilobyte."""
-
-Sketch = frozenset[int]
+"""Trigrams that are kept of a conversation: enough to tell similarities apart by 0.1, in a quarter of a kilobyte."""
 
 _RATES = ("none", "below 25 %", "25 to 50 %", "50 to 75 %", "75 % and more", "all")
 
@@ -44,7 +44,7 @@ class Rollouts(RunJudge[Params]):
         super().__init__(params)
         self._failures: Counter[str] = Counter()
         self._successes: Counter[str] = Counter()
-        self._sketches: dict[str, dict[str, Sketch]] = defaultdict(dict)
+        self._sketches: dict[str, dict[str, array[int]]] = defaultdict(dict)
         self._chosen: dict[str, set[str]] = {}
         self._kept: Counter[str] = Counter()
 
@@ -70,7 +70,8 @@ class Rollouts(RunJudge[Params]):
         if successes == attempts:
             return Verdict(name=self.name, passed=False, score=rate, reason=f"{reason}, too easy")
         if scenario not in self._chosen:
-            self._chosen[scenario] = {*different(self._sketches[scenario], self.params.keep)}
+            sketches = {uuid: frozenset(sketch) for uuid, sketch in self._sketches.pop(scenario).items()}
+            self._chosen[scenario] = {*different(sketches, self.params.keep)}
         passed = record.uuid in self._chosen[scenario]
         self._chosen[scenario].discard(record.uuid)  # the same conversation is kept once
         self._kept[scenario] += passed
@@ -98,7 +99,7 @@ class Rollouts(RunJudge[Params]):
         return str(lookup(record, self.params.scenario))
 
 
-def different(sketches: dict[str, Sketch], most: int) -> list[str]:
+def different(sketches: Mapping[str, frozenset[int]], most: int) -> list[str]:
     """The first, then the one least like its nearest among those that are chosen; ties by order."""
     chosen: list[str] = []
     nearest = dict.fromkeys(sketches, 0.0)
@@ -111,13 +112,13 @@ def different(sketches: dict[str, Sketch], most: int) -> list[str]:
     return chosen
 
 
-def similarity(one: Sketch, other: Sketch) -> float:
+def similarity(one: frozenset[int], other: frozenset[int]) -> float:
     """The Jaccard similarity of the two sets of trigrams, estimated."""
     lowest = nsmallest(SKETCH, one | other)
     return sum(gram in one and gram in other for gram in lowest) / len(lowest) if lowest else 1.0
 
 
-def _sketch(record: Record) -> Sketch:
+def _sketch(record: Record) -> "array[int]":
     """Of what both sides said and which calls were made; results are the environment's."""
     said: list[str] = []
     for message in record.messages:
@@ -126,4 +127,4 @@ def _sketch(record: Record) -> Sketch:
             said += [message.content, *calls]
     words = re.findall(r"\w+", " ".join(said).lower())
     grams = {crc32(" ".join(words[start : start + 3]).encode()) for start in range(len(words) - 2)}
-    return frozenset(nsmallest(SKETCH, grams))
+    return array("I", nsmallest(SKETCH, grams))

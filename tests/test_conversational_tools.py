@@ -127,13 +127,14 @@ def test_again_asks_nothing(tmp_path: Path) -> None:
 
 def test_samples_are_taken_after_selection(tmp_path: Path) -> None:
     """Where selection takes many away, more roll-outs run, and the result doesn't depend on speed."""
-    runs = []
+    runs, selections = [], []
     for name in ("one", "two"):
         model = ScriptedModel(parcel_roles, shuffle=True)
         summary = run_scripted({**config(), "tasks": None, "samples": 12, "judges": JUDGES}, tmp_path / name, model)
         runs.append([row["uuid"] for row in rows(tmp_path / name)])
         assert summary["records"] == 12 and summary["selection"]["rollouts"]["rollouts"] < 320
-    assert runs[0] == runs[1]
+        selections.append(summary["selection"])
+    assert runs[0] == runs[1] and selections[0] == selections[1]
 
 
 def test_tools_that_fail_now_and_then(tmp_path: Path) -> None:
@@ -333,6 +334,10 @@ FAULTY: dict[str, tuple[dict[str, str], str]] = {
         {"scenarios_yaml": "- {id: a, goal: You want locker L1 to be opened., must_not_call: [{name: open_locker}], "
          "actions: [{name: open_locker, arguments: {locker: L1}}]}"},
         "open_locker is one of its actions, and forbidden"),
+    "an action that breaks": (
+        {"scenarios_yaml": "- {id: a, goal: You are nobody and want your locker to be opened., "
+         "actions: [{name: find_locker, arguments: {owner: nobody}}]}"},
+        "scenario a: find_locker breaks: lockers.find_locker: RuntimeError: a bug (tools.py:"),
     "a setup that fails": (
         {"scenarios_yaml": "- {id: a, goal: You want locker L1 to be opened., setup: [DROP TABLE lockers]}"},
         "scenario a: its setup fails: not one of INSERT"),

@@ -18,6 +18,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), conversational tool use: six
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
@@ -79,19 +80,20 @@ class ConversationalTools(Generator[RollOut, Params]):
     async def prepare(self, ctx: Context) -> None:
         if self.params.invent:
             for folder in await invent_domains(self.params.invent, self.seed, ctx):
+                if folder.name in self._domains:
+                    raise ConfigError(f"params.domains: an invented domain is called {folder.name}, too; rename yours.")
                 self._domains[folder.name] = await ctx.resource(opened_domain, folder)
 
     def tasks(self) -> Iterator[RollOut]:
         """The domains' scenarios in turn, so that a part of a run speaks of all domains."""
-        manners: list[str] = yaml.safe_load((HERE / "manners.yaml").read_text(encoding="utf-8"))
         columns = [[f"{name}/{key}" for key in domain.scenarios] for name, domain in self._domains.items()]
         for scenario in (name for row in zip_longest(*columns) for name in row if name):
-            spoken = rounds(manners, Random(f"{self.seed}|{scenario}"))
+            spoken = rounds(_manners(), Random(f"{self.seed}|{scenario}"))
             for number in range(self.params.rollouts):
                 yield RollOut(scenario=scenario, number=number, manner=next(spoken))
 
     def coverage_axes(self) -> dict[str, list[str]]:
-        return {"scenario": [f"{name}/{key}" for name, domain in self._domains.items() for key in domain.scenarios]}
+        return {"domain": [*self._domains], "manner": _manners()}
 
     async def run(self, seed: RollOut, ctx: Context) -> Record:
         name, _, key = seed.scenario.partition("/")
@@ -112,7 +114,7 @@ class ConversationalTools(Generator[RollOut, Params]):
             "outcome": outcome.model_dump(mode="json"),
             "turns": [*made.turn_verdicts()],
             "models": {role: ctx.model(role) for role in ("assistant", "user")},
-            "cell": {"scenario": seed.scenario},
+            "cell": {"domain": name, "manner": seed.manner},
         }
         return Record(messages=made.messages, tools=domain.specs(), category=name, metadata=metadata)
 
@@ -121,6 +123,12 @@ class ConversationalTools(Generator[RollOut, Params]):
         if name not in self._domains:
             self._domains[name] = await ctx.resource(opened_domain, ctx.artifacts / "domains" / name)
         return self._domains[name]
+
+
+@cache
+def _manners() -> list[str]:
+    manners: list[str] = yaml.safe_load((HERE / "manners.yaml").read_text(encoding="utf-8"))
+    return manners
 
 
 def _sound(folder: Path) -> Domain:

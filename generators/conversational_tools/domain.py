@@ -32,6 +32,7 @@ from generators.conversational_tools.state import (
     make_image,
     open_state,
     read_content,
+    refuse_clock,
     require_kind,
 )
 from gristmill.context import Context
@@ -99,8 +100,12 @@ class Service:
         return self._tools
 
     async def call(self, call: ToolCall, ctx: Context) -> str:
-        result, _ = self.perform(call.function.name, orjson.loads(call.function.arguments or "{}"))
-        return canonical_json(result).decode()
+        name = call.function.name
+        result, _ = self.perform(name, orjson.loads(call.function.arguments or "{}"))
+        try:
+            return canonical_json(result).decode()
+        except TypeError as error:
+            raise TaskFailed("tool", f"{self._domain.name}.{name} gives what JSON can't hold: {error}") from None
 
     def perform(self, name: str, arguments: JsonObject) -> tuple[Json, bool]:
         """(result, whether it was refused). A refused call has changed nothing. TaskFailed(tool) for a bug in it."""
@@ -130,6 +135,7 @@ def start_of(image: bytes, setup: tuple[str, ...]) -> tuple[bytes, Content]:
             guard(db, WRITING)
             for statement in setup:
                 require_kind(statement, WRITING)
+                refuse_clock(statement)
                 db.execute(statement)
             guard(db, None)
             image = db.serialize()

@@ -18,12 +18,11 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal
 
-import orjson
-
 from generators.conversational_tools.domain import Domain, Service, start_of
-from generators.conversational_tools.scenario import Scenario, is_told
+from generators.conversational_tools.scenario import Action, Scenario, is_told
+from gristmill.errors import TaskFailed
 from gristmill.tools.checks import ToolSet
-from schemas import Data, Function, ToolCall
+from schemas import Data, Function, ToolCall, canonical_json
 
 
 class Finding(Data):
@@ -41,9 +40,8 @@ def lint(domain: Domain) -> list[Finding]:
         except sqlite3.Error as error:
             found.append(Finding(severity="error", text=f"scenario {scenario.id}: its setup fails: {error}"))
             continue
-        for severity, text in _scenario(domain, scenario):
+        for severity, text in _scenario(domain, scenario, changing):
             found.append(Finding(severity=severity, text=f"scenario {scenario.id}: {text}"))
-        changing |= _used_to_change(domain, scenario)
     return [*_policy(domain, changing), *found]
 
 
@@ -73,7 +71,7 @@ def _policy(domain: Domain, changing: Collection[str]) -> Iterator[Finding]:
 def _vocabulary(domain: Domain) -> Iterator[str]:
     """What may stand in backticks without being a tool: arguments, their values, tables, columns and what they hold."""
     for tool in domain.tools.values():
-        yield from re.findall(r"\w+", orjson.dumps(tool.tool.function.parameters).decode())
+        yield from re.findall(r"\w+", canonical_json(tool.tool.function.parameters).decode())
     content = domain.start()
     for table, types in content.types.items():
         yield from (table, *types)
@@ -98,66 +96,60 @@ def _meant(name: str, known: Collection[str]) -> str:
 Found = Iterator[tuple[Literal["error", "warning"], str]]
 
 
-def _scenario(domain: Domain, scenario: Scenario) -> Found:
+def _scenario(domain: Domain, scenario: Scenario, changing: set[str]) -> Found:
+    """Its findings; the tools of its actions that change something are added to `changing`."""
     unknown = [action for action in [*scenario.actions, *scenario.must_not_call] if action.name not in domain.tools]
     if unknown:
         yield from (("error", f"{a.name} is no tool{_meant(a.name, domain.tools)}") for a in unknown)
         return
     rules = ToolSet(domain.specs())
-    for action in scenario.actions:
-        call = ToolCall(
-            id="call_0", function=Function(name=action.name, arguments=orjson.dumps(action.arguments).decode())
-        )
-        yield from (("error", str(fault)) for fault in rules.check(call))
+    faults = [str(fault) for action in scenario.actions for fault in rules.check(_as_call(action))]
     forbidden = [a.name for a in scenario.actions if any(p.matches(a) for p in scenario.must_not_call)]
-    yield from (("error", f"{name} is one of its actions, and forbidden") for name in forbidden)
-    yield from _replayed(domain, scenario)
+    faults += (f"{name} is one of its actions, and forbidden" for name in forbidden)
+    yield from (("error", fault) for fault in faults or _replayed(domain, scenario, changing))
     for fact in scenario.must_tell:
         if is_told(fact, scenario.goal):
             yield "warning", f"the user knows {fact[0]!r} from the beginning, so telling it proves nothing"
     yield from _ungrounded(domain, scenario)
 
 
-def _replayed(domain: Domain, scenario: Scenario) -> Found:
+def _as_call(action: Action) -> ToolCall:
+    return ToolCall(
+        id="call_0", function=Function(name=action.name, arguments=canonical_json(action.arguments).decode())
+    )
+
+
+def _replayed(domain: Domain, scenario: Scenario, changing: set[str]) -> Iterator[str]:
+    """What goes wrong when its actions are carried out."""
+    changed: list[str] = []
     with Service.open(domain, scenario) as service:
         for action in scenario.actions:
-            result, refused = service.perform(action.name, action.arguments)
-            if refused:
-                yield "error", f"{action.name} is refused: {orjson.dumps(result).decode()}"
+            before = changed
+            try:
+                result, refused = service.perform(action.name, action.arguments)
+            except TaskFailed as failure:
+                yield f"{action.name} breaks: {failure}"
                 return
-        changed = service.changed()
+            if refused:
+                yield f"{action.name} is refused: {canonical_json(result).decode()}"
+            changed = service.changed()
+            changing |= {action.name} if changed != before else set()
     if scenario.end is not None and changed != scenario.end:
         differences = [f"missing: {line}" for line in scenario.end if line not in changed]
         differences += [f"unexpected: {line}" for line in changed if line not in scenario.end]
-        yield "error", "its actions leave another end than it says; " + "; ".join(differences)
-
-
-def _used_to_change(domain: Domain, scenario: Scenario) -> set[str]:
-    """The tools of its actions that change something."""
-    changing = set()
-    with Service.open(domain, scenario) as service:
-        before: list[str] = []
-        for action in scenario.actions:
-            if action.name not in domain.tools:
-                break
-            service.perform(action.name, action.arguments)
-            after = service.changed()
-            if after != before:
-                changing.add(action.name)
-            before = after
-    return changing
+        yield "its actions leave another end than it says; " + "; ".join(differences)
 
 
 def _ungrounded(domain: Domain, scenario: Scenario) -> Found:
     """Arguments that an agent could only guess: neither the user nor the data nor the schema holds them."""
     stored = _values(domain.image, tuple(scenario.setup))
     for action in scenario.actions:
-        schema = orjson.dumps(domain.tools[action.name].tool.function.parameters).decode()
+        schema = canonical_json(domain.tools[action.name].tool.function.parameters).decode()
         for value in _leaves(action.arguments):
             text = str(value)
             said = is_told(_ways(text), scenario.goal)
             if not (said or value in stored or f'"{text}"' in schema or isinstance(value, bool)):
-                yield "warning", f"nobody tells the agent the value {orjson.dumps(value).decode()} of {action.name}"
+                yield "warning", f"nobody tells the agent the value {canonical_json(value).decode()} of {action.name}"
 
 
 @lru_cache(maxsize=16)

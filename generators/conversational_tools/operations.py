@@ -134,11 +134,11 @@ def _function_tool(function: Callable[..., Json]) -> DomainTool:
     except (KeyError, NameError, PydanticUserError) as error:
         where = Path(inspect.getfile(function))
         raise ConfigError(f"{where}: {name} has a parameter without a type that JSON knows: {error}.") from None
-    spec = FunctionSpec(name=name, description=_first_paragraph(function), parameters=_without_titles(schema))
+    spec = FunctionSpec(name=name, description=_description(function), parameters=_without_titles(schema))
     return DomainTool(Tool(function=spec), lambda db, arguments: function(db, **arguments))
 
 
-def _first_paragraph(function: Callable[..., Json]) -> str:
+def _description(function: Callable[..., Json]) -> str:
     return re.sub(r"\s+", " ", inspect.getdoc(function) or "").strip()
 
 

@@ -5,7 +5,7 @@
       GP-1042 to wait for you.
     actions: [{name: hold_parcel, arguments: {parcel_id: GP-1042, until: "2026-03-20"}}]
     end: ['parcels[GP-1042].held_until: null -> "2026-03-20"', 'parcels[GP-1042].status: "at_depot" -> "held"']
-    must_tell: ["3.50"]
+    must_tell: ["2.25"]
     must_not_call: [{name: return_to_sender}]
 
 `goal` is all that the user knows. `setup` changes the domain's database beforehand, in SQL. `actions` are the calls
@@ -45,7 +45,7 @@ Fact = Annotated[list[str], BeforeValidator(_alternatives), Field(min_length=1)]
 
 
 class Scenario(Data):
-    """See the module's docstring. Without a `persona` one is invented."""
+    """See the module's docstring. `persona` says who the user is beyond the goal."""
 
     id: Annotated[str, Field(pattern=r"^[\w.-]{1,80}$")]
     goal: Annotated[str, Field(min_length=20)]

@@ -69,7 +69,8 @@ LOADING = WRITING | {
 }  # fmt: skip
 _CHANCE = {"random", "randomblob", "load_extension", "last_insert_rowid", "changes", "total_changes"}
 _CLOCK = re.compile(
-    r"\bcurrent_(?:date|time|timestamp)\b|'now'|\b(?:date|time|datetime|julianday|unixepoch)\(\s*\)", re.I
+    r"\bcurrent_(?:date|time|timestamp)\b|\b(?:date|time|datetime|julianday|unixepoch|strftime)\(([^()]*'now'|\s*\))",
+    re.I,
 )
 
 
