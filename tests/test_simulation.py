@@ -206,7 +206,7 @@ def test_a_faulty_call_may_be_answered_so_that_recovery_is_learnt(tmp_path: Path
 
 
 def test_ids_that_come_twice_are_replaced(tmp_path: Path) -> None:
-    row, _ = play(tmp_path, Script(calling(7, 8), calling(9), calling(1, identity=" "), assistant("Done.")))
+    row, _ = play(tmp_path, Script(calling(7, 8), calling(9), calling(1, identity=""), assistant("Done.")))
     calls = [call["id"] for message in row["messages"] for call in message["tool_calls"] or []]
     answers = [message["tool_call_id"] for message in row["messages"] if message["role"] == "tool"]
     assert calls == answers and len(set(calls)) == 4 and calls[:2] == ["c0", "c1"]

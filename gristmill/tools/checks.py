@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jsonschema_rs
 
 from schemas import JsonObject, Message, Tool, ToolCall, canonical_json
+from schemas.tool_formats import JSON_TYPES, STANDARD_TYPES
 
 
 class CallFault(NamedTuple):
@@ -140,12 +141,6 @@ def _validator(parameters: bytes, unknown_arguments: bool) -> "jsonschema_rs.Dra
         return f"not a JSON schema: {str(error).splitlines()[0]}"
 
 
-_TYPES = {
-    "dict": "object", "map": "object", "hashmap": "object", "float": "number", "double": "number", "int": "integer",
-    "long": "integer", "str": "string", "char": "string", "bool": "boolean", "list": "array", "tuple": "array",
-    "arraylist": "array", "set": "array", "none": "null",
-}  # fmt: skip
-_STANDARD = {"object", "array", "string", "number", "integer", "boolean", "null"}
 _FOREIGN = {"optional", "nullable", "$schema", "$id"}
 
 
@@ -180,7 +175,9 @@ def _inner(part: Any, closed: bool, *, inside: bool = False) -> Any:
 def _translate_type(plain: dict[str, Any], nullable: bool) -> None:
     written = plain.pop("type", None) or []
     names = [str(name).lower() for name in (written if isinstance(written, list) else [written])]
-    kinds = [kind for name in names if (kind := _TYPES.get(name, name)) in _STANDARD]  # "any", classes: no limit
+    kinds = [
+        kind for name in names if (kind := JSON_TYPES.get(name, name)) in STANDARD_TYPES
+    ]  # "any", classes: no limit
     if kinds:
         plain["type"] = [*kinds, "null"] if nullable else kinds
     if "integer" in kinds and "number" not in kinds:

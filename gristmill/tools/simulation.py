@@ -7,9 +7,9 @@
     user       "Tuesday." ...                                      until the user is done
 
 `converse` plays a whole conversation, `user_turn` and `assistant_turn` one turn of it. The assistant's messages are the
-role's replies to the messages before them, with their native traces; only an id that is missing or was used before is
-replaced. Each call is checked by the rules of `gristmill.tools.checks` before the environment sees it; a faulty one
-gets an error as its result while `limits.faulty` allows it, so that recovery is learnt, else the conversation is lost.
+role's replies to the messages before them, with their native traces. Each call is checked by the rules of
+`gristmill.tools.checks` before the environment sees it; a faulty one gets an error as its result while `limits.faulty`
+allows it, so that recovery is learnt, else the conversation is lost.
 
 Reject(stage, reason), each with the conversation so far as `messages` in its payload:
 
@@ -136,7 +136,7 @@ async def converse(
         if once:
             made.ended = "asked"
             return made
-    with _told(made.messages):
+    with keeping(made.messages):
         raise Reject("user", "never_done", f"after {limits.turns} turns the user still wants something")
 
 
@@ -156,7 +156,7 @@ async def user_turn(talk: Sequence[Message], side: UserSide, ctx: Context) -> st
     prompt = ctx.render(
         _PROMPTS["user"], {"persona": side.persona, "goal": side.goal, "style": side.style, "dialogue": dialogue}
     )
-    with _told(talk):
+    with keeping(talk):
         said: Said = await ctx.answer("user", [user(prompt)], answer_shape(Said))
         text: str = said.text.strip()
         if said.done and heard:
@@ -178,10 +178,10 @@ async def assistant_turn(talk: Sequence[Message], environment: Environment, ctx:
     known = ToolSet(environment.tools)
     faults: list[CallFault] = []
     refused, outcomes = 0, Counter[bytes]()
-    with _told(talk):
+    with keeping(talk):
         for _ in range(limits.steps):
             reply = await ctx.chat("assistant", talk, tools=environment.tools)
-            talk.append(_with_own_ids(reply.message, talk))
+            talk.append(reply.message)
             if reply.usage.input + reply.usage.output > limits.tokens:
                 raise Reject("assistant", "too_long", f"more than {limits.tokens} tokens in one call")
             if not reply.message.tool_calls:
@@ -235,21 +235,9 @@ def _refusal(faults: Sequence[CallFault]) -> str:
     return canonical_json({"error": "invalid call: " + "; ".join(fault.detail for fault in faults[:3])}).decode()
 
 
-def _with_own_ids(message: Message, talk: Sequence[Message]) -> Message:
-    """The message, with new ids for calls whose own is empty or was used before."""
-    used = {call.id for earlier in talk for call in earlier.tool_calls}
-    calls = []
-    for call in message.tool_calls:
-        fresh = (f"call_{number}" for number in range(len(used) + 1))
-        identity = call.id if call.id.strip() and call.id not in used else next(i for i in fresh if i not in used)
-        used.add(identity)
-        calls.append(call.model_copy(update={"id": identity}))
-    return message.model_copy(update={"tool_calls": calls})
-
-
 @contextmanager
-def _told(talk: Sequence[Message]) -> Iterator[None]:
-    """A reject from inside carries the conversation so far."""
+def keeping(talk: Sequence[Message]) -> Iterator[None]:
+    """A reject from inside carries the conversation so far, as `messages` in its payload."""
     try:
         yield
     except Reject as reject:
