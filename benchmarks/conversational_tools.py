@@ -1,6 +1,6 @@
 """What roll-outs cost on top of their calls: 200 scenarios x 16 roll-outs x 6 calls, 256 in flight, 50 ms each.
 
-    python -P benchmarks/conversational_tools.py [--scenarios 200] [--rounds 3]
+    python -P benchmarks/conversational_tools.py [--scenarios 200] [--rounds 3] [--latency 0.05]
 
 A stub server plays both roles: the user says what it wants, the agent calls three tools on the scenario's database and
 answers, the user is done. Printed, as medians over rounds of whole processes: the time from the first request to the
@@ -26,7 +26,6 @@ import orjson
 import yaml
 
 IN_FLIGHT = 256
-LATENCY = 0.05
 ROLLOUTS = 16
 CALLS = 6  # of a roll-out: two of the user, four of the agent
 
@@ -59,22 +58,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenarios", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--part", choices=["server", "floor"], help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "server":
-        asyncio.run(Stub().serve())
+        asyncio.run(Stub(arguments.latency).serve())
     elif arguments.part == "floor":
         asyncio.run(floor(arguments.url, arguments.scenarios))
     else:
-        compare(arguments.scenarios, arguments.rounds)
+        compare(arguments.scenarios, arguments.rounds, arguments.latency)
 
 
 class Stub:
     """A minimal HTTP/1.1 responder that answers both roles by what stands in the request. GET /stats reads and clears
     when the first request came and the last reply went."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float) -> None:
+        self.latency = latency
         self.first = self.last = 0.0
         self.requests = 0
         calls = (
@@ -108,7 +109,7 @@ class Stub:
             else:
                 self.first = self.first or time.monotonic()
                 self.requests += 1
-                await asyncio.sleep(LATENCY)
+                await asyncio.sleep(self.latency)
                 answer = self.answer(body)
                 self.last = time.monotonic()
             writer.write(
@@ -151,8 +152,8 @@ async def floor(url: str, scenarios: int) -> None:
         await asyncio.gather(*(ask() for _ in range(scenarios * ROLLOUTS * CALLS)))
 
 
-def compare(scenarios: int, rounds: int) -> None:
-    here = [sys.executable, "-P", __file__, "--scenarios", str(scenarios)]
+def compare(scenarios: int, rounds: int, latency: float) -> None:
+    here = [sys.executable, "-P", __file__, "--scenarios", str(scenarios), "--latency", str(latency)]
     server = subprocess.Popen([*here, "--part", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
@@ -184,8 +185,9 @@ def compare(scenarios: int, rounds: int) -> None:
                     raise SystemExit(f"of {scenarios * ROLLOUTS} roll-outs only {accepted} succeeded")
     finally:
         server.terminate()
-    ideal = calls * LATENCY / IN_FLIGHT
-    print(f"{scenarios} scenarios x {ROLLOUTS} roll-outs x {CALLS} calls: {calls:,} calls, ideal {ideal:.2f} s")
+    ideal = calls * latency / IN_FLIGHT
+    size = f"{scenarios} scenarios x {ROLLOUTS} roll-outs x {CALLS}"
+    print(f"{size} = {calls:,} calls of {latency:g} s; ideal {ideal:.2f} s")
     print(f"{'':12}{'span s':>10}{'/ ideal':>10}{'CPU ms/call':>14}{'peak MiB':>10}")
     for name, rows in measured.items():
         span, cpu, peak = (statistics.median(column) for column in zip(*rows, strict=True))

@@ -1,6 +1,7 @@
 """conversational_tools end to end in the shipped domain: by rule, and with everything that goes wrong."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import yaml
 
 from generators.conversational_tools import SHIPPED
 from generators.conversational_tools.domain import Service, load_domain
+from generators.conversational_tools.invent import Invent
 from generators.conversational_tools.lint import lint
 from generators.conversational_tools.scenario import Action, Done, Scenario, check_outcome, is_told
 from gristmill.errors import ConfigError, TooManyFailed
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import check_conversation
+from gristmill.tools.simulation import Limits
 from schemas import Function, JsonObject, Message, Record, ToolCall, assistant
 from tests.conftest import CLI, ROOT
 from tests.parcel_rules import MORE, call, parcel_roles, say
@@ -278,9 +281,11 @@ def test_bad_tools(owner: str, reason: str, tmp_path: Path) -> None:
 
     params = {"domains": [str(own_domain(tmp_path / "lockers"))]}
     run = config(tasks=1, params=params, judges=[], max_failed=1.0)
-    summary = run_scripted(run, tmp_path / "run", ScriptedModel(roles))
+    summary = run_scripted({**run, "judges": JUDGES}, tmp_path / "run", ScriptedModel(roles))
     assert summary["by_reason"] == {reason: 1}
     (reject,) = rows(tmp_path / "run", "rejects")
+    attempts = summary["selection"]["rollouts"]["rollouts"]
+    assert attempts == (0 if owner == "nobody" else 1), "what failed is no attempt: it is tried again"
     if owner == "nobody":
         assert "lockers.find_locker: RuntimeError: a bug (tools.py:" in reject["detail"]
         with pytest.raises(TooManyFailed):
@@ -467,3 +472,26 @@ def test_recipe_with_the_embedded_model(cli: CLI, tmp_path: Path) -> None:
     summary = orjson.loads((tmp_path / "run" / "summary.json").read_bytes())
     assert summary["tasks"] == summary["accepted"] + summary["rejected"] == 1
     assert "user" in summary["by_role"]
+
+
+# --- the docs --------------------------------------------------------------------------------------------------------
+
+
+def test_docs_say_what_the_code_does() -> None:
+    """Counts, defaults and reasons."""
+    docs = (ROOT / "docs/conversational_tools.md").read_text(encoding="utf-8")
+    services = yaml.safe_load((SHIPPED.parents[1] / "domains.yaml").read_text(encoding="utf-8"))
+    assert (
+        f"<!-- count -->{sum(map(len, services.values()))}<!-- end --> bundled services in {len(services)} fields"
+        in docs
+    )
+    limits = {name: field.default for name, field in Limits.model_fields.items()}
+    written = dict(re.findall(r"`(\w+)` = (\d+)", docs[docs.index("| `limits` |") : docs.index("| `outages` |")]))
+    assert {name: str(default) for name, default in limits.items()} == written
+    invent = {name: str(field.default) for name, field in Invent.model_fields.items()}
+    row = docs[docs.index("| `invent` |") : docs.index("| `rollouts` | 16")]
+    assert all(invent[name] == number for name, number in re.findall(r"`(\w+)` = (\d+)", row))
+    assert set(re.findall(r"`(\w+)`", row)) >= invent.keys()
+    both = docs + (ROOT / "docs/judges.md").read_text(encoding="utf-8")
+    assert all(f"`{reason.split('/')[1]}`" in both for _, reason in BAD.values())
+    assert (SHIPPED / "scenarios.yaml").read_text(encoding="utf-8").find(docs.split("```yaml\n")[1].split("```")[0]) > 0
