@@ -110,6 +110,7 @@ def check_outcome(
     )
 
 
+_AMOUNTS = ("", "%", "EUR", "USD", "GBP", "JPY")
 _NUMBER = re.compile(r"(?:[$€£¥]\s*)?\d[\d,.]*(?:\s*(?:[€£¥%]|EUR|USD|GBP)(?!\w))?")
 
 
@@ -119,7 +120,7 @@ def is_told(fact: Sequence[str], said: str) -> bool:
     quantities = [parse_quantity(found.rstrip(".,")) for found in _NUMBER.findall(said)]
     for written in fact:
         wanted = parse_quantity(written)
-        if wanted is None:
+        if wanted is None or wanted.unit not in _AMOUNTS:
             if f" {_words(written)} " in plain:
                 return True
         elif any(found is not None and same_quantity(wanted, found) for found in quantities):

@@ -7,15 +7,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 ParcelId = Annotated[str, Field(pattern=r"^GP-\d{4}$", description="Such as GP-1042.")]
+PickupPointId = Annotated[str, Field(pattern=r"^PP-\d{2}$", description="Such as PP-11, from find_pickup_points.")]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="Such as 2026-03-20.")]
-Postcode = Annotated[str, Field(pattern=r"^\d{4}$")]
+Postcode = Annotated[str, Field(pattern=r"^\d{4}$", description="Four digits.")]
+Street = Annotated[str, Field(description="Street and number, such as 9 Weir Street.")]
 
 NEW_ADDRESS = 4.50
 EVENING = 2.50
 FREE_DAYS, PER_DAY = 5, 0.75
 
 
-def find_customer(db: Connection, email: str, postcode: Postcode) -> dict[str, Any]:
+def find_customer(
+    db: Connection, email: Annotated[str, Field(description="The address that is on the account.")], postcode: Postcode
+) -> dict[str, Any]:
     """Looks up the customer with this e-mail address and this postcode, with their parcels and today's date."""
     found = db.execute(
         "SELECT id, name FROM customers WHERE lower(email) = lower(?) AND postcode = ?", (email.strip(), postcode)
@@ -43,7 +47,9 @@ def find_pickup_points(db: Connection, postcode: Postcode) -> list[dict[str, Any
     return [dict(row) for row in near]
 
 
-def change_address(db: Connection, parcel_id: ParcelId, street: str, postcode: Postcode, city: str) -> dict[str, Any]:
+def change_address(
+    db: Connection, parcel_id: ParcelId, street: Street, postcode: Postcode, city: str
+) -> dict[str, Any]:
     """Sends a parcel to another address of the customer. Costs 4.50."""
     _on_its_way(db, parcel_id)
     db.execute(
@@ -54,7 +60,7 @@ def change_address(db: Connection, parcel_id: ParcelId, street: str, postcode: P
     return _charged(db, parcel_id, "new address", NEW_ADDRESS)
 
 
-def send_to_pickup_point(db: Connection, parcel_id: ParcelId, pickup_point_id: str) -> dict[str, Any]:
+def send_to_pickup_point(db: Connection, parcel_id: ParcelId, pickup_point_id: PickupPointId) -> dict[str, Any]:
     """Sends a parcel to a pickup point, where the customer fetches it within ten days. Free."""
     _on_its_way(db, parcel_id)
     point = db.execute("SELECT room FROM pickup_points WHERE id = ?", (pickup_point_id,)).fetchone()
@@ -125,7 +131,7 @@ def open_claim(
 
 def hand_over(
     db: Connection,
-    customer_id: str,
+    customer_id: Annotated[str, Field(pattern=r"^C-\d{2}$", description="Such as C-01, from find_customer.")],
     topic: Literal["customs", "legal", "driver"],
     note: Annotated[str, Field(min_length=10, description="What the colleague has to know.")],
 ) -> dict[str, Any]:
