@@ -159,6 +159,44 @@ def test_tools_that_fail_now_and_then(tmp_path: Path) -> None:
     assert any("nothing was changed" in m["content"] for row in rows(tmp_path) for m in row["messages"])
 
 
+def in_text(message: Message) -> str:
+    """A message in the lines of the text protocol."""
+    lines = [f"Thought: {message.reasoning_content}"] if message.reasoning_content else []
+    for made in message.tool_calls:
+        lines += [f"Action: {made.function.name}", f"Action Input: {made.function.arguments}"]
+    return "\n".join([*lines, f"Answer: {message.content}"] if message.content else lines)
+
+
+def test_calls_as_text(tmp_path: Path) -> None:
+    """For an endpoint without tool calls: the same roll-outs end in the same states, and the records are alike."""
+
+    def by_text(role: str, request: JsonObject) -> Any:
+        messages: Any = request["messages"]
+        if role == "user":
+            return parcel_roles(role, request)
+        assert "tools" not in request and "find_customer" in messages[0]["content"]
+        native = []
+        for message in messages:
+            kind, _, text = message["content"].partition(": ")
+            known = {"User": {"role": "user", "content": text}, "Observation": {"role": "tool", "content": text}}
+            native.append(known.get(kind, message) if message["role"] == "user" else message)
+        return in_text(parcel_roles(role, {**request, "messages": native}))
+
+    scripted = {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}
+    models = {"default": {**scripted, "tool_calls": "text"}}
+    run_scripted(config(tasks=64, judges=[], models=models), tmp_path / "text", ScriptedModel(by_text))
+    run_scripted(config(tasks=64, judges=[]), tmp_path / "native", ScriptedModel(parcel_roles))
+    said = [
+        [
+            (m["content"], [c["function"] for c in m["tool_calls"]])
+            for row in rows(tmp_path / name)
+            for m in row["messages"]
+        ]
+        for name in ("text", "native")
+    ]
+    assert said[0] == said[1] and len(said[0]) > 200
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 Script = Callable[[list[dict[str, Any]]], Message]

@@ -1,6 +1,8 @@
 """The parts of conversational_tools: operations in SQL, comparison of states, selection, invented domains."""
 
+import asyncio
 import json
+import pickle
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from generators.conversational_tools import RollOut
 from generators.conversational_tools.domain import Domain, Service, load_domain
 from generators.conversational_tools.invent import KINDS, Draft, DraftScenario
 from generators.conversational_tools.operations import Operation
-from generators.conversational_tools.scenario import Scenario
+from generators.conversational_tools.scenario import Outcome, Scenario
 from generators.conversational_tools.state import changes, make_image, open_state, read_content
+from gristmill.budget import Meter
+from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, TaskFailed
+from gristmill.ledger import Ledger
+from gristmill.plan import make_plan
 from gristmill.testing import ScriptedModel, run_scripted
 from judges.rollouts import Params, Rollouts, different
 from schemas import JsonObject, Message, Record, assistant, user
+from schemas.run_config import Budget, RunConfig
 
 # --- operations ------------------------------------------------------------------------------------------------------
 
@@ -477,3 +485,28 @@ def test_drafts_are_what_the_prompts_ask_for() -> None:
     """The examples of this file are valid answers: else the tests above would prove nothing."""
     Draft.model_validate(DRAFT)
     DraftScenario.model_validate(PLAN)
+
+
+def test_a_worker_reads_invented_domains_from_the_artifacts(tmp_path: Path) -> None:
+    """Another process gets the generator as it was before `prepare`."""
+    run(tmp_path, teacher(), domains=1, scenarios=1)
+    models = {"default": {"endpoint": "http://scripted.invalid/v1", "model": "scripted"}}
+    config = {"generator": "conversational_tools", "params": {"invent": INVENT}, "models": models}
+    plan = make_plan(RunConfig.model_validate(config))
+    there = pickle.loads(pickle.dumps(plan.generator))
+    seed = RollOut(scenario="library_loans/00_extend_the_tide", number=0, manner="brief")
+
+    async def on_a_worker() -> Record:
+        ledger = Ledger(tmp_path / "worker.sqlite")
+        runtime = Runtime(0, ledger, plan.roles, teacher(), Meter(Budget()), tmp_path / "artifacts")
+        ctx = Context(runtime, Task("task"), there.prompts)
+        with ctx.scope("0", "generate"):
+            record: Record = await there.run(seed, ctx)
+        await runtime.resources.close()
+        ledger.close()
+        return record
+
+    record = asyncio.run(on_a_worker())
+    assert record.metadata["scenario"] == seed.scenario and record.metadata["outcome"] == {
+        **Outcome(changed=['loans[L1].due: "2026-03-14" -> "2026-03-28"', "loans[L1].extended: 0 -> 1"]).model_dump()
+    }
