@@ -125,6 +125,14 @@ def test_a_runaway_is_stopped() -> None:
         service.perform("extend_loan", {"loan": "L1"})
 
 
+@pytest.mark.parametrize(
+    "sql", ["SELECT zeroblob(999000000)", "SELECT replace(hex(zeroblob(400000)), '0', 'xxxxxxxx')"]
+)
+def test_a_result_without_measure_is_stopped(sql: str) -> None:
+    with Service.open(library({**EXTEND, "result": sql}), ANY) as service, pytest.raises(TaskFailed, match="too big"):
+        service.perform("extend_loan", {"loan": "L1"})
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 SHELF = "CREATE TABLE shelf (id INTEGER PRIMARY KEY, title TEXT, price REAL, note FREE TEXT, more JSON);"
@@ -204,6 +212,9 @@ def test_a_script_that_never_ends_is_refused() -> None:
     endless = f"CREATE TABLE n (i); INSERT INTO n {counting};"
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         make_image(endless)
+    blobs = "INSERT INTO n VALUES (zeroblob(9000000));" * 9
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        make_image(f"CREATE TABLE n (i); {blobs}")
 
 
 # --- selection -------------------------------------------------------------------------------------------------------

@@ -35,12 +35,16 @@ ABSENT = object()
 """In the place of what isn't there."""
 MOST_STEPS = 5_000_000
 """Instructions of SQLite's machine for one statement, about a tenth of a second: a limit that is no matter of load."""
+MOST_PAGES = 16_384
+"""64 MiB of database."""
+LONGEST = 1_000_000
+"""Bytes of one value."""
 
 
 def make_image(script: str) -> bytes:
     """The database that a script of CREATE TABLE and INSERT makes; sqlite3.Error where it can't."""
     with closing(sqlite3.connect(":memory:")) as db:
-        db.set_progress_handler(lambda: True, MOST_STEPS)
+        _limit(db)
         guard(db, LOADING)
         refuse_clock(script)
         db.executescript(script)
@@ -51,13 +55,20 @@ def make_image(script: str) -> bytes:
 
 
 def open_state(image: bytes) -> sqlite3.Connection:
-    """A copy of the database to work on. Rows can be read by column; a statement without end is interrupted."""
+    """A copy of the database to work on, with limits on time and size. Rows can be read by column."""
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.deserialize(image)
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA foreign_keys = ON")
-    db.set_progress_handler(lambda: True, MOST_STEPS)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+    _limit(db)
     return db
+
+
+def _limit(db: sqlite3.Connection) -> None:
+    """A statement without end is interrupted, a database without end is full."""
+    db.set_progress_handler(lambda: True, MOST_STEPS)
+    db.execute(f"PRAGMA max_page_count = {MOST_PAGES}")
 
 
 # --- what statements may do ------------------------------------------------------------------------------------------
