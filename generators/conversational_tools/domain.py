@@ -170,8 +170,10 @@ def opened_domain(folder: Path) -> Iterator[Domain]:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} can't be read ({error}); a domain has {SHAPE}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror}); a domain has {SHAPE}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}.") from None
 
 
 def _load_tools(folder: Path, image: bytes) -> dict[str, DomainTool]:
