@@ -69,7 +69,7 @@ class ConversationalTools(Generator[RollOut, Params]):
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        self._folders = params.domains or ([] if params.invent else [SHIPPED])
+        self._folders = [folder.resolve() for folder in params.domains] or ([] if params.invent else [SHIPPED])
         self._domains = {folder.name: _sound(folder) for folder in self._folders}
         if len(self._domains) < len(self._folders):
             raise ConfigError("params.domains: two folders have the same name; it is what tells their records apart.")
