@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from generators.conversational_tools import RollOut
 from generators.conversational_tools.domain import Domain, Service, load_domain
-from generators.conversational_tools.invent import KINDS, Draft, DraftScenario
+from generators.conversational_tools.drafts import Draft, DraftScenario
+from generators.conversational_tools.invent import KINDS
 from generators.conversational_tools.operations import Operation
 from generators.conversational_tools.scenario import Outcome, Scenario
 from generators.conversational_tools.state import changes, make_image, open_state, read_content
@@ -465,6 +466,23 @@ def test_a_faulty_scenario_is_refined(changes: dict[str, Any], fault: str, tmp_p
     assert run(tmp_path, model, domains=1, scenarios=1)["accepted"] == 1
     told = [json.dumps(request) for _, request in model.calls if asked_for(request) == "refine_scenario"]
     assert len(told) == 1 and json.dumps(fault)[1:-1] in told[0]
+
+
+def test_a_judge_that_gives_no_verdict_accepts_nothing(tmp_path: Path) -> None:
+    """And the writer isn't told of it."""
+    model = teacher(judge_scenario="I like it.")
+    with pytest.raises(GristmillError, match="no domain came out"):
+        run(tmp_path, model, domains=1, scenarios=1)
+    ((fate,),) = fates(tmp_path, "3_scenarios.json").values()
+    assert fate["faults"][0].startswith("undecided: llm: unparseable")
+    assert not [request for _, request in model.calls if asked_for(request) == "refine_scenario"]
+
+
+def test_a_writer_that_gives_no_draft_is_asked_again(tmp_path: Path) -> None:
+    nothing = iter(["no JSON"] * 4)  # with its three repairs
+    model = teacher(domain=lambda prompt: next(nothing, DRAFT))
+    run(tmp_path, model, domains=1, scenarios=1)
+    assert fates(tmp_path, "2_domains.json")[0]["tries"] == 2
 
 
 def test_no_domain_at_all(tmp_path: Path) -> None:

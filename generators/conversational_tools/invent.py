@@ -14,23 +14,21 @@ policies and tools by self-refinement and a few-shot judge, scenarios from perso
 """
 
 import re
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from generators.conversational_tools.domain import Domain, load_domain
-from generators.conversational_tools.lint import errors, lint
-from generators.conversational_tools.operations import Check, Operation
+from generators.conversational_tools.drafts import Draft, DraftScenario, Opinion, Services
+from generators.conversational_tools.lint import lint
 from generators.conversational_tools.scenario import Scenario
-from generators.conversational_tools.state import make_image
 from gristmill import Answer, Config, Context, Reject
 from gristmill.errors import GristmillError
 from gristmill.personas import Persona, personas
@@ -96,12 +94,6 @@ def _write(ctx: Context, name: str, content: Any) -> None:
 # --- one: subdomains -------------------------------------------------------------------------------------------------
 
 
-class Services(Answer):
-    """More services of a field."""
-
-    services: Annotated[list[Annotated[str, Field(min_length=4, max_length=60)]], Field(min_length=1, max_length=12)]
-
-
 async def expand(fields: Mapping[str, Sequence[str]], most: int, ctx: Context) -> dict[str, list[str]]:
     """The fields with new services, round by round, until there are `most` or a round finds no new one."""
     grown = {field: [*services] for field, services in fields.items()}
@@ -134,62 +126,13 @@ def _in_turn(fields: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
 # --- two: policies and tools -----------------------------------------------------------------------------------------
 
 
-class DraftParameter(Answer):
-    """`allowed`: the only values, [] for any."""
-
-    name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
-    type: Literal["string", "integer", "number", "boolean"]
-    description: str
-    allowed: list[str] = []
-    required: bool = True
-
-    def as_schema(self) -> JsonObject:
-        limits: JsonObject = {"enum": [*self.allowed]} if self.allowed and self.type == "string" else {}
-        return {"type": self.type, "description": self.description, **limits}
-
-
-class DraftOperation(Answer):
-    """An operation (see operations.py), its parameters in a list."""
-
-    name: str
-    description: str
-    parameters: list[DraftParameter]
-    checks: list[Check] = []
-    changes: list[str] = []
-    result: str
-
-    def as_operation(self) -> Operation:
-        schema: JsonObject = {
-            "type": "object",
-            "properties": {parameter.name: parameter.as_schema() for parameter in self.parameters},
-            "required": [parameter.name for parameter in self.parameters if parameter.required],
-        }
-        return Operation(**{**self.model_dump(exclude={"parameters"}), "parameters": schema})
-
-
-class Draft(Answer):
-    """A service: its policy (Markdown), the script that makes its database, its tools. Models write keys in the order
-    of the alphabet, so these names put the rules first."""
-
-    handbook: Annotated[str, Field(min_length=300)]
-    script: Annotated[str, Field(min_length=100)]
-    tools: Annotated[list[DraftOperation], Field(min_length=3, max_length=20)]
-
-
-class Opinion(Answer):
-    """A judge's; `problems` say what has to be changed."""
-
-    problems: Annotated[list[str], Field(max_length=8)]
-    verdict: bool
-
-
 async def _domain(field: str, service: str, refinements: int, ctx: Context) -> JsonObject:
     """What became of one service; its folder is written where it is kept."""
     name = re.sub(r"\W+", "_", f"{field} {service}".lower()).strip("_")
 
     async def check(draft: Draft) -> list[str]:
-        return _faults(name, draft) or await _objections(
-            ctx, "judge_domain", policy=draft.handbook, tools=_described(draft), database=draft.script
+        return draft.faults(name) or await _objections(
+            ctx, "judge_domain", policy=draft.handbook, tools=draft.described(), database=draft.script
         )
 
     first = {"field": field, "service": service}
@@ -219,11 +162,15 @@ async def _refined(
             if draft is None:
                 draft = await ctx.ask("writer", prompt, kind, **variables)
             else:
-                text = orjson.dumps(draft.model_dump(mode="json")).decode()
+                text = draft.model_dump_json()
                 draft = await ctx.ask("writer", again, kind, draft=text, faults=faults, **variables)
+        except Reject as reject:  # the draft before it, if there is one, still has its faults
+            faults = faults if draft else [str(reject)]
+            continue
+        try:
             faults = await check(draft)
         except Reject as reject:
-            faults = [str(reject)]
+            return draft, [f"undecided: {reject}"], tries
     return draft, faults, tries
 
 
@@ -233,76 +180,7 @@ async def _objections(ctx: Context, prompt: str, **variables: Any) -> list[str]:
     return [] if opinion.verdict else opinion.problems or ["the judge refused it without a reason"]
 
 
-def _faults(name: str, draft: Draft) -> list[str]:
-    """What the rules find in a draft."""
-    try:
-        image = make_image(draft.script)
-    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
-        return [f"script: {error}"]
-    found: list[str] = []
-    tools = {}
-    for written in draft.tools:
-        try:
-            operation = written.as_operation()
-        except ValidationError as error:
-            found += [f"{written.name}: {problem['loc']}: {problem['msg']}" for problem in error.errors()]
-            continue
-        found += operation.faults(image)
-        tools[operation.name] = operation.as_tool()
-    if len(tools) < len(draft.tools) and not found:
-        found.append("two tools have the same name")
-    return found or errors(lint(Domain(name, draft.handbook, tools, image, {})))
-
-
-def _described(draft: Draft) -> str:
-    lines = []
-    for operation in draft.tools:
-        arguments = ", ".join(f"{p.name}: {p.allowed or p.type}" for p in operation.parameters)
-        lines.append(f"{operation.name}({arguments}): {operation.description}")
-        lines += [f"  refuses unless {check.query}: {check.refusal}" for check in operation.checks]
-        lines += [f"  does {statement}" for statement in operation.changes]
-    return "\n".join(lines)
-
-
 # --- three: scenarios ------------------------------------------------------------------------------------------------
-
-
-class DraftAction(Answer):
-    """`arguments` is the text of a JSON object."""
-
-    name: str
-    arguments: str
-
-
-class DraftScenario(Answer):
-    """A scenario (see scenario.py): its goal, setup and actions under names that put the goal first."""
-
-    concern: Annotated[str, Field(min_length=40, max_length=1500)]
-    data: Annotated[list[str], Field(max_length=12)]
-    expected_calls: Annotated[list[DraftAction], Field(max_length=8)]
-    must_not_call: Annotated[list[str], Field(max_length=8)]
-    must_not_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
-    must_tell: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=5)]
-    title: Annotated[str, Field(min_length=4, max_length=60)]
-
-    def as_scenario(self, number: int, persona: Persona) -> Scenario:
-        """ValueError where the arguments are no JSON."""
-        slug = re.sub(r"\W+", "_", self.title.lower()).strip("_")[:50]
-        return Scenario.model_validate(
-            {
-                "id": f"{number:02d}_{slug}",
-                "goal": self.concern,
-                "persona": persona.text(),
-                "setup": self.data,
-                "actions": [
-                    {"name": call.name, "arguments": orjson.loads(call.arguments or "{}")}
-                    for call in self.expected_calls
-                ],
-                "must_tell": self.must_tell,
-                "must_not_tell": self.must_not_tell,
-                "must_not_call": [{"name": name} for name in self.must_not_call],
-            }
-        )
 
 
 async def _scenarios(
@@ -355,5 +233,6 @@ async def _scenario(
 
 def _rows(domain: Domain) -> str:
     """The data that a scenario starts from, as far as a prompt bears it."""
-    lines = [f"{place} {orjson.dumps(row).decode()}" for place, row in domain.start().rows.items()]
+    content = domain.start()
+    lines = [f"{place} {orjson.dumps(content.row(place)).decode()}" for place in content.rows]
     return "\n".join(lines[:120])

@@ -140,6 +140,8 @@ def _comparable(value: Any, kind: str) -> Any:
             return orjson.loads(value)
         except orjson.JSONDecodeError:
             return value
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
     return round(value, 6) if isinstance(value, float) else value
 
 
