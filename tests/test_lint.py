@@ -9,6 +9,7 @@ import pytest
 from blends.lint import CONTROL, WARNINGS, lint, row_faults
 from blends.sizes import Rendering
 from blends.sources import inputs_at
+from gristmill import registry
 from gristmill.commands.show import example_records
 from gristmill.render.tokenizers import train
 from schemas.arrow import foreign_row_to_record
@@ -124,7 +125,7 @@ def test_rendering_is_checked_with_the_tokenizer_of_sft(tmp_path: Path) -> None:
     assert found(str(trimmed)) == {"control_token": 1, "changed_by_template": 1}
 
 
-@pytest.mark.parametrize("generator", ["algorithmic", "code_concepts", "refresh", "text_to_sql"])
+@pytest.mark.parametrize("generator", registry.names("generators"))
 def test_our_own_examples_are_ready(generator: str) -> None:
     for row in example_records(generator):
         faults = {fault.check for fault in row_faults(foreign_row_to_record(row), CONTROL)}
