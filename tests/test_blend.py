@@ -644,8 +644,7 @@ def test_card_and_report_say_what_came_out(tmp_path: Path) -> None:
 def test_blend_command(cli: CLI, tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", (record(n) for n in range(20)))
     (tmp_path / "blend.yaml").write_text(
-        "out: out\ntotal: 10\nreasoning: {off: 0.03, low: 0.02}\n"
-        "sources: [{name: a, path: a.parquet, weight: 1}]\n"
+        "out: out\ntotal: 10\nreasoning: {off: 0.03, low: 0.02}\nsources: [{name: a, path: a.parquet, weight: 1}]\n"
     )
     done = cli("blend", "blend.yaml", "total=12", "--out", "a: b")
     assert done.returncode == 0, done.stderr
