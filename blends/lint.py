@@ -1,7 +1,9 @@
 """`gristmill lint PATH`: is a dataset ready for supervised fine-tuning? Every row is read as a blend would read it.
 
-    error    unknown_tool     12 of 4,000 rows (0.30 %)   line:17: book_flight is not among the tools (search)
-    warning  repeated          9 of 4,000 rows (0.23 %)   line:802: as line:3
+    error      unknown_tool: 12 rows (0.30%)
+                 line:17: book_flight is not among the tools (search)
+    warning    repeated: 9 rows (0.23%)
+                 line:802: as line:3
 
 An *error* is what training would trip over or learn as wrong behaviour, a *warning* what is seldom meant. Rendering,
 special tokens and lengths in tokens are checked with the tokenizer and template that sft will use, where they are

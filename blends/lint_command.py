@@ -54,7 +54,8 @@ def report_text(path: str, report: "Report") -> str:
     if report.languages:
         lines.append("languages  " + ", ".join(f"{name} {rows:,}" for name, rows in report.languages.items()))
     for one in report.found:
-        share = f"{one.rows:,} rows ({one.rows / report.rows:.2%})" if one.check != "mixed_types" else "columns"
+        rows = f"{one.rows:,} row{'' if one.rows == 1 else 's'} ({one.rows / report.rows:.2%})"
+        share = rows if one.check != "mixed_types" else "columns"
         lines.append(f"{one.level:<10} {one.check}: {share}")
         lines += [f"             {' '.join(example.split())[:WIDTH]}" for example in one.examples]
     return "\n".join([*lines, _verdict(report)])

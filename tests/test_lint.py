@@ -138,7 +138,7 @@ def test_lint_command(cli: CLI, tmp_path: Path) -> None:
     assert good.returncode == 0 and "verdict    ready" in good.stdout and "30 readable" in good.stdout
     write_lines(tmp_path / "bad.jsonl", [{"messages": [u(), u(), a()]}, {"messages": [u(), a()]}])
     bad = cli("lint", "bad.jsonl")
-    assert bad.returncode == 1 and "error      role_order: 1 rows (50.00%)" in bad.stdout
+    assert bad.returncode == 1 and "error      role_order: 1 row (50.00%)" in bad.stdout
     assert "line:1: messages.1: two user turns in a row" in bad.stdout
     as_json = cli("lint", "bad.jsonl", "--format", "json")
     assert orjson.loads(as_json.stdout)["found"][0]["check"] == "role_order"
