@@ -13,10 +13,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gristmill.commands import Command
 from gristmill.errors import ConfigError, EndpointError, GristmillError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 SPLITS = ("train", "valid")
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -141,30 +144,35 @@ def push(blend: Path, name: str, private: bool) -> str:
         raise ConfigError(f"push: {name} is no name of a dataset, which is OWNER/DATASET.")
     release = str(orjson.loads((blend / "manifest.json").read_bytes())["release"])
     api = HfApi()
-    try:
-        api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
-        if release in {tag.name for tag in api.list_repo_refs(name, repo_type="dataset").tags}:
-            raise ConfigError(f"push: {name} has the release {release}; set another `release` in the blend's config.")
-        with TemporaryDirectory() as folder:
-            out = Path(folder) / "hf"
-            to_hf(blend, out)
-            commit = api.upload_folder(
-                folder_path=out,
-                repo_id=name,
-                repo_type="dataset",
-                commit_message=f"Release {release}",
-                delete_patterns=["data/*.parquet"],
-            )
-        api.create_tag(name, tag=release, revision=commit.oid, repo_type="dataset")
-    except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code in (401, 403):
-            raise ConfigError(f"push: the hub refuses {name}; set HF_TOKEN to a token that may write there.") from None
-        raise EndpointError(f"push: the hub doesn't take {name}: {_line(error)}") from None
-    except Exception as error:
-        if isinstance(error, GristmillError) or "http" not in type(error).__module__:
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "hf"
+        to_hf(blend, out)
+        try:
+            _upload(api, out, name, release, private)
+        except GristmillError:
             raise
-        raise EndpointError(f"push: the hub can't be reached: {_line(error)}") from None  # its HTTP library's error
+        except HfHubHTTPError as error:
+            if error.response is not None and error.response.status_code in (401, 403):
+                raise ConfigError(f"push: the hub refuses {name}; set HF_TOKEN to a token that may write it.") from None
+            raise EndpointError(f"push: the hub doesn't take {name}: {_line(error)}") from error
+        except Exception as error:  # whatever the HTTP library of this version of the client raises
+            raise EndpointError(f"push: the hub can't be reached: {_line(error)}") from error
     return f"{api.endpoint}/datasets/{name}/tree/{release}"
+
+
+def _upload(api: "HfApi", folder: Path, name: str, release: str, private: bool) -> None:
+    """A release is never overwritten: its tag is looked for before a file is sent."""
+    api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+    if release in {tag.name for tag in api.list_repo_refs(name, repo_type="dataset").tags}:
+        raise ConfigError(f"push: {name} has the release {release}; set another `release` in the blend's config.")
+    commit = api.upload_folder(
+        folder_path=folder,
+        repo_id=name,
+        repo_type="dataset",
+        commit_message=f"Release {release}",
+        delete_patterns=["data/*.parquet"],
+    )
+    api.create_tag(name, tag=release, revision=commit.oid, repo_type="dataset")
 
 
 def _line(error: Exception) -> str:
