@@ -47,9 +47,8 @@ def batches(found: Input) -> Iterator[pa.Table | Fault]:
         if path.suffix != ".parquet" or not _is_ours(pq.read_schema(path)):
             yield from _foreign(rows_of(found))
             return
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=RECORDS.names):
-                yield pa.Table.from_batches([batch]).select(RECORDS.names).cast(RECORDS)
+        for batch in _parquet_batches(path, RECORDS.names):
+            yield pa.Table.from_batches([batch]).select(RECORDS.names).cast(RECORDS)
     except pa.ArrowException as error:
         yield Fault(_unreadable(path, error))
 
@@ -80,10 +79,16 @@ def _is_ours(columns: pa.Schema) -> bool:
     return all(name in columns.names and columns.field(name).type == RECORDS.field(name).type for name in RECORDS.names)
 
 
+def _parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Batches of a file, which is opened anew for each row group: a reader keeps what it has read until it ends."""
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        with pq.ParquetFile(path, metadata=metadata) as file:
+            yield from file.iter_batches(_batch_rows(metadata), row_groups=[group], columns=columns)
+
+
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
-            yield from batch.to_pylist()
+    return (row for batch in _parquet_batches(path) for row in batch.to_pylist())
 
 
 def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
