@@ -12,11 +12,10 @@ from gristmill.render import Renderer
 from schemas import Data
 from schemas.sft_config import SFTConfig
 from sft.batches import padded_batches, trainable
+from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
-from sft.packing import Document
-from sft.prep import read_records, render_documents
 
 
 def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sft.batches import Batch
+from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
-from sft.packing import Document
 
 LossKind = Literal["token", "sample"]
 

@@ -8,11 +8,11 @@ from torch import nn
 from gristmill.errors import GristmillError
 from schemas.sft_config import SFTConfig
 from sft.batches import PackFiles, padded_batches, trainable
+from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.loss import Counts, Objective, batch_loss, count
 from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
-from sft.packing import Document
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.world import World
 

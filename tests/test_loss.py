@@ -18,7 +18,7 @@ from sft.batches import padded, padded_batches, trainable
 from sft.experts import BIAS_RATE, LOSS_SCALE, ExpertBalance
 from sft.loss import Counts, LossKind, Objective, batch_loss, count, target_losses
 from sft.model import CausalLM, Vocabulary, load_model
-from sft.packing import Document
+from sft.documents import Document
 from sft.world import join_world
 
 DEPTHS, SCALE = 2, 0.3

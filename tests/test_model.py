@@ -16,7 +16,7 @@ from sft.acceptance import draft, measure_acceptance
 from sft.batches import padded, padded_batches
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
-from sft.packing import Document
+from sft.documents import Document
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 

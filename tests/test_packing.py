@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gristmill.errors import ConfigError
-from sft.packing import PACKS, Counts, Document, PackSummary, plan_packs, write_packs
+from sft.documents import Document
+from sft.packing import PACKS, PackSummary, plan_packs, write_packs
+from sft.shards import Counts
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -211,7 +213,7 @@ MANY = """
 import sys, tracemalloc
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from sft.packing import Document, write_packs
+from sft.documents import Document; from sft.packing import write_packs
 ids, mask = np.arange(20_000, dtype=np.int32), np.ones(20_000, np.uint8)
 tracemalloc.start()
 write_packs((Document(str(i), ids.copy(), mask) for i in range(2000)), Path(sys.argv[1]), pack_tokens=65536, seed=0)

@@ -19,8 +19,8 @@ from gristmill.runs import RunFolder
 from schemas import Function, Record, ToolCall, assistant, system, user
 from schemas.arrow import records_to_table
 from schemas.sft_config import SFTConfig
-from sft.packing import Document
-from sft.prep import StageData, prepare, prepare_renderer, read_records, render_documents
+from sft.documents import Document, read_records, render_documents
+from sft.prep import StageData, prepare, prepare_renderer
 from tests.conftest import CLI
 
 BAD_CALL = assistant("", None, [ToolCall(id="1", function=Function(name="f", arguments="no JSON"))])
@@ -117,7 +117,7 @@ def test_again_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("nothing has changed")
 
-    monkeypatch.setattr(sft.prep, "write_packs", never)
+    monkeypatch.setattr(sft.prep, "pack_shards", never)
     monkeypatch.setattr(sft.prep, "load_renderer", never)
     assert only_stage(config(tmp_path)) == first
 

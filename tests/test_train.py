@@ -26,10 +26,10 @@ from schemas.arrow import records_to_table
 from schemas.sft_config import Rollouts, SFTConfig, Stage
 from sft import train as train_module
 from sft.batches import PackFiles
+from sft.documents import Document
 from sft.heldout import held_out, prompt_of, unigram_entropy
 from sft.metrics import StepMetrics, read_metrics
 from sft.model import Vocabulary, load_model
-from sft.packing import Document
 from sft.prep import prepare
 from sft.rollouts import cut_trace, write_rollouts
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
