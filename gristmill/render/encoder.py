@@ -47,22 +47,26 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, control: Mapping[str, int]) -> None:
-        self._exact = _literal(tokenizer, control)
-        self._fast = _fast(self._exact, [*PROBES, *control])
+        self.exact = _literal(tokenizer, control)
+        self.fast = _fast(self.exact, [*PROBES, *control])
+
+    @property
+    def is_fast(self) -> bool:
+        return self.fast is not None
 
     def __call__(self, texts: Sequence[str]) -> Iterator[TokenIds]:
         """The ids of each text."""
         for batch in _batches(texts):
-            if self._fast is None:
-                yield from _exactly(self._exact, batch)
+            if self.fast is None:
+                yield from _exactly(self.exact, batch)
                 continue
             beginning = batch[0][:CHECKED_CHARACTERS]
-            if not _agree(self._exact, self._fast, [beginning]):
+            if not _agree(self.exact, self.fast, [beginning]):
                 raise GristmillError(
                     f"fastokens and tokenizers give different tokens for {beginning!r}; uninstall fastokens, and the "
                     "slower one is used."
                 )
-            yield from _fastly(self._fast, batch)
+            yield from _fastly(self.fast, batch)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
