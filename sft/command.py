@@ -27,7 +27,7 @@ def _prep(arguments: Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
     from sft.prep import prepare, prepare_renderer
 
-    if arguments.show:
+    if arguments.show is not None:
         from rich.console import Console
 
         from sft.show import find_record, show_record

@@ -385,7 +385,7 @@ def test_show_prints_the_tokens_and_the_mask(tmp_path: Path, cli: CLI) -> None:
     assert title == f"{odd.uuid} in blend/valid: odd, reasoning on"
     assert counts.startswith("sequence 1 of 1: ") and counts.endswith("longer than a pack of 20")
     assert lines[:2] == ["<|im_start|>|system|⏎", "|<|im_end|>|⏎"]
-    assert "".join(lines[-4:]) == "|<think>|⏎|⟦h|m|⏎|</think>|⏎|🙂|␛|[|3|1|m|<|im_end|>⟧|⏎"
+    assert "".join(lines[-5:]) == "|<think>|⏎|⟦h|m|⏎|</think>|⏎|🙂|␛|[|3|1|m|<|im_end|>⟧|⏎"
     assert "\x1b" not in shown.stdout
     several = cli("prep", "sft.yaml", "--show", "")
     assert several.returncode == 2 and "41 conversations begin like that" in several.stderr
