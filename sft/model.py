@@ -19,6 +19,7 @@ from transformers.models.nemotron_h import modeling_nemotron_h
 from transformers.utils import logging as transformers_logging
 
 from gristmill.errors import ConfigError
+from gristmill.render import ChatTokenizer
 from sft.mtp import MTP
 
 CausalLM = Any  # a PreTrainedModel: its modules are attributes that no type describes
@@ -32,6 +33,10 @@ class Vocabulary(NamedTuple):
     size: int
     end: int
     pad: int
+
+
+def vocabulary_of(tokenizer: ChatTokenizer) -> Vocabulary:
+    return Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
 
 
 class NemotronHForCausalLM(modeling_nemotron_h.NemotronHForCausalLM):
@@ -76,6 +81,17 @@ def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
     )
 
 
+def empty_model(init: str, vocabulary: Vocabulary) -> CausalLM:
+    """The model's shape, from its config alone: no weight is read or made."""
+    with torch.device("meta"):
+        if init == "tiny":
+            return NemotronHForCausalLM(tiny_config(vocabulary))
+        config = _config(init)
+        if config.model_type == "nemotron_h":
+            return NemotronHForCausalLM(config)
+        return AutoModelForCausalLM.from_config(config)
+
+
 def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, list[str]]:
     """The model in fp32, and sentences about what was newly initialised. ConfigError where it doesn't fit the data."""
     torch.manual_seed(seed)
@@ -97,16 +113,26 @@ def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, 
     return model, notes
 
 
-def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
+def _config(init: str) -> Any:
     try:
-        is_nemotron = AutoConfig.from_pretrained(init).model_type == "nemotron_h"
-        kind = NemotronHForCausalLM if is_nemotron else AutoModelForCausalLM
+        return AutoConfig.from_pretrained(init)
+    except (OSError, ValueError) as error:
+        raise _cant_load(init, error) from None
+
+
+def _cant_load(init: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    return ConfigError(f"model.init: {init} can't be loaded from a folder or from the hub: {reason}")
+
+
+def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
+    is_nemotron = _config(init).model_type == "nemotron_h"
+    kind = NemotronHForCausalLM if is_nemotron else AutoModelForCausalLM
+    try:
         with _quiet():
             loaded: Any = kind.from_pretrained(init, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.init: {init} can't be loaded from a folder or from the hub: {' '.join(str(error).split())}"
-        ) from None
+        raise _cant_load(init, error) from None
     model, found = loaded
     missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     new_head = bool(missing) and all(name.startswith("mtp.") for name in missing)

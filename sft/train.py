@@ -28,7 +28,7 @@ from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import Vocabulary, computing, has_mtp, load_model, save_model
+from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
@@ -74,9 +74,7 @@ class Training:
         self._valid = valid_documents(config, renderer)
         for stage in config.stages[self.progress.stage :]:
             check_prompts(stage)
-        tokenizer = renderer.tokenizer
-        vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
-        self.model, notes = load_model(config.model.init, vocabulary, config.seed)
+        self.model, notes = load_model(config.model.init, vocabulary_of(renderer.tokenizer), config.seed)
         if resumed:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]

@@ -14,12 +14,15 @@ from gristmill.commands import PLAIN_SECONDS, Command, add_config
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from schemas.sft_config import SFTConfig
     from sft.metrics import StepMetrics
     from sft.report import Measured, Summary
 
 
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the training's YAML file")
+    parser.add_argument("--plan", action="store_true", help="pack the data, say what the run will do, and stop")
+    parser.add_argument("--nproc", type=int, default=1, metavar="N", help="train in N processes, one per GPU")
 
 
 def _run(arguments: Namespace) -> int:
@@ -27,6 +30,10 @@ def _run(arguments: Namespace) -> int:
     from gristmill.runs import RunFolder
     from schemas.sft_config import SFTConfig
 
+    if arguments.nproc > 1 and not arguments.plan and "RANK" not in os.environ:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
+        command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
+        os.execv(sys.executable, [sys.executable, *torchrun, *command])
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
     # Before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on the very core
     # that the late one needs; and the tiny model's operations are too small to share: 4,800 tokens/s with one thread,
@@ -34,6 +41,8 @@ def _run(arguments: Namespace) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if config.model.init == "tiny":
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if arguments.plan:
+        return _plan(config)
     from sft.command import reading
     from sft.prep import prepare
     from sft.train import Training
@@ -49,6 +58,21 @@ def _run(arguments: Namespace) -> int:
             summary = Training(config, renderer, data, world, display).run()
         if world.leads:
             _print_results(summary, config.out)
+    return 0
+
+
+def _plan(config: "SFTConfig") -> int:
+    from rich.console import Console
+
+    from gristmill.runs import RunFolder
+    from sft.command import reading
+    from sft.forecast import forecast, print_forecast
+    from sft.model import vocabulary_of
+    from sft.prep import prepare
+
+    with RunFolder(config.out).lock(), reading() as watch:
+        renderer, data = prepare(config, watch)
+    print_forecast(Console(highlight=False, soft_wrap=True), forecast(config, vocabulary_of(renderer.tokenizer), data))
     return 0
 
 
