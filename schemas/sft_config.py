@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from schemas.base import Config
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Trained = Literal["all", "mtp", "lora"]
 
 
 class Rollouts(Config):
@@ -45,9 +46,18 @@ class MTPConfig(Config):
     scale: Annotated[float, Field(ge=0)] = 0.3
 
 
+class Lora(Config):
+    """Adapters for the stages with `train: lora`; `targets` are names of linear layers (q_proj), all without."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    targets: list[str] = []
+
+
 class ModelInit(Config):
-    init: str = "tiny"  # or a folder or a hub id
+    init: str = "tiny"  # or `embedded`, a folder, or a hub id
     mtp: MTPConfig = MTPConfig()
+    lora: Lora | None = None
 
 
 class Warmup(Config):
@@ -60,7 +70,7 @@ class Stage(Config):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     loss: Literal["token", "sample"] = "token"
-    train: Literal["all", "mtp"] = "all"
+    train: Trained = "all"
     global_batch: PositiveInt
     micro_batch: PositiveInt = 1
     lr: Annotated[float, Field(gt=0)]
@@ -92,6 +102,15 @@ class SFTConfig(Config):
             raise ValueError("a stage can't be named tokenizer: its folder lies beside the tokenizer's")
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_and_their_stages(self) -> Self:
+        trains = any(stage.train == "lora" for stage in self.stages)
+        if trains != (self.model.lora is not None):
+            raise ValueError(
+                "a stage with train: lora needs model.lora" if trains else "model.lora needs a stage with train: lora"
+            )
         return self
 
     def stage_data(self, stage: Stage) -> SFTData:

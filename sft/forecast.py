@@ -84,7 +84,7 @@ class StageForecast(Data):
 
 
 def forecast(config: SFTConfig, vocabulary: Vocabulary, data: Mapping[str, StageData]) -> list[StageForecast]:
-    model = empty_model(config.model.init, vocabulary)
+    model = empty_model(config.model, vocabulary)
     return [_stage(config, stage, model, data.get(stage.name)) for stage in config.stages]
 
 
@@ -134,7 +134,7 @@ def _warmup_steps(stage: Stage, packed: Packed | None) -> int | None:
 
 def _activations(config: SFTConfig, stage: Stage, model: CausalLM) -> int:
     shape = model.config.get_text_config()
-    depths = config.model.mtp.depths if has_mtp(model) else 0
+    depths = config.model.mtp.depths if has_mtp(model) and stage.train != "lora" else 0
     layers = LAYERS_PER_DEPTH * depths + (shape.num_hidden_layers if stage.train != "mtp" else 0)
     tokens = stage.micro_batch * config.stage_data(stage).pack_tokens
     logits = 3 * FP32_BYTES * TARGETS_AT_ONCE * shape.vocab_size  # with their softmax and their gradient

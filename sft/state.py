@@ -29,7 +29,7 @@ class Progress(Data):
     step: int = 0  # optimizer steps over all stages
     stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage
-    frozen: str | None = None  # in a stage with train: mtp, the hash of every tensor that must not change
+    frozen: str | None = None  # in a stage that trains a part, the hash of every tensor that must not change
     start: Measured | None = None  # before the first step
     results: list[StageResult] = Field(default_factory=list)  # of the stages that are finished
 

@@ -2,11 +2,12 @@
 
 import math
 import time
+from typing import cast
 
 from torch import nn
 
 from gristmill.errors import GristmillError
-from schemas.sft_config import SFTConfig
+from schemas.sft_config import SFTConfig, Stage
 from sft.batches import PackFiles, padded_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
@@ -26,12 +27,12 @@ class StageTrainer:
         self.stage = config.stages[index]
         self.plan = Plan(self.stage, len(packs), (config.seed, index))
         self._config, self._packs, self._world, self._model = config, packs, world, model
-        self._depths = config.model.mtp.depths if has_mtp(model) else 0
+        self._depths = config.model.mtp.depths if has_mtp(model) and self.stage.train != "lora" else 0
         self._objective = Objective(self.stage.loss, self.stage.train)
         self._batch_tokens = self.stage.micro_batch * config.stage_data(self.stage).pack_tokens
         self._parameters = trained_parameters(model, self.stage)
         self.optimizer = new_optimizer(self._parameters)
-        self._balance = ExpertBalance(model.mtp if self.stage.train == "mtp" else model)
+        self._balance = ExpertBalance(_with_trained_routers(model, self.stage))
 
     def step(self, seen: Cursor, number: int) -> tuple[Cursor, StepMetrics]:
         """The step after `seen`, the run's `number`th. GristmillError, before any weight changes, where it can't be."""
@@ -95,3 +96,13 @@ class StageTrainer:
 
     def close(self) -> None:
         self._balance.close()
+
+
+def _with_trained_routers(model: CausalLM, stage: Stage) -> nn.Module:
+    match stage.train:
+        case "all":
+            return cast(nn.Module, model)
+        case "mtp":
+            return cast(nn.Module, model.mtp)
+        case "lora":
+            return nn.Module()

@@ -193,7 +193,7 @@ def test_a_change_outside_the_head_is_found(blend: Path, tmp_path: Path) -> None
                 training.model.lm_head.weight[0, 0] += 1e-6
 
     training = Training(made, renderer, data, WORLD, Watching(disturb))
-    with pytest.raises(GristmillError, match="outside the MTP head has changed"):
+    with pytest.raises(GristmillError, match="that isn't trained has changed"):
         training.run()
 
 
