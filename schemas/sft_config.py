@@ -7,6 +7,11 @@ from pydantic import Field, model_validator
 
 from schemas.base import Config
 
+# The optimizer is AdamW with these; they are no keys of the config.
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.1  # of matrices
+CLIP = 1.0  # the norm of the gradient
+
 PositiveInt = Annotated[int, Field(gt=0)]
 Trained = Literal["all", "mtp", "lora"]
 

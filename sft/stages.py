@@ -14,10 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from schemas.sft_config import Stage, Trained
-
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
+from schemas.sft_config import BETAS, WEIGHT_DECAY, Stage, Trained
 
 
 class Cursor(NamedTuple):

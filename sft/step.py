@@ -7,7 +7,7 @@ from typing import cast
 from torch import nn
 
 from gristmill.errors import GristmillError
-from schemas.sft_config import SFTConfig, Stage
+from schemas.sft_config import CLIP, SFTConfig, Stage
 from sft.batches import PackFiles, padded_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
@@ -16,8 +16,6 @@ from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.world import World
-
-CLIP = 1.0
 
 
 class StageTrainer:
