@@ -71,13 +71,15 @@ class Warmup(Config):
 
 
 class Stage(Config):
-    """`global_batch` and `micro_batch` count packs (sequences where packing is off)."""
+    """`global_batch` and `micro_batch` count packs (sequences where packing is off). A forward pass holds at most
+    `micro_tokens`, or `micro_batch` packs without it; a longer sequence goes alone. It changes no gradient."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     loss: Literal["token", "sample"] = "token"
     train: Trained = "all"
     global_batch: PositiveInt
     micro_batch: PositiveInt = 1
+    micro_tokens: PositiveInt | None = None
     lr: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Warmup = Warmup()
@@ -122,3 +124,7 @@ class SFTConfig(Config):
         """`data` with the stage's own keys laid over it."""
         own = stage.data.model_dump(exclude_none=True, exclude={"rollouts"})
         return self.data.model_copy(update=own)
+
+    def tokens_at_once(self, stage: Stage) -> int:
+        """Of a forward pass, padding included."""
+        return stage.micro_tokens or stage.micro_batch * self.stage_data(stage).pack_tokens

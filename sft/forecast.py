@@ -136,7 +136,7 @@ def _activations(config: SFTConfig, stage: Stage, model: CausalLM) -> int:
     shape = model.config.get_text_config()
     depths = config.model.mtp.depths if has_mtp(model) and stage.train != "lora" else 0
     layers = LAYERS_PER_DEPTH * depths + (shape.num_hidden_layers if stage.train != "mtp" else 0)
-    tokens = stage.micro_batch * config.stage_data(stage).pack_tokens
+    tokens = config.tokens_at_once(stage)
     logits = 3 * FP32_BYTES * TARGETS_AT_ONCE * shape.vocab_size  # with their softmax and their gradient
     size: int = tokens * layers * shape.hidden_size * ACTIVATION_BYTES[config.precision] + logits
     return size
