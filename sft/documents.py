@@ -29,6 +29,7 @@ class Document(NamedTuple):
     input_ids: TokenIds
     loss_mask: Mask
     category: str = ""
+    reasoning: str = ""
 
 
 def unwatched(label: str, done: int, total: int) -> None:
@@ -49,7 +50,7 @@ def render_documents(
                 unreadable[record.uuid] = str(sequences)
             else:
                 for ids, supervised in sequences:
-                    yield Document(record.uuid, ids, next_token_mask(supervised), record.category)
+                    yield Document(record.uuid, ids, next_token_mask(supervised), record.category, record.reasoning)
 
 
 def next_token_mask(supervised: Mask) -> Mask:

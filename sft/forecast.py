@@ -1,10 +1,11 @@
 """`gristmill sft CONFIG --plan`: what a run will do, told from its packs and the model's config alone.
 
-    sample: 27 optimizer steps, 10 of them warming up, over 54 packs of 1,024 tokens (97.10% full)
-      a step has 2 packs, 1,988 tokens, 804 of them supervised, 9.4 conversations
-      trains 1,418,264 of 1,418,264 parameters; about 0.15 GiB per device: weights 0.01 GiB, ...
-      source   conversations   supervised tokens   share of the loss
-      sql             61.20%              40.31%              61.20%
+    sample: 129 optimizer steps, over 257 packs of 1,024 tokens (98.36% full)
+      a step has 2 packs, 2,006 tokens, 290 of them supervised, 4.1 conversations
+      trains 1,418,264 of 1,418,264 parameters; about 0.16 GiB per device: weights 0.01 GiB, ...
+      category      conversations  supervised tokens  share of the loss
+      advanced             32.33%             46.18%             32.33%
+      basic                32.71%             22.07%             32.71%
 
 The share of the loss is what a source weighs in the stage's main loss: its part of the supervised tokens where every
 token counts the same, its part of the conversations where every conversation does.

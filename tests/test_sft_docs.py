@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from schemas.sft_config import Stage
+from gristmill.config import load_config
+from schemas.evaluate_config import EvaluateConfig
+from schemas.sft_config import SFTConfig, Stage
 from sft.batches import Batch, padded
 from sft.documents import Document, next_token_mask
 from sft.loss import Counts, LossKind, count, target_weights
@@ -80,3 +82,11 @@ def test_its_counts_and_weights_are_those_of_the_code() -> None:
 def test_every_key_of_a_stage_is_explained() -> None:
     table = PAGE[PAGE.index("| key | meaning |") :].split("\n\n")[0]
     assert set(Stage.model_fields) - {"name"} <= set(re.findall(r"`(\w+)`", table))
+
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes/sft").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_valid(path: Path) -> None:
+    load_config(path, [], EvaluateConfig if path.stem == "evaluate" else SFTConfig)

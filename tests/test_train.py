@@ -497,7 +497,12 @@ def test_held_out_losses_are_means_over_tokens_and_conversations() -> None:
         )
         sums.append((len(losses), losses.sum().item()))
     sums.sort()
+    made = [one._replace(category="ab"[n % 2], reasoning="on") for n, one in enumerate(made)]
     found = held_out(model, made, 60)
+    assert found.by_reasoning == {}
+    a, b = (held_out(model, [one for one in made if one.category == name], 60) for name in "ab")
+    assert found.by_category == pytest.approx({"a": a.per_token, "b": b.per_token}, rel=1e-5)
+    assert found.by_category["a"] != pytest.approx(found.by_category["b"], rel=1e-3)
     assert (found.conversations, found.tokens) == (5, sum(n for n, _ in sums))
     assert found.per_token == pytest.approx(sum(s for _, s in sums) / found.tokens, rel=1e-5)
     assert found.per_conversation == pytest.approx(sum(s / n for n, s in sums) / 5, rel=1e-5)
