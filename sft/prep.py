@@ -107,7 +107,6 @@ def prepare_stage(config: SFTConfig, stage: Stage, renderer: Renderer, watch: Wa
     def packed(split: str, target: Path) -> PackSummary:
         shards = draft / "shards" / split
         paths = render_split(data.blend / split, shards, task, watch, f"{stage.name}: {split}")
-        target.mkdir(exist_ok=True)
         return pack_shards(paths, target, pack_tokens=data.pack_tokens, seed=config.seed, packing=data.packing)
 
     train, valid = packed("train", draft), packed("valid", draft / "valid")

@@ -30,10 +30,6 @@ def _run(arguments: Namespace) -> int:
     from gristmill.runs import RunFolder
     from schemas.sft_config import SFTConfig
 
-    if arguments.nproc > 1 and not arguments.plan and "RANK" not in os.environ:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
-        command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
-        os.execv(sys.executable, [sys.executable, *torchrun, *command])
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
     # Before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on the very core
     # that the late one needs; and the tiny model's operations are too small to share: 4,800 tokens/s with one thread,
@@ -41,10 +37,17 @@ def _run(arguments: Namespace) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if config.model.init == "tiny":
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if arguments.plan:
-        return _plan(config)
     from sft.command import reading
     from sft.prep import prepare
+
+    if arguments.plan:
+        return _plan(config)
+    if arguments.nproc > 1 and "RANK" not in os.environ:
+        with RunFolder(config.out).lock(), reading() as watch:
+            prepare(config, watch)  # what is wrong with the data is said once, and not by every process
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
+        command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
+        os.execv(sys.executable, [sys.executable, *torchrun, *command])
     from sft.train import Training
     from sft.world import join_world
 

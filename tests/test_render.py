@@ -696,6 +696,12 @@ def test_tokenizers_that_cant_serve_are_refused(tmp_path: Path) -> None:
     nameless = spoilt(tmp_path / "nameless", lambda c: c.update(added_tokens=c["added_tokens"][:1]))
     with pytest.raises(ConfigError, match="no end-of-turn token"):
         load_renderer(nameless, "nemotron3")
+    turnless = spoilt(
+        tmp_path / "turnless",
+        lambda c: c.update(added_tokens=[t for t in c["added_tokens"] if t["content"] != "<|im_start|>"]),
+    )
+    with pytest.raises(ConfigError, match=r"no special token <\|im_start\|>, which the template needs"):
+        load_renderer(turnless, "nemotron3")
 
 
 def test_a_hub_that_cant_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
