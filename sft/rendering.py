@@ -6,6 +6,7 @@ processes there are.
 """
 
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -89,7 +90,7 @@ def _written(jobs: Iterable[Job], task: Task, processes: int) -> Iterator[Job]:
             yield job
         return
     waiting: deque[tuple[Job, Future[None]]] = deque()
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (task,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (pickle.dumps(task),))
     try:
         for job in jobs:
             waiting.append((job, pool.submit(_write_there, job)))
@@ -114,11 +115,11 @@ def _finished(waiting: deque[tuple[Job, Future[None]]]) -> Job:
 _task: Task  # of a process that renders shards
 
 
-def _start(task: Task) -> None:
+def _start(task: bytes) -> None:
     """In a new process: one thread for tokenising, no reaction to Ctrl-C but the parent's, and no life after it."""
     global _task
-    _task = task
-    os.environ["RAYON_NUM_THREADS"] = "1"
+    os.environ["RAYON_NUM_THREADS"] = "1"  # before the tokenizers are made
+    _task = pickle.loads(task)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
