@@ -6,7 +6,8 @@ subject's exam is a run like any other, in OUT/runs/SUBJECT/EXAM: it resumes, an
 
     OUT/evaluation.json    per exam: right, of how many, with 95 % intervals, and the difference to the first subject
 
-Intervals are bootstrapped over questions; a difference pairs both subjects' answers to the same question.
+A share's interval is Wilson's, which holds where none or all are right; a difference's is bootstrapped over questions,
+of which each pairs both subjects' answers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from gristmill import Context, Generator, Record, Reject
+from gristmill.agreement import wilson
 from gristmill.bench import make_judges
 from gristmill.commands.generate import run_plan
 from gristmill.config import validate
@@ -191,7 +193,7 @@ def score(answers: Mapping[str, Mapping[str, bool]], seed: int, resamples: int) 
     scores: dict[str, Score] = {}
     for name, given in answers.items():
         values = np.array(list(given.values()), np.float64)
-        low, high = interval(values, seed, resamples)
+        low, high = wilson(values.sum(), len(values)) if len(values) else (0.0, 0.0)
         both = [task for task in given if task in first]
         apart = np.array([float(given[task]) - float(first[task]) for task in both], np.float64)
         scores[name] = Score(
@@ -207,8 +209,6 @@ def score(answers: Mapping[str, Mapping[str, bool]], seed: int, resamples: int) 
 
 def interval(values: NDArray[np.float64], seed: int, resamples: int) -> tuple[float, float]:
     """The bounds of the mean's interval, by the percentiles of resampled means."""
-    if not len(values):
-        return 0.0, 0.0
     rng = np.random.default_rng(seed)
     means = np.array([rng.choice(values, len(values)).mean() for _ in range(resamples)])
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

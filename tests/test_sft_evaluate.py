@@ -81,7 +81,12 @@ def test_what_is_no_call_stays_text_and_an_open_trace_is_no_answer() -> None:
 # --- scores
 
 
-def test_differences_are_paired_and_intervals_are_bootstrapped() -> None:
+def test_none_right_of_four_proves_little() -> None:
+    found = score({"it": dict.fromkeys("abcd", False)}, seed=0, resamples=100)["it"]
+    assert found.share == 0.0 and found.low < 1e-9 and 0.4 < found.high < 0.6
+
+
+def test_differences_are_paired_and_bootstrapped() -> None:
     tasks = [f"t{n}" for n in range(100)]
     before = {task: n < 40 for n, task in enumerate(tasks)}
     after = {task: n < 55 for n, task in enumerate(tasks)}
