@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from gristmill.embedded_server import core_count
 from gristmill.errors import GristmillError
 from gristmill.render import Renderer
 from sft.documents import (
@@ -79,7 +80,7 @@ def _processes(split: Path) -> int:
     """As many as there are cores, but no more than there are shards, roughly."""
     files = [open_parquet(path).metadata for path in parquet_files(split)]
     size: int = sum(file.row_group(group).total_byte_size for file in files for group in range(file.num_row_groups))
-    return max(1, min(len(os.sched_getaffinity(0)), size // SHARD_BYTES))
+    return max(1, min(core_count(), size // SHARD_BYTES))
 
 
 def _written(jobs: Iterable[Job], task: Task, processes: int) -> Iterator[Job]:

@@ -1,7 +1,9 @@
 """Rendered sequences waiting on disk to be packed: shards of a split, each of them written whole or not at all.
 
-00012.arrow   input_ids list<int32>, loss_mask list<uint8>, uuid string: one row per sequence
-00012.json    what was counted in its rows; written last, so it says that the shard is complete
+    00012.arrow   input_ids list<int32>, loss_mask list<uint8>, uuid string: one row per sequence
+    00012.json    what was counted in its rows; written last, so it says that the shard is complete
+
+They are read through memory maps: of all sequences only the lengths are in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,7 +128,7 @@ def _fitted(document: Document, pack_tokens: int, over_long: OverLong, summary: 
 
 
 class Shards:
-    """The sequences of shards, numbered through; read through memory maps, so only their lengths are in memory."""
+    """The sequences of shards, numbered through."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.summary = ShardSummary()
