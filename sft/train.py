@@ -33,7 +33,7 @@ from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
 from sft.stages import Cursor, is_trained
-from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state
+from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
 from sft.world import World
 
@@ -180,7 +180,8 @@ class Training:
         folder = self.config.out / "stages" / stage.name
         draft = folder.with_name(f".{stage.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
-        save_model(self.model, draft, self.config.precision)
+        with writing(draft):
+            save_model(self.model, draft, self.config.precision)
         if stage.train == "lora":
             from sft.lora import save_adapter
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pydoc
+import resource
 import shutil
 import signal
 import subprocess
@@ -294,6 +295,31 @@ def test_a_loss_that_is_no_number_stops_the_run(blend: Path, tmp_path: Path) -> 
     listed = json.loads((tmp_path / "out/failed-step-2.json").read_text())
     assert listed and set(listed) <= {record.uuid for record in records(30)}
     assert len(read_metrics(tmp_path / "out" / "metrics.jsonl")) == 1
+
+
+def test_a_full_disk_keeps_the_state_before(
+    finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel refuses to write more than a megabyte to a file."""
+    monkeypatch.setattr(train_module, "SAVE_SECONDS", 0.0)
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(metrics: StepMetrics) -> None:
+        if metrics.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+
+    try:
+        with pytest.raises(GristmillError, match="state: can't be written, perhaps because the disk is full"):
+            run(made, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    progress = load_progress(made.out / "state")
+    assert progress is not None and progress.step == 2
+    assert not list((made.out / "state").glob("*.new"))
+    run(made)
+    left, right = (one.out / "stages/token/model.safetensors" for one in (made, finished))
+    assert left.read_bytes() == right.read_bytes()
 
 
 def test_small_forward_passes_give_the_same_steps(finished: SFTConfig, tmp_path: Path) -> None:
