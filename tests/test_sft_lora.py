@@ -113,6 +113,7 @@ def test_other_models_train_resume_and_load(kind: str, blend: Path, tmp_path: Pa
         assert not torch.equal(before, loaded(input_ids=ids).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.embedded
 @torch.no_grad()
 def test_the_embedded_model_is_read_from_its_gguf(tmp_path: Path) -> None:
