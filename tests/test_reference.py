@@ -32,7 +32,13 @@ from schemas.sft_config import SFTConfig
 ROOT = Path(__file__).parents[1]
 CLI_PAGE, CONFIG_PAGE = ROOT / "docs/cli.md", ROOT / "docs/config.md"
 WIDTH = "100"
-CONFIGS = {"run": RunConfig, "blend": BlendConfig, "sft": SFTConfig, "calibrate": CalibrateConfig, "bench": BenchKeys}
+CONFIGS: dict[str, type[BaseModel]] = {
+    "run": RunConfig,
+    "blend": BlendConfig,
+    "sft": SFTConfig,
+    "calibrate": CalibrateConfig,
+    "bench": BenchKeys,
+}
 
 
 def registered(kind: str) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def in_words(schema: dict[str, Any], where: dict[str, str]) -> str:
         case {"type": "array"}:
             least = f", at least {schema['minItems']}" if "minItems" in schema else ""
             return f"list of {in_words(schema.get('items', {}), where)}{least}"
-        case {"additionalProperties": {**inner}} if inner:
+        case {"additionalProperties": dict(inner)} if inner:
             return f"mapping of names to {in_words(inner, where)}"
         case {"format": "path"}:
             return "path"
