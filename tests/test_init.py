@@ -149,6 +149,8 @@ def test_nothing_of_the_scaffold_keeps_its_name(tmp_path: Path) -> None:
         ("9lives", "can't name a Python package"),
         ("story_", "no keyword; story, say."),
         ("class", "no keyword."),
+        ("none", "no keyword."),
+        ("größe", "no keyword; gr_e, say."),
         ("json", "would hide the installed module json"),
         ("judges", "would hide the installed module judges"),
         ("tests", "has a folder or a class of that name already"),
@@ -167,3 +169,5 @@ def test_a_folder_with_something_in_it_is_refused(cli: CLI, tmp_path: Path) -> N
     for path in ("taken", "taken/pyproject.toml"):
         refused = cli("init", "night_sky", "--dir", path)
         assert refused.returncode == 2 and f"{path} is there already" in refused.stderr
+    refused = cli("init", "night_sky", "--dir", "taken/README.md/below")
+    assert refused.returncode == 1 and "not a directory" in refused.stderr and "Traceback" not in refused.stderr

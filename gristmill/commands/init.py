@@ -48,9 +48,9 @@ def _init(arguments: Namespace) -> int:
 
 def check_name(name: str) -> None:
     """ConfigError where `name` can't be the name of a new package and its generator."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        proposal = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
-        hint = f"; {proposal}, say" if re.match("[a-z]", proposal) and not keyword.iskeyword(proposal) else ""
+    if not _is_sound(name):
+        proposal = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+        hint = f"; {proposal}, say" if _is_sound(proposal) else ""
         raise ConfigError(
             f"{name!r} can't name a Python package: small letters and digits, _ between them, no keyword{hint}."
         )
@@ -63,6 +63,11 @@ def check_name(name: str) -> None:
     spec = find_spec(name)
     if spec is not None and spec.origin is not None:
         raise ConfigError(f"{name} would hide the installed module {name} ({spec.origin}); choose another name.")
+
+
+def _is_sound(name: str) -> bool:
+    keywords = keyword.iskeyword(name) or keyword.iskeyword(class_name(name))
+    return bool(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)) and not keywords
 
 
 def class_name(name: str) -> str:
