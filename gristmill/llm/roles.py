@@ -37,6 +37,7 @@ class Role:
         self.config = config
         self.model = config.model or MODEL_NAME
         self.is_embedded = all(endpoint == EMBEDDED for endpoint in config.endpoints)
+        self.calls_as_text = config.tool_calls == "text" or EMBEDDED in config.endpoints
         chosen = {key: getattr(config, key) for key in _SAMPLING}
         self._constant: JsonObject = {key: value for key, value in chosen.items() if value is not None}
         self._constant["model"] = self.model
