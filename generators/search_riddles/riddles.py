@@ -31,6 +31,7 @@ from pydantic import Field
 
 from generators.search_riddles.knowledge import Knowledge, Step
 from generators.search_riddles.names import STEM, Text, stems, tokens
+from generators.search_riddles.pages import url_of
 from generators.search_riddles.sparql.endpoint import QueryFailed
 from generators.search_riddles.sparql.queries import PREFIXES, short, term, values
 from generators.search_riddles.vocabulary import Kind, Vocabulary, known_kinds, known_relations, meta_relations
@@ -98,7 +99,7 @@ class RiddleLimits(Config):
 
 
 Finds = Callable[[str, int], list[str]]
-"""The entities whose pages a search for a text finds first."""
+"""The addresses of the pages that a search for a text finds first."""
 
 
 class Maker:
@@ -129,7 +130,11 @@ class Maker:
         """Lost where a question gives something away."""
         if leak := leaked(riddle, question):
             raise Lost(*leak)
-        if self._limits.one_search and self._finds is not None and riddle.answer.iri in self._finds(question, FIRST):
+        if (
+            self._limits.one_search
+            and self._finds is not None
+            and url_of(riddle.answer.iri) in self._finds(question, FIRST)
+        ):
             raise Lost("one_search", question)
 
     async def _constrained(self, walk: Walk, rng: Random) -> tuple[list[Constraint], list[str]]:
@@ -206,7 +211,9 @@ class Maker:
     def _shared(self, step: Step) -> int:
         """How many entities the same could be said of."""
         return sum(
-            1 for back in self._graph.around[step.other] if back.property == step.property and back.forward != step.forward
+            1
+            for back in self._graph.around[step.other]
+            if back.property == step.property and back.forward != step.forward
         )
 
     def _siblings(self, walk: Walk, position: int) -> int:

@@ -101,7 +101,9 @@ class Vocabulary:
         if prop not in self._relations:
             label = self._label(prop)
             self._relations[prop] = Relation(
-                label=label, out=[f"has {{}} as its {label}", f"has for its {label} {{}}"], into=[f"is the {label} of {{}}"]
+                label=label,
+                out=[f"has {{}} as its {label}", f"has for its {label} {{}}"],
+                into=[f"is the {label} of {{}}"],
             )
         return self._relations[prop]
 

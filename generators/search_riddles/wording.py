@@ -121,7 +121,12 @@ class Wording:
         return self._rng.choice(wordings).replace("{}", other)
 
     def _back(
-        self, position: int, told: dict[int, list[str]], stop: int, bottom: str, inner: dict[int, list[str]] | None = None
+        self,
+        position: int,
+        told: dict[int, list[str]],
+        stop: int,
+        bottom: str,
+        inner: dict[int, list[str]] | None = None,
     ) -> str:
         """What is said of an entity: its constraints, and how it hangs on the one before it, down to `stop`."""
         step = self._walk.steps[position - 1]

@@ -65,7 +65,9 @@ def serving(files: tuple[str, ...]) -> Iterator[Embedded]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [program(), "serve", "--bind", f"127.0.0.1:{port}", "--timeout-s", str(QUERY_SECONDS)]
-    with throwaway(Plan("oxigraph", lambda folder: ["true"], lambda folder: command, "nobody", 8 * _GIB, SIGTERM)) as at:
+    with throwaway(
+        Plan("oxigraph", lambda folder: ["true"], lambda folder: command, "nobody", 8 * _GIB, SIGTERM)
+    ) as at:
         _wait(url, at)
         _send(f"{url}/store?default", "application/n-triples", triples, files)
         _send(f"{url}/update", "application/sparql-update", DEGREES.encode(), files)
