@@ -55,6 +55,8 @@ class Knowledge:
         self.entities: dict[str, Entity] = {}
         self.around: dict[str, list[Step]] = defaultdict(list)
         self.whole = False
+        self._others: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+        self._members: dict[tuple[tuple[str, ...], str], frozenset[str]] = {}
         self._stated: set[tuple[str, str, str]] = set()
         self._visited: set[str] = set()
         self._named: set[str] = set()
@@ -108,6 +110,18 @@ class Knowledge:
             self.entities[identity] = Entity(identity)
         return self.entities[identity]
 
+    def others(self, identity: str, prop: str, forward: bool) -> list[str]:
+        """The other ends of one relation of an entity, in one direction."""
+        return self._others.get((identity, prop, forward), [])
+
+    def members(self, classes: tuple[str, ...], work: str) -> frozenset[str]:
+        """All entities of these classes, or all people of an occupation, in a graph that is known as a whole."""
+        if (classes, work) not in self._members:
+            pairs = [(work, queries.OCCUPATION)] if work else [(one, queries.INSTANCE_OF) for one in classes]
+            found = frozenset(one for kind, prop in pairs for one in self.others(kind, prop, False))
+            self._members[classes, work] = found
+        return self._members[classes, work]
+
     def _state(self, rows: Iterable[dict[str, str]]) -> None:
         for row in rows:
             stated = row["s"], row["p"], row["o"]
@@ -121,8 +135,9 @@ class Knowledge:
                 known.classes.append(value)
             elif prop == queries.OCCUPATION:
                 known.occupations.append(value)
-            self.around[subject].append(Step(prop, True, value))
-            self.around[value].append(Step(prop, False, subject))
+            for one, step in ((subject, Step(prop, True, value)), (value, Step(prop, False, subject))):
+                self.around[one].append(step)
+                self._others[one, step.property, step.forward].append(step.other)
 
     def _name(self, named: Iterable[dict[str, str]], linked: Iterable[dict[str, str]]) -> None:
         for row in sorted(named, key=lambda row: row["text"]):

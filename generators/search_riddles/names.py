@@ -8,6 +8,7 @@ Names of up to three characters are told apart by case: the country code NO is n
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+")
 _SPECIAL = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
@@ -20,8 +21,9 @@ def fold(text: str) -> str:
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).translate(_SPECIAL)
 
 
-def tokens(text: str) -> list[str]:
-    return _WORD.findall(fold(text))
+@lru_cache(maxsize=100_000)
+def tokens(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(fold(text)))
 
 
 class Text:

@@ -22,7 +22,7 @@ is stored with the riddle, and so are all its answers. Reasons for which one is 
 Source: Nemotron 3 Super report (arXiv 2604.12374), search; uniqueness and leaks checked by the graph are ours.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cache
 from random import Random
 from typing import Annotated
@@ -110,7 +110,11 @@ class Maker:
 
     async def riddle(self, walk: Walk, rng: Random) -> Riddle:
         """Lost with a reason where there is none to be made."""
-        constraints, answers = await self._constrained(walk, rng)
+        constraints = await self._constrained(walk, rng)
+        query = uniqueness(walk, constraints)
+        answers = await self._queried(query)
+        if walk.answer not in answers or len(answers) > self._limits.answers:
+            raise Lost("unanswerable" if walk.answer not in answers else "ambiguous", f"{len(answers)} answers")
         wording = Wording(self._graph, self._vocabulary, walk, rng)
         shape = wording.shape()
         question = wording.riddle(constraints, shape)
@@ -121,7 +125,7 @@ class Maker:
             constraints=[self._fact(walk.entities[one.position], one.step) for one in constraints],
             anchors=[self._graph.entity(one.step.other).label for one in constraints],
             answers=[self._named(one) for one in sorted(answers, key=lambda one: (one != walk.answer, one))],
-            sparql=uniqueness(walk, constraints),
+            sparql=query,
         )  # fmt: skip
         self.check(riddle, question)
         return riddle
@@ -137,8 +141,8 @@ class Maker:
         ):
             raise Lost("one_search", question)
 
-    async def _constrained(self, walk: Walk, rng: Random) -> tuple[list[Constraint], list[str]]:
-        """Constraints with which the walk has few enough answers, and these; nothing is said of the answer itself."""
+    async def _constrained(self, walk: Walk, rng: Random) -> list[Constraint]:
+        """Constraints with which the walk has few enough answers; nothing is said of the answer itself."""
         offers = self._offers(walk, rng)
         chosen = offers[0][-_PER_ENTITY:]
         if not chosen:
@@ -154,9 +158,7 @@ class Maker:
                     break
         if len(answers) > self._limits.answers:
             raise Lost("ambiguous", f"{len(answers)} answers")
-        if walk.answer not in answers:
-            raise Lost("unanswerable")
-        return await self._pruned(walk, chosen, answers)
+        return await self._pruned(walk, chosen)
 
     def _branching(self, walk: Walk) -> list[int]:
         """The places where a constraint helps, each as often as it may have one: where many are as far along."""
@@ -164,26 +166,29 @@ class Maker:
         ordered = sorted(between, key=lambda position: (-self._siblings(walk, position), position))
         return [position for _ in range(_PER_ENTITY) for position in ordered]
 
-    async def _pruned(
-        self, walk: Walk, chosen: list[Constraint], answers: list[str]
-    ) -> tuple[list[Constraint], list[str]]:
+    async def _pruned(self, walk: Walk, chosen: list[Constraint]) -> list[Constraint]:
         """Without the constraints that nothing depends on. Lost where nothing depends on the walk's first step either:
         then what is said further along is enough, and the hops before it are no part of the riddle."""
         for one in sorted(chosen, key=lambda one: -one.position):
             fewer = [other for other in chosen if other is not one]
-            if fewer and len(found := await self._answers(walk, fewer)) <= self._limits.answers:
-                chosen, answers = fewer, found
+            if fewer and len(await self._answers(walk, fewer)) <= self._limits.answers:
+                chosen = fewer
         later = [one for one in chosen if one.position > 0]
         if later and len(await self._answers(walk, later, start=1)) <= self._limits.answers:
             raise Lost("shortcut")
-        return chosen, answers
+        return chosen
 
     async def _answers(self, walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> list[str]:
+        """Of a graph that is known as a whole by following the walk from all its possible starts, else by the query."""
+        if self._graph.whole:
+            return reached(self._graph, walk, constraints, start)
+        return await self._queried(uniqueness(walk, constraints, start))
+
+    async def _queried(self, query: str) -> list[str]:
         try:
-            rows = await self._graph.endpoint.select(uniqueness(walk, constraints, start))
+            return [row["answer"] for row in await self._graph.endpoint.select(query)]
         except QueryFailed as failed:
             raise Lost(f"uniqueness_{failed.reason}", str(failed)) from None
-        return [row["answer"] for row in rows]
 
     def _offers(self, walk: Walk, rng: Random) -> list[list[Constraint]]:
         """For each entity of the walk what could be said of it, the most telling last."""
@@ -191,14 +196,13 @@ class Maker:
         barred = frozenset(stem for one in walk.entities for stem in stems(self._graph.entity(one).label))
         offers = []
         for position, identity in enumerate(walk.entities):
-            found = [
-                Constraint(position, step)
-                for step in self._graph.around[identity]
-                if step.other not in hidden and self._may_be_named(step, barred, walk)
-            ]
-            rng.shuffle(found)
-            one_each = {(one.step.property, one.step.forward): one for one in found}  # says no relation twice
-            offers.append(sorted(one_each.values(), key=lambda one: -self._shared(one.step)))
+            steps = rng.sample(self._graph.around[identity], len(self._graph.around[identity]))
+            told: dict[tuple[str, bool], Constraint] = {}  # says no relation twice
+            for step in (step for step in steps if step.other not in hidden):
+                relation = step.property, step.forward
+                if relation not in told and self._may_be_named(step, barred, walk):
+                    told[relation] = Constraint(position, step)
+            offers.append(sorted(told.values(), key=lambda one: -self._shared(one.step)))
         return offers
 
     def _may_be_named(self, step: Step, barred: frozenset[str], walk: Walk) -> bool:
@@ -210,17 +214,12 @@ class Maker:
 
     def _shared(self, step: Step) -> int:
         """How many entities the same could be said of."""
-        return sum(
-            1
-            for back in self._graph.around[step.other]
-            if back.property == step.property and back.forward != step.forward
-        )
+        return len(self._graph.others(step.other, step.property, not step.forward))
 
     def _siblings(self, walk: Walk, position: int) -> int:
         """How many entities are as far along as this one, seen from the one before it."""
         step = walk.steps[position - 1]
-        around = self._graph.around[walk.entities[position - 1]]
-        return sum(1 for other in around if (other.property, other.forward) == (step.property, step.forward))
+        return len(self._graph.others(walk.entities[position - 1], step.property, step.forward))
 
     def _named(self, identity: str) -> Named:
         entity = self._graph.entity(identity)
@@ -234,6 +233,22 @@ class Maker:
         said = relation.said(True)[0].replace("{}", self._graph.entity(value).label)
         return Fact(subject=short(subject), property=short(step.property), object=short(value),
                     text=f"{self._graph.entity(subject).label} {said}")  # fmt: skip
+
+
+def reached(graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> list[str]:
+    """What `uniqueness` asks for, found in memory: all entities that the walk's relations lead to, step by step."""
+    at: Set[str] | None = None
+    for position in range(start, len(walk.entities)):
+        if at is not None:
+            step = walk.steps[position - 1]
+            at = {other for one in at for other in graph.others(one, step.property, step.forward)}
+        for constraint in (one for one in constraints if one.position == position):
+            step = constraint.step
+            fitting = set(graph.others(step.other, step.property, not step.forward))
+            at = fitting if at is None else at & fitting
+        members = graph.members(tuple(walk.kinds[position].classes), walk.kinds[position].work)
+        at = members if at is None else at & members
+    return sorted(at or ())[:MOST_ANSWERS]
 
 
 def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> str:

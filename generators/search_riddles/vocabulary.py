@@ -6,7 +6,7 @@
 A class or a relation that the files don't know, as a user's own graph has them, is called by its label.
 """
 
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -31,11 +31,11 @@ class Kind(Config):
     role: Literal["entity", "abstract"] = "entity"
     article: Literal["", "a", "the"] = ""
 
-    @property
+    @cached_property
     def classes(self) -> list[str]:
         return [iri(one) for one in self.ids]
 
-    @property
+    @cached_property
     def work(self) -> str:
         return iri(self.occupation) if self.occupation else ""
 

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL
 
 from generators.search_riddles.sparql.endpoint import Busy, QueryFailed, Row, ask
 from generators.search_riddles.sparql.files import n_triples
@@ -66,7 +66,7 @@ def serving(files: tuple[str, ...]) -> Iterator[Embedded]:
     url = f"http://127.0.0.1:{port}"
     command = [program(), "serve", "--bind", f"127.0.0.1:{port}", "--timeout-s", str(QUERY_SECONDS)]
     with throwaway(
-        Plan("oxigraph", lambda folder: ["true"], lambda folder: command, "nobody", 8 * _GIB, SIGTERM)
+        Plan("oxigraph", lambda folder: ["true"], lambda folder: command, "nobody", 8 * _GIB, SIGKILL)
     ) as at:
         _wait(url, at)
         _send(f"{url}/store?default", "application/n-triples", triples, files)
