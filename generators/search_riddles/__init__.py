@@ -33,7 +33,7 @@ from generators.search_riddles.agent import (
     supports,
 )
 from generators.search_riddles.making import Made, known_graph, make_riddles
-from generators.search_riddles.pages import pages, read_pages, url_of, write_pages
+from generators.search_riddles.pages import pages, url_of, write_pages
 from generators.search_riddles.riddles import Finds, Maker, Riddle, RiddleLimits
 from generators.search_riddles.search import EmbeddedSearch, Index, open_index
 from generators.search_riddles.sparql.endpoint import WIKIDATA, Endpoint, Public

@@ -82,7 +82,7 @@ class Rollout:
 
 
 class McpSearch:
-    """An MCP server's tools. What a result holds is data: cut to its length, kept as JSON, never read as instructions."""
+    """An MCP server's tools. What a result holds is data: cut to its length, kept as JSON, never obeyed."""
 
     def __init__(self, server: McpServer, characters: int) -> None:
         self._server, self._characters = server, characters

@@ -197,10 +197,11 @@ class Maker:
         offers = []
         for position, identity in enumerate(walk.entities):
             steps = rng.sample(self._graph.around[identity], len(self._graph.around[identity]))
-            told: dict[tuple[str, bool], Constraint] = {}  # says no relation twice
+            told: dict[tuple[str, bool], Constraint] = {}  # says no relation twice, nor one that the walk takes
+            taken = _relations_at(walk, position)
             for step in (step for step in steps if step.other not in hidden):
                 relation = step.property, step.forward
-                if relation not in told and self._may_be_named(step, barred, walk):
+                if relation not in told and relation not in taken and self._may_be_named(step, barred, walk):
                     told[relation] = Constraint(position, step)
             offers.append(sorted(told.values(), key=lambda one: -self._shared(one.step)))
         return offers
@@ -233,6 +234,12 @@ class Maker:
         said = relation.said(True)[0].replace("{}", self._graph.entity(value).label)
         return Fact(subject=short(subject), property=short(step.property), object=short(value),
                     text=f"{self._graph.entity(subject).label} {said}")  # fmt: skip
+
+
+def _relations_at(walk: Walk, position: int) -> set[tuple[str, bool]]:
+    """The relations by which an entity hangs on its neighbours in the walk, as seen from it."""
+    ahead = {(step.property, step.forward) for step in walk.steps[position : position + 1]}
+    return ahead | {(step.property, not step.forward) for step in walk.steps[max(0, position - 1) : position]}
 
 
 def reached(graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> list[str]:

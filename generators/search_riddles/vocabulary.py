@@ -98,13 +98,11 @@ class Vocabulary:
         return None
 
     def relation(self, prop: str) -> Relation:
+        """Its wordings; those of an unknown one are made from its label."""
         if prop not in self._relations:
             label = self._label(prop)
-            self._relations[prop] = Relation(
-                label=label,
-                out=[f"has {{}} as its {label}", f"has for its {label} {{}}"],
-                into=[f"is the {label} of {{}}"],
-            )
+            out = [f"has {{}} as its {label}", f"has for its {label} {{}}"]
+            self._relations[prop] = Relation(label=label, out=out, into=[f"is the {label} of {{}}"])
         return self._relations[prop]
 
     def _label(self, prop: str) -> str:

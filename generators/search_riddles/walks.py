@@ -23,7 +23,6 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), search: random walks of 4-8 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated
@@ -74,7 +73,7 @@ class Lost(Exception):
 
 
 class Walker:
-    """Draws walks. What it finds out about an entity's steps is kept, so a visited graph is walked at memory's speed."""
+    """Draws walks. What it finds out about an entity's steps is kept, so they are looked at once."""
 
     def __init__(self, graph: Knowledge, vocabulary: Vocabulary, limits: WalkLimits) -> None:
         self._graph, self._vocabulary, self._limits = graph, vocabulary, limits
@@ -86,7 +85,8 @@ class Walker:
 
     async def walk(self, start: str, hops: int, rng: Random) -> Walk:
         """A walk from `start`; Lost with a reason where it doesn't come to an end."""
-        path, steps = [start], []
+        path: list[str] = [start]
+        steps: list[Step] = []
         kinds = [self._kind_or_lose(start)]
         seen = {start}
         for _ in range(hops):
@@ -119,7 +119,7 @@ class Walker:
         try:
             around = await self._graph.visit(at)
         except QueryFailed as failed:
-            raise Lost(f"endpoint_{failed.reason}", failed.detail if hasattr(failed, "detail") else "") from None
+            raise Lost(f"endpoint_{failed.reason}", str(failed)) from None
         barred: Counter[str] = Counter()
         groups: dict[tuple[str, bool], list[Step]] = defaultdict(list)
         for step in around:
@@ -172,7 +172,3 @@ class Walker:
 def sayable(label: str) -> bool:
     """Whether a label can stand in a sentence: not empty, not long, no braces or markup, not an id."""
     return 0 < len(label) <= MOST_LETTERS and not _UNSAYABLE & set(label) and not label.startswith(("http", "urn:"))
-
-
-def reasons_table(lost: Iterable[Lost]) -> dict[str, int]:
-    return dict(Counter(one.reason for one in lost).most_common())

@@ -22,12 +22,15 @@ SHAPES: tuple[Shape, ...] = get_args(Shape)
 LONGEST_NESTED = 5
 """Hops that one sentence can carry from the answer back to the start."""
 
+Told = dict[int, list[str]]
+"""What the constraints say, by the position of the entity that they say it of."""
+
 _ASK = (
     "Which {noun} {clause}?",
     "What is the name of the {noun} {that} {clause}?",
     "Name the {noun} {that} {clause}.",
     "Which {noun} is it {that} {clause}?",
-    "I am looking for the {noun} {that} {clause}; what is it called?",
+    "I am looking for the {noun} {that} {clause}; {who}?",
     "Can you find out which {noun} {clause}?",
     "Find the {noun} {that} {clause}.",
     "Please identify the {noun} {that} {clause}.",
@@ -44,6 +47,11 @@ _PLAIN_THE = re.compile(
     r"|\b(?:Islands|States|Netherlands|Philippines|Maldives|Bahamas|Republic|Emirates|Ocean|Sea|Mountains|Olympics"
     r"|Union|Medal|Prize|Institute|Academy|Museum|Gallery|Delta|Highlands|Peninsula)$"
 )
+_APPOSITION = re.compile(
+    r"\b(?:the \w+|called|genre|alliance|mother) (?<!of )(?<!for )(?<!in )(?<!by )(?<!to )(?<!at )\{\}"
+)
+_DETERMINERS = ("a", "a", "a", "some", "a certain")
+_INDEFINITE = ("a ", "an ", "some ", "that ")
 _CLAUSE = re.compile(r" (?:that|who) ")
 _VOWEL = re.compile(r"(?!uni|eu|one\b|use)[aeiou]", re.IGNORECASE)
 
@@ -90,7 +98,7 @@ class Wording:
 
     def riddle(self, constraints: list[Constraint], shape: Shape) -> str:
         """A question that names none of the walk's entities."""
-        told: dict[int, list[str]] = {}
+        told: Told = {}
         for one in constraints:
             told.setdefault(one.position, []).append(self._said(one.step, self.name(one.step.other)))
         last, form = len(self._walk.steps), self._rng.choice(_ASK)
@@ -100,7 +108,7 @@ class Wording:
             text, middle = self._forward(told), last - 1
         else:
             middle = max(1, last // 2)
-            start = self._plain(middle, told, self._back(middle, {}, stop=0, bottom=self._plain(0, told), inner=told))
+            start = self._noun(middle, self._back(middle, told, stop=0, bottom=self._plain(0, told)))
             text = self._rng.choice(_BEGIN).format(start=start)
         noun = self._nouns[middle]
         bottom = f"that {noun}"
@@ -111,47 +119,50 @@ class Wording:
 
     def _ask(self, position: int, clause: str, form: str) -> str:
         kind = self._walk.kinds[position]
-        return form.format(noun=self._nouns[position], that=_that(kind), clause=clause)
+        who = "who is it" if kind.who else "what is it called"
+        return form.format(noun=self._nouns[position], that=_that(kind), clause=clause, who=who)
 
     def _said(self, step: Step, other: str) -> str:
         """A long description of the other entity stands at the end, so that nothing hangs in the air behind it."""
         wordings = self._vocabulary.relation(step.property).said(step.forward)
+        if other.startswith(_INDEFINITE):
+            wordings = [wording for wording in wordings if not _APPOSITION.search(wording)] or wordings
         if _CLAUSE.search(other):
             wordings = [wording for wording in wordings if wording.endswith("{}")] or wordings
         return self._rng.choice(wordings).replace("{}", other)
 
-    def _back(
-        self,
-        position: int,
-        told: dict[int, list[str]],
-        stop: int,
-        bottom: str,
-        inner: dict[int, list[str]] | None = None,
-    ) -> str:
+    def _back(self, position: int, told: Told, stop: int, bottom: str) -> str:
         """What is said of an entity: its constraints, and how it hangs on the one before it, down to `stop`."""
         step = self._walk.steps[position - 1]
         before = position - 1
-        below = inner if inner is not None else told
-        other = bottom if before == stop else self._noun(before, self._back(before, below, stop, bottom))
+        other = bottom if before == stop else self._noun(before, self._back(before, told, stop, bottom))
         link = self._said(Step(step.property, not step.forward, self._walk.entities[before]), other)
         return _joined([*told.get(position, []), link])
 
-    def _forward(self, told: dict[int, list[str]]) -> str:
+    def _forward(self, told: Told) -> str:
         """The walk up to its last but one entity, as one sentence."""
         text = self._plain(0, told)
         for position, step in enumerate(self._walk.steps[:-1], start=1):
             link = self._said(step, self._plain(position, told))
-            pronoun = ", who" if self._walk.kinds[position - 1].who else ", which"
-            text += f" {link}" if position == 1 else f"{pronoun} {link}"
+            text += f" {link}" if position == 1 else f"{self._going_on(position - 1)} {link}"
         return f"{text[0].upper()}{text[1:]}."
 
-    def _plain(self, position: int, told: dict[int, list[str]], *more: str) -> str:
+    def _going_on(self, position: int) -> str:
+        pronoun = "who" if self._walk.kinds[position].who else "which"
+        noun = self._nouns[position]
+        return self._rng.choice((f", {pronoun}", f", {pronoun}", f", and this {noun}", f"; that {noun}"))
+
+    def _plain(self, position: int, told: Told) -> str:
         """An entity by its class and its constraints."""
-        said = [*told.get(position, []), *more]
-        return self._noun(position, _joined(said)) if said else indefinite(self._nouns[position])
+        said = told.get(position, [])
+        return self._noun(position, _joined(said)) if said else self._some(position)
 
     def _noun(self, position: int, clause: str) -> str:
-        return f"{indefinite(self._nouns[position])} {_that(self._walk.kinds[position])} {clause}"
+        return f"{self._some(position)} {_that(self._walk.kinds[position])} {clause}"
+
+    def _some(self, position: int) -> str:
+        noun, determiner = self._nouns[position], self._rng.choice(_DETERMINERS)
+        return indefinite(noun) if determiner == "a" else f"{determiner} {noun}"
 
 
 def _that(kind: Kind) -> str:

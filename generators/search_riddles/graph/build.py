@@ -57,7 +57,8 @@ _CLASSES = {
 _CONTINENTS = {"AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America", "SA": "South America",
                "OC": "Oceania", "AN": "Antarctica"}  # fmt: skip
 _KNOWN = {"Africa": "Q15", "Asia": "Q48", "Europe": "Q46", "North America": "Q49", "South America": "Q18",
-          "Oceania": "Q55643", "Antarctica": "Q51", "Americas": "Q828", "Denmark": "Q35", "Netherlands": "Q55"}  # fmt: skip
+          "Oceania": "Q55643", "Antarctica": "Q51", "Americas": "Q828", "Denmark": "Q35",
+          "Netherlands": "Q55"}  # fmt: skip
 _LABELS = {"United States of America": "United States", "People's Republic of China": "China",
            "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands"}  # fmt: skip
 _LINE = re.compile(r"(?P<key>.+?)(?: =(?P<qid>Q\d+))?$")
@@ -158,8 +159,9 @@ class World:
         script = get_global("likely_subtags").get(code, "").split("_")
         named = {"Latn": "Latin script", "Cyrl": "Cyrillic script", "Arab": "Arabic script", "Deva": "Devanagari",
                  "Grek": "Greek alphabet", "Hebr": "Hebrew alphabet", "Kore": "Hangul", "Armn": "Armenian alphabet",
-                 "Geor": "Georgian scripts", "Ethi": "Geʽez script", "Thai": "Thai script", "Hans": "Chinese characters",
-                 "Jpan": "Kana", "Beng": "Bengali script", "Taml": "Tamil script", "Telu": "Telugu script",
+                 "Geor": "Georgian scripts", "Ethi": "Geʽez script", "Thai": "Thai script",
+                 "Hans": "Chinese characters", "Jpan": "Kana",
+                 "Beng": "Bengali script", "Taml": "Tamil script", "Telu": "Telugu script",
                  "Khmr": "Khmer script", "Laoo": "Lao script", "Mymr": "Burmese script", "Sinh": "Sinhala script",
                  "Tibt": "Tibetan script", "Thaa": "Thaana"}.get(script[1] if len(script) > 1 else "Latn")  # fmt: skip
         if named:

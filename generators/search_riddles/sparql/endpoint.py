@@ -123,8 +123,9 @@ class Public:
         assert isinstance(answer, dict)
         if "failed" in answer:
             raise QueryFailed(str(answer["failed"]), str(answer["detail"]))
-        rows: list[Row] = answer["rows"]  # type: ignore[assignment]
-        return rows
+        rows = answer["rows"]
+        assert isinstance(rows, list)
+        return [{name: str(value) for name, value in row.items()} for row in rows if isinstance(row, dict)]
 
     async def _asked(self, query: str) -> Json:
         said = ""

@@ -80,7 +80,7 @@ def links(identities: Sequence[str] = ()) -> str:
 
 
 def hubs(classes: Sequence[str], occupation: str, least: int, most: int) -> str:
-    """e: entities of a class (or people of an occupation) that have at least `least` links, the best connected first."""
+    """e: entities of a class (or people of an occupation) with `least` links or more, the best connected first."""
     kind = f"?e wdt:P106 {term(occupation)} ." if occupation else f"{values('c', classes)} ?e wdt:P31 ?c ."
     return (
         f"{PREFIXES}SELECT DISTINCT ?e ?n WHERE {{ {kind} ?e wikibase:sitelinks ?n . FILTER(?n >= {least}) }} "
