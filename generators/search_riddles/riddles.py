@@ -263,12 +263,14 @@ def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) ->
     them, the constraints."""
     last = len(walk.steps)
     variables = [f"?e{position}" for position in range(last)] + ["?answer"]
-    lines = [_triple(variables[one.position], one.step, term(one.step.other)) for one in constraints]
+    body = ""
     for position, kind in list(enumerate(walk.kinds))[start:]:
-        lines.append(_of_kind(variables[position], position, kind))
-        if position < last:
-            lines.append(_triple(variables[position], walk.steps[position], variables[position + 1]))
-    body = "\n  ".join(lines)
+        lines = [_triple(variables[one.position], one.step, term(one.step.other))
+                 for one in constraints if one.position == position]  # fmt: skip
+        if position > start:
+            body = f"{{ SELECT DISTINCT {variables[position - 1]} WHERE {{ {body} }} }}"
+            lines.insert(0, _triple(variables[position - 1], walk.steps[position - 1], variables[position]))
+        body = "\n  ".join(filter(None, [body, *lines, _of_kind(variables[position], position, kind)]))
     return f"{PREFIXES}SELECT DISTINCT ?answer WHERE {{\n  {body}\n}} LIMIT {MOST_ANSWERS}"
 
 

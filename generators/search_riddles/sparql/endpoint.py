@@ -43,6 +43,10 @@ class Busy(Exception):
         self.pause = pause
 
 
+class Unreachable(Busy):
+    """Nobody answers, or the line broke."""
+
+
 class Endpoint(Protocol):
     """Where queries go."""
 
@@ -78,7 +82,7 @@ def ask(url: str, query: str, seconds: float, agent: str) -> list[Row]:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.URLError) and isinstance(error.reason, TimeoutError):
             raise QueryFailed("timeout", f"no answer in {seconds:g} s") from None
-        raise Busy(f"no connection: {error}") from None
+        raise Unreachable(f"no connection: {error}") from None
     return rows_of(answer)
 
 
