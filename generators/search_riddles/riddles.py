@@ -174,7 +174,7 @@ class Maker:
             if fewer and len(await self._answers(walk, fewer)) <= self._limits.answers:
                 chosen = fewer
         later = [one for one in chosen if one.position > 0]
-        if later and len(await self._answers(walk, later, start=1)) <= self._limits.answers:
+        if len(await self._answers(walk, later, start=1)) <= self._limits.answers:
             raise Lost("shortcut")
         return chosen
 
@@ -242,7 +242,9 @@ def _relations_at(walk: Walk, position: int) -> set[tuple[str, bool]]:
     return ahead | {(step.property, not step.forward) for step in walk.steps[max(0, position - 1) : position]}
 
 
-def reached(graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> list[str]:
+def reached(
+    graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0, most: int = MOST_ANSWERS
+) -> list[str]:
     """What `uniqueness` asks for, found in memory: all entities that the walk's relations lead to, step by step."""
     at: Set[str] | None = None
     for position in range(start, len(walk.entities)):
@@ -255,7 +257,7 @@ def reached(graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], sta
             at = fitting if at is None else at & fitting
         members = graph.members(tuple(walk.kinds[position].classes), walk.kinds[position].work)
         at = members if at is None else at & members
-    return sorted(at or ())[:MOST_ANSWERS]
+    return sorted(at or ())[:most]
 
 
 def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> str:

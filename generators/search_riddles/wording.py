@@ -90,7 +90,7 @@ class Wording:
         """A question that names the start, and says of each step what it says."""
         last = len(self._walk.steps)
         clause = self._back(last, {}, stop=0, bottom=self.name(self._walk.entities[0]))
-        return self._ask(last, clause, _ASK[0])
+        return _tidy(self._ask(last, clause, _ASK[0]))
 
     def shape(self) -> Shape:
         """One of those that a walk of this length can have."""
@@ -103,7 +103,7 @@ class Wording:
             told.setdefault(one.position, []).append(self._said(one.step, self.name(one.step.other)))
         last, form = len(self._walk.steps), self._rng.choice(_ASK)
         if shape == "nested":
-            return self._ask(last, self._back(last, told, stop=0, bottom=self._plain(0, told)), form)
+            return _tidy(self._ask(last, self._back(last, told, stop=0, bottom=self._plain(0, told)), form))
         if shape == "forward":
             text, middle = self._forward(told), last - 1
         else:
@@ -115,7 +115,7 @@ class Wording:
         if self._nouns[: middle + 1].count(noun) > 1:
             bottom = f"the {noun} mentioned last" if shape == "forward" else f"the {noun} mentioned first"
         inner = self._back(last, told, stop=middle, bottom=bottom)
-        return f"{text} {self._ask(last, inner, form)}"
+        return _tidy(f"{text} {self._ask(last, inner, form)}")
 
     def _ask(self, position: int, clause: str, form: str) -> str:
         kind = self._walk.kinds[position]
@@ -163,6 +163,11 @@ class Wording:
     def _some(self, position: int) -> str:
         noun, determiner = self._nouns[position], self._rng.choice(_DETERMINERS)
         return indefinite(noun) if determiner == "a" else f"{determiner} {noun}"
+
+
+def _tidy(text: str) -> str:
+    """A name may end with a full stop of its own (Warner Bros.)."""
+    return text.replace("..", ".").replace(".?", "?")
 
 
 def _that(kind: Kind) -> str:
