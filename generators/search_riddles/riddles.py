@@ -167,14 +167,14 @@ class Maker:
         return [position for _ in range(_PER_ENTITY) for position in ordered]
 
     async def _pruned(self, walk: Walk, chosen: list[Constraint]) -> list[Constraint]:
-        """Without the constraints that nothing depends on. Lost where nothing depends on the walk's first step either:
-        then what is said further along is enough, and the hops before it are no part of the riddle."""
+        """Without the constraints that nothing depends on. Lost where what is said further along is enough without the
+        walk's first step: then the hops before it are no part of the riddle."""
         for one in sorted(chosen, key=lambda one: -one.position):
             fewer = [other for other in chosen if other is not one]
             if fewer and len(await self._answers(walk, fewer)) <= self._limits.answers:
                 chosen = fewer
         later = [one for one in chosen if one.position > 0]
-        if len(await self._answers(walk, later, start=1)) <= self._limits.answers:
+        if later and len(await self._answers(walk, later, start=1)) <= self._limits.answers:
             raise Lost("shortcut")
         return chosen
 
