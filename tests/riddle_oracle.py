@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 
 from generators.search_riddles.agent import results_in
-from generators.search_riddles.names import Text
 from generators.search_riddles.riddles import Riddle
 from schemas import Function, JsonObject, Message, ToolCall, assistant
 
@@ -28,10 +27,10 @@ class Oracle:
         return self._next(riddle, [message for message in messages if message["role"] == "tool"])
 
     def _next(self, riddle: Riddle, results: list[Any]) -> Message:
-        seen = [(url, Text(text)) for result in results for url, text in results_in(result["content"])]
+        seen = [found.text for result in results for found in results_in(result["content"])]
         for fact, one, other in zip(riddle.facts, riddle.entities, riddle.entities[1:], strict=False):
             pair = ([one.label, *one.aliases], [other.label, *other.aliases])
-            if any(all(text.first_of(names) for names in pair) for _, text in seen):
+            if any(all(text.first_of(names) for names in pair) for text in seen):
                 continue
             queries = [f"{one.label} {other.label}", other.label, fact.text][:_TRIES]
             tried = {orjson.loads(result["content"])["query"] for result in results}

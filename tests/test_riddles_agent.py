@@ -211,12 +211,13 @@ def test_results_are_kept_as_json() -> None:
 
 
 def test_addresses_are_found_in_every_shape_of_a_result() -> None:
-    tavily = '{"query": "q", "results": [{"url": "https://a.example/1", "content": "Paris"}], "images": []}'
-    assert list(results_in(tavily)) == [("https://a.example/1", "https://a.example/1 Paris")]
-    assert list(results_in("See https://a.example/2 (and https://b.example/3).")) == [
-        ("https://a.example/2", "See https://a.example/2 (and https://b.example/3)."),
-        ("https://b.example/3", "See https://a.example/2 (and https://b.example/3)."),
-    ]
+    tavily = (
+        '{"query": "q", "results": [{"url": "https://a.example/1", "content": "Paris", "title": "T"}], "images": []}'
+    )
+    (found,) = results_in(tavily)
+    assert (found.url, found.title) == ("https://a.example/1", "T") and found.text.mentions("Paris")
+    plain = [result.url for result in results_in("See https://a.example/2 (and https://b.example/3).")]
+    assert plain == ["https://a.example/2", "https://b.example/3"]
     assert list(results_in("[1, null, {}]")) == []
 
 

@@ -182,28 +182,38 @@ class Support(NamedTuple):
 
 
 def supports(made: Rollout, riddle: Riddle) -> list[Support]:
-    """For each fact of the walk the first result that tells it, where one does."""
-    pages = [(url, Text(text)) for message in made.results for url, text in results_in(message.content)]
+    """For each fact of the walk a result that names both of its entities, if there is one: rather a page about one."""
+    results = [result for message in made.results for result in results_in(message.content)]
     found = []
     for fact, one, other in zip(riddle.facts, riddle.entities, riddle.entities[1:], strict=False):
-        pair = ([one.label, *one.aliases], [other.label, *other.aliases])
-        url = next((url for url, text in pages if all(text.first_of(names) for names in pair)), "")
-        if url:
-            found.append(Support(fact.text, url))
+        pair = _names([one]), _names([other])
+        telling = [result for result in results if all(result.text.first_of(names) for names in pair)]
+        about = [result for result in telling if matches(result.title, [*pair[0], *pair[1]])]
+        if telling:
+            found.append(Support(fact.text, (about or telling)[0].url))
     return found
 
 
-def results_in(content: str) -> Iterator[tuple[str, str]]:
-    """(url, text) of every result in a tool's answer: objects with a `url`, else the addresses in the text."""
+class Result(NamedTuple):
+    """One hit of a search."""
+
+    url: str
+    title: str
+    text: Text
+
+
+def results_in(content: str) -> Iterator[Result]:
+    """Every result in a tool's answer: objects with a `url`, else the addresses in the text."""
     try:
         objects = list(_objects(orjson.loads(content)))
     except orjson.JSONDecodeError:
         objects = []
     for one in objects:
-        yield one["url"], " ".join(value for value in one.values() if isinstance(value, str))
+        told = " ".join(value for value in one.values() if isinstance(value, str))
+        yield Result(one["url"], str(one.get("title") or ""), Text(told))
     if not objects:
         for url in dict.fromkeys(_URL.findall(content)):
-            yield url, content
+            yield Result(url, "", Text(content))
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Pages about entities, written from the graph: what the embedded search finds.
 
     {"url": "https://atlas.example/wiki/Q142", "title": "France",
-     "text": "France is a country. Also known as French Republic. France has Paris as its capital. ..."}
+     "text": "France: a country.\\nAlso known as French Republic.\\nFrance has Paris as its capital.\\n..."}
 
 A page says everything that the graph states of its entity, in both directions; a relation that hundreds of others have
 to it is cut off after the first `MOST_OF_A_KIND`, as a list on a page would be.
@@ -42,7 +42,7 @@ def pages(graph: Knowledge, vocabulary: Vocabulary) -> Iterator[Page]:
     for identity, entity in graph.entities.items():
         sentences = list(dict.fromkeys(_sentences(graph, vocabulary, entity))) if sayable(entity.label) else []
         if sentences:
-            text = " ".join([*_opening(vocabulary, entity), *sentences])
+            text = "\n".join([*_opening(vocabulary, entity), *sentences])
             yield Page(url=url_of(identity), title=entity.label, text=text)
 
 

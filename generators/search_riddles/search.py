@@ -12,6 +12,7 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and 
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from gristmill import Context
 from gristmill.errors import ConfigError
 from schemas import Config, FunctionSpec, JsonObject, Tool, ToolCall
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_SENTENCE = re.compile(r"\n+|(?<=[^A-Z\s][a-z)\"'][.!?])\s+(?=[A-Z])")  # not after an initial, nor after `St.`
 _TITLE_BOOST = 3.0
 _HEAP = 15_000_000
 """Bytes that the indexing thread may use; Tantivy asks for no less."""
@@ -122,12 +123,17 @@ def _beginnings(text: str) -> set[str]:
 
 
 def _excerpt(text: str, wanted: set[str], most: int) -> str:
-    """The sentences that share most words with the query, in their order, within so many characters."""
+    """The first sentence and those that have most to do with the query, in their order, within so many characters.
+
+    A word that many sentences of the page share says less about each of them.
+    """
     sentences = _SENTENCE.split(text)
-    ranked = sorted(range(len(sentences)), key=lambda place: (-len(wanted & _beginnings(sentences[place])), place))
+    found = [wanted & _beginnings(sentence) for sentence in sentences]
+    shared = Counter(word for words in found for word in words)
+    weights = [sum(1 / shared[word] for word in words) for words in found]
     kept, length = [0], len(sentences[0])
-    for place in ranked:
-        if place not in kept and length + len(sentences[place]) < most:
+    for place in sorted(range(1, len(sentences)), key=lambda place: (-weights[place], place)):
+        if length + len(sentences[place]) < most:
             kept.append(place)
             length += len(sentences[place]) + 1
     return " ".join(sentences[place] for place in sorted(kept))[:most]

