@@ -5,8 +5,7 @@ hidden entities whose other end is named, at most two for each. The start has th
 enough, entities in the middle get some, the least telling first, until the endpoint knows exactly one answer. Nothing
 is said of the answer itself, and constraints that turn out not to be needed are taken away again.
 
-    SELECT DISTINCT ?answer WHERE { VALUES ?c0 { wd:Q1344 } ?e0 wdt:P31 ?c0 . ?e0 wdt:P407 wd:Q652 .
-                                    ?e0 wdt:P840 ?e1 . ... } LIMIT 20
+    SELECT DISTINCT ?answer WHERE { ?e0 wdt:P407 wd:Q652 . ?e0 wdt:P31 wd:Q1344 . ?e0 wdt:P840 ?e1 . ... } LIMIT 20
 
 is stored with the riddle, and so are all its answers. Reasons for which one is lost, besides those of walks:
 
@@ -265,14 +264,12 @@ def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) ->
     them, the constraints."""
     last = len(walk.steps)
     variables = [f"?e{position}" for position in range(last)] + ["?answer"]
-    body = ""
+    lines = [_triple(variables[one.position], one.step, term(one.step.other)) for one in constraints]
     for position, kind in list(enumerate(walk.kinds))[start:]:
-        lines = [_triple(variables[one.position], one.step, term(one.step.other))
-                 for one in constraints if one.position == position]  # fmt: skip
-        if position > start:
-            body = f"{{ SELECT DISTINCT {variables[position - 1]} WHERE {{ {body} }} }}"
-            lines.insert(0, _triple(variables[position - 1], walk.steps[position - 1], variables[position]))
-        body = "\n  ".join(filter(None, [body, *lines, _of_kind(variables[position], position, kind)]))
+        lines.append(_of_kind(variables[position], position, kind))
+        if position < last:
+            lines.append(_triple(variables[position], walk.steps[position], variables[position + 1]))
+    body = "\n  ".join(lines)
     return f"{PREFIXES}SELECT DISTINCT ?answer WHERE {{\n  {body}\n}} LIMIT {MOST_ANSWERS}"
 
 
@@ -286,7 +283,7 @@ def _of_kind(variable: str, position: int, kind: Kind) -> str:
         return f"{variable} wdt:P106 {term(kind.work)} ."
     if len(kind.classes) == 1:
         return f"{variable} wdt:P31 {term(kind.classes[0])} ."
-    return f"{values(f'c{position}', kind.classes)} {variable} wdt:P31 ?c{position} ."
+    return f"FILTER EXISTS {{ {values(f'c{position}', kind.classes)} {variable} wdt:P31 ?c{position} }}"
 
 
 def leaked(riddle: Riddle, question: str) -> tuple[str, str] | None:

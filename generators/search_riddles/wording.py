@@ -167,7 +167,7 @@ class Wording:
 
 def _tidy(text: str) -> str:
     """A name may end with a full stop of its own (Warner Bros.)."""
-    return text.replace("..", ".").replace(".?", "?")
+    return text.replace("..", ".")
 
 
 def _that(kind: Kind) -> str:
