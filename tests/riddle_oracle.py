@@ -46,7 +46,7 @@ class Oracle:
 def asked(riddles: list[Riddle], request: JsonObject) -> int:
     """Which of the riddles a request is about."""
     messages: Any = request["messages"]
-    return next(n for n, one in enumerate(riddles) if one.question in messages[0]["content"])
+    return next(n for n, one in enumerate(riddles) if any(one.question in message["content"] for message in messages))
 
 
 def searching(query: str, identity: str = "call_0", name: str = "search") -> Message:

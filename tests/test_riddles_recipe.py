@@ -18,7 +18,7 @@ from gristmill.config import load_config
 from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
 from gristmill.testing import ScriptedModel, run_scripted
-from judges.tool_calls import check_conversation
+from gristmill.tools.checks import check_conversation
 from schemas import Record
 from schemas.run_config import RunConfig
 from tests.conftest import CLI, ROOT
@@ -98,14 +98,14 @@ def test_the_examples_pass_what_a_record_passes() -> None:
         assert len(told["supported"]) == told["riddle"]["hops"]
         assert all(url in results for url in told["supporting_urls"])
         assert all(message.reasoning_content for message in record.messages if message.role == "assistant")
-        assert told["trace"] == "authored" and told["riddle"]["question"] in record.messages[0].content
+        assert told["trace"] == "authored" and told["riddle"]["question"] == record.messages[1].content
 
 
 def teacher(riddles: list[Riddle], words: dict[int, str], drafts: dict[int, str]) -> ScriptedModel:
     """The writer says these questions, else what the template says; the agent is the oracle."""
 
     def script(role: str, request: Any) -> Any:
-        text = request["messages"][0]["content"]
+        text = "\n".join(message["content"] for message in request["messages"])
         if role != "writer":
             number = next(n for n, one in enumerate(riddles) if (words.get(n) or one.question) in text)
             fitting = [one.model_copy(update={"question": words.get(n, one.question)}) for n, one in enumerate(riddles)]
@@ -144,7 +144,7 @@ def test_a_teacher_words_riddles_and_loses_those_that_it_spoils(riddles_made: Ma
     }  # fmt: skip
     (row,) = rows_of(tmp_path / "run")
     told = orjson.loads(row["metadata"])
-    assert told["riddle"]["question"] == words[0] in row["messages"][0]["content"] and told["phrasing"] == "teacher"
+    assert told["riddle"]["question"] == words[0] == row["messages"][1]["content"] and told["phrasing"] == "teacher"
 
 
 def test_relations_and_classes_are_complete() -> None:

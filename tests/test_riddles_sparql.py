@@ -16,7 +16,6 @@ import pytest
 
 from generators.search_riddles.knowledge import Entity
 from generators.search_riddles.making import Made
-from generators.search_riddles.sparql import endpoint as endpoints
 from generators.search_riddles.sparql.endpoint import Busy, Public, QueryFailed, Unreachable, ask, rows_of
 from generators.search_riddles.sparql.files import n_triples
 from generators.search_riddles.sparql.queries import DIRECT, ENTITY, hubs, names
@@ -204,7 +203,7 @@ async def test_a_service_is_left_alone_for_as_long_as_it_says(monkeypatch: pytes
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(endpoints.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     soon = "Fri, 31 Dec 2100 23:59:59 GMT"
     with service((429, {"Retry-After": "7"}, b""), (503, {"Retry-After": soon}, b""), (503, {}, b""), GOOD) as one:
         await public(one.url).select("SELECT ?e {}")

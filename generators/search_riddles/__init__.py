@@ -1,7 +1,8 @@
 """Search riddles: questions that hide a walk through a knowledge graph, and an agent that searches its way to the end.
 
-Record:  user       "A physicist who was born in Tivoli won an award, which is named after a chemist, who came into the
-                     world in a city. Which country is the land of that city? ... Final Answer: <name>"
+Record:  system     "You answer questions that take several searches. ... Final Answer: <the name, nothing else>"
+         user       "A physicist who was born in Tivoli won an award, which is named after a chemist, who came into the
+                     world in a city. Which country is the land of that city?"
          assistant  search({"query": "physicist born in Tivoli"})               reasoning_content: the model's own
          tool       {"query": "...", "results": [{"url": "https://atlas.example/wiki/...", "title": "...", ...}]}
          assistant  "... Final Answer: Sweden"
@@ -46,7 +47,7 @@ from gristmill.errors import ConfigError, GristmillError
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.tools.mcp import McpConfig, open_mcp
 from gristmill.tools.simulation import Environment
-from schemas import JsonObject, user
+from schemas import JsonObject, Message, system, user
 
 _BUNDLED = Path(__file__).parent / "graph"
 RIDDLES, PAGES = "riddles.jsonl", "pages.jsonl.gz"
@@ -149,9 +150,9 @@ class SearchRiddles(Generator[Riddle, Params]):
         if params.phrasing == "teacher":
             draft, question = await teach(ctx, riddle)
             riddle = riddle.model_copy(update={"draft": draft, "question": question})
-        known = await closed_book(ctx, riddle.question, riddle, params.closed_book, params.judge)
+        known = await closed_book(ctx, riddle, params.closed_book, params.judge)
         environment = await self._environment(ctx)
-        asked = user(ctx.prompt("task", question=riddle.question))
+        asked = [system(ctx.prompt("agent")), user(riddle.question)]
         made = await ctx.gather(
             rollout(ctx, asked, riddle, environment, params.agent, params.judge) for _ in range(params.agent.rollouts)
         )
@@ -160,27 +161,27 @@ class SearchRiddles(Generator[Riddle, Params]):
             "riddle": _told(riddle), "solve_rate": round(solved, 4), "closed_book": known, "phrasing": params.phrasing,
             "rollouts": [one.told() for one in made],
         }  # fmt: skip
-        return await self._record(ctx, riddle, best(made, told), told, environment)
+        chosen = best(made, told)
+        proof = await self._proof(ctx, riddle, chosen, told)
+        return Record(
+            messages=[*asked, *chosen.messages], tools=environment.tools, category=riddle.answer.kind,
+            metadata={**told, **proof},
+        )  # fmt: skip
 
-    async def _record(
-        self, ctx: Context, riddle: Riddle, chosen: Rollout, told: JsonObject, environment: Environment
-    ) -> Record:
-        asked = user(ctx.prompt("task", question=riddle.question))
+    async def _proof(self, ctx: Context, riddle: Riddle, chosen: Rollout, told: JsonObject) -> JsonObject:
+        """The answer, where each fact of the walk was read, and the answer as data. Reject where nothing backs it."""
         found = supports(chosen, riddle)
         if not found:
             raise Reject("agent", "unsupported", "no result tells a fact of the walk", **told)
-        urls = list(dict.fromkeys(support.url for support in found))
-        metadata: JsonObject = {
-            **told, "answer": riddle.answer.label, "aliases": [*riddle.answer.aliases], "calls": chosen.calls,
-            "supporting_urls": [*urls], "supported": [{"fact": fact, "url": url} for fact, url in found],
+        proof: JsonObject = {
+            "answer": riddle.answer.label, "aliases": [*riddle.answer.aliases], "calls": chosen.calls,
+            "supporting_urls": [*dict.fromkeys(support.url for support in found)],
+            "supported": [{"fact": fact, "url": url} for fact, url in found],
         }  # fmt: skip
         if self.params.normalise:
-            said = chosen.messages[-1].content
-            given = await structured(ctx, riddle.question, said, found, riddle)
-            metadata["structured"] = given.model_dump()
-        return Record(
-            messages=[asked, *chosen.messages], tools=environment.tools, category=riddle.answer.kind, metadata=metadata
-        )
+            given = await structured(ctx, chosen.messages[-1].content, found, riddle)
+            proof["structured"] = given.model_dump()
+        return proof
 
     async def _environment(self, ctx: Context) -> Environment:
         search, characters = self.params.search, self.params.agent.result_characters

@@ -1,12 +1,13 @@
 """Roll-outs of an agent that searches, and which of them becomes the record.
 
-    user       "Which tongue has official status in a land that ...? ... Final Answer: <name>"
+    system     "You answer questions that take several searches. ..."
+    user       "Which tongue has official status in a land that ...?"
     assistant  search({"query": "..."})            reasoning_content: its own
     tool       {"query": "...", "results": [{"url": "...", "title": "...", "content": "..."}]}
     assistant  "... Final Answer: Portuguese"
 
-Each roll-out sees the question and the tools, nothing else. Of those that come to the right answer, and whose results
-hold it, the one with the fewest calls is kept. Reasons for which one is lost:
+Each roll-out sees these two messages and the tools, nothing else. Of those that come to the right answer, and whose
+results hold it, the one with the fewest calls is kept. Reasons for which one is lost:
 
     llm        truncated, loop, no_answer, text_protocol ...       by the runtime
     assistant  too_many_calls, too_many_steps, loop ...            by gristmill.tools.simulation
@@ -110,23 +111,23 @@ def as_json(text: str, most: int, cut: int = 0) -> str:
 
 
 async def rollout(
-    ctx: Context, question: Message, riddle: Riddle, environment: Environment, limits: AgentLimits, judge: str | None
+    ctx: Context, asked: list[Message], riddle: Riddle, environment: Environment, limits: AgentLimits, judge: str | None
 ) -> Rollout:
     """One attempt with tools; what went wrong is its fault."""
     try:
-        turn = await assistant_turn([question], environment, ctx, limits.limits())
+        turn = await assistant_turn(asked, environment, ctx, limits.limits())
     except Reject as reject:
-        messages = [Message.model_validate(one) for one in reject.payload.get("messages", [])[1:]]
+        messages = [Message.model_validate(one) for one in reject.payload.get("messages", [])[len(asked) :]]
         return Rollout(messages, fault=Fault(reject.stage, reject.reason, reject.detail))
     made = Rollout(turn.messages, final_answer(turn.messages[-1].content))
-    made.fault = await _fault(ctx, made, riddle, question.content, judge)
+    made.fault = await _fault(ctx, made, riddle, judge)
     return made
 
 
-async def _fault(ctx: Context, made: Rollout, riddle: Riddle, question: str, judge: str | None) -> Fault | None:
+async def _fault(ctx: Context, made: Rollout, riddle: Riddle, judge: str | None) -> Fault | None:
     if not made.answer:
         return Fault("agent", "no_final_answer", made.messages[-1].content[-200:])
-    if not await is_right(ctx, made.answer, riddle.answers, question, judge):
+    if not await is_right(ctx, made.answer, riddle, judge):
         return Fault("agent", "wrong", made.answer[:200])
     if not made.results:
         return Fault("agent", "no_search")
@@ -135,13 +136,14 @@ async def _fault(ctx: Context, made: Rollout, riddle: Riddle, question: str, jud
     return None
 
 
-async def is_right(ctx: Context, answer: str, right: Sequence[Named], question: str, judge: str | None) -> bool:
+async def is_right(ctx: Context, answer: str, riddle: Riddle, judge: str | None) -> bool:
     """Whether an answer names one of the right entities: by label or alias, else by a judge where there is one."""
-    if matches(answer, _names(right)):
+    if matches(answer, _names(riddle.answers)):
         return True
     if judge is None or not answer:
         return False
-    return (await equivalent(ctx, answer, [one.label for one in right], role=judge, question=question)).same
+    labels = [one.label for one in riddle.answers]
+    return (await equivalent(ctx, answer, labels, role=judge, question=riddle.question)).same
 
 
 def matches(answer: str, names: Sequence[str]) -> bool:
@@ -233,10 +235,10 @@ class Structured(Answer):
     supporting_urls: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=12)]
 
 
-async def structured(ctx: Context, question: str, said: str, found: list[Support], riddle: Riddle) -> Structured:
+async def structured(ctx: Context, said: str, found: list[Support], riddle: Riddle) -> Structured:
     """The normalised answer, by the role `normaliser`; Reject where it says something else than the agent did."""
     urls = list(dict.fromkeys(support.url for support in found))
-    given = await ctx.ask("normaliser", "normalise", Structured, question=question, said=said, urls=urls)
+    given = await ctx.ask("normaliser", "normalise", Structured, question=riddle.question, said=said, urls=urls)
     if not matches(given.answer, _names(riddle.answers)):
         raise Reject("structured", "other_answer", given.answer)
     if unknown := [url for url in given.supporting_urls if url not in urls]:
@@ -244,14 +246,14 @@ async def structured(ctx: Context, question: str, said: str, found: list[Support
     return given
 
 
-async def closed_book(ctx: Context, question: str, riddle: Riddle, attempts: int, judge: str | None) -> float | None:
+async def closed_book(ctx: Context, riddle: Riddle, attempts: int, judge: str | None) -> float | None:
     """The share of attempts that are right without any search: how much of the riddle the model knows."""
     if not attempts:
         return None
 
     async def attempt() -> bool:
-        reply = await ctx.chat("assistant", [user(ctx.prompt("closed_book", question=question))])
-        return await is_right(ctx, final_answer(reply.message.content), riddle.answers, question, judge)
+        reply = await ctx.chat("assistant", [user(ctx.prompt("closed_book", question=riddle.question))])
+        return await is_right(ctx, final_answer(reply.message.content), riddle, judge)
 
     right = await ctx.gather((attempt() for _ in range(attempts)), keep_rejects=True)
     return round(sum(one is True for one in right) / attempts, 4)
