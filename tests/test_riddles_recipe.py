@@ -12,7 +12,9 @@ import yaml
 from generators.search_riddles import Params, SearchRiddles
 from generators.search_riddles.agent import final_answer, matches
 from generators.search_riddles.making import Made
-from generators.search_riddles.riddles import Riddle
+from generators.search_riddles.names import mentions
+from generators.search_riddles.pages import url_of
+from generators.search_riddles.riddles import FIRST, Riddle, leaked
 from generators.search_riddles.vocabulary import known_kinds, known_relations, meta_relations
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -119,9 +121,25 @@ def teacher(riddles: list[Riddle], words: dict[int, str], drafts: dict[int, str]
     return ScriptedModel(script)
 
 
+def telling(world: World, riddles: list[Riddle]) -> tuple[Riddle, str]:
+    """A riddle, and names on its answer's page that are no leak, for which a search finds that page."""
+    for riddle in riddles:
+        hidden = {name for one in riddle.hidden for name in (one.label, *one.aliases)}
+        others = [world.graph.entity(step.other).label for step in world.graph.around[riddle.answer.iri]]
+        names = [name for name in others if len(name) > 8 and not any(mentions(name, one) for one in hidden)][:5]
+        question = f"Begin with {' and '.join(riddle.anchors)}, and with {', '.join(names)}: what is it?"
+        found = [page.url for page in world.index.find(question, FIRST)]
+        if url_of(riddle.answer.iri) in found and leaked(riddle, question) is None:
+            return riddle, question
+    raise AssertionError("no page is found by what is on it")
+
+
 @pytest.mark.riddles
-def test_a_teacher_words_riddles_and_loses_those_that_it_spoils(riddles_made: Made, tmp_path: Path) -> None:
-    riddles = riddles_made.riddles[:7]
+def test_a_teacher_words_riddles_and_loses_those_that_it_spoils(
+    riddle_world: World, riddles_made: Made, tmp_path: Path
+) -> None:
+    found, question = telling(riddle_world, riddles_made.riddles[7:])
+    riddles = [*riddles_made.riddles[:7], found]
     anchors = [" and ".join(one.anchors) for one in riddles]
     words = {
         0: f"Starting from {anchors[0]}, who or what is it in the end?",
@@ -129,18 +147,19 @@ def test_a_teacher_words_riddles_and_loses_those_that_it_spoils(riddles_made: Ma
         2: f"From {anchors[2]} by way of {riddles[2].entities[2].label}: what is it?",
         3: "Which one is it, after all that?",
         4: f"Think of {anchors[4]}. Go on. And on. Which one is it?",
+        7: question,
     }
     drafts = {5: "INVALID_PATH", 6: f"Is it {riddles[6].answer.label}?"}
     seeds = tmp_path / "riddles.jsonl"
     seeds.write_text("".join(f"{one.model_dump_json()}\n" for one in riddles), encoding="utf-8")
     config = {
-        "generator": "search_riddles", "tasks": 7, "seeds": str(seeds),
+        "generator": "search_riddles", "tasks": 8, "seeds": str(seeds),
         "params": {"phrasing": "teacher", "closed_book": 0, "agent": {"rollouts": 1}},
     }  # fmt: skip
     summary = run_scripted(config, tmp_path / "run", teacher(riddles, words, drafts))
     assert summary["by_reason"] == {
         "draft/answer_leak": 1, "draft/invalid_path": 1, "obfuscate/answer_leak": 1, "obfuscate/intermediate_leak": 1,
-        "obfuscate/lost_anchor": 1, "obfuscate/too_many_sentences": 1,
+        "obfuscate/lost_anchor": 1, "obfuscate/too_many_sentences": 1, "riddle/one_search": 1,
     }  # fmt: skip
     (row,) = rows_of(tmp_path / "run")
     told = orjson.loads(row["metadata"])

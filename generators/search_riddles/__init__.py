@@ -29,6 +29,7 @@ from generators.search_riddles.agent import (
     Rollout,
     best,
     closed_book,
+    found_at_once,
     rollout,
     structured,
     supports,
@@ -47,7 +48,7 @@ from gristmill.errors import ConfigError, GristmillError
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.tools.mcp import McpConfig, open_mcp
 from gristmill.tools.simulation import Environment
-from schemas import JsonObject, Message, system, user
+from schemas import JsonObject, system, user
 
 _BUNDLED = Path(__file__).parent / "graph"
 RIDDLES, PAGES = "riddles.jsonl", "pages.jsonl.gz"
@@ -94,6 +95,12 @@ class Params(Config):
         if self.endpoint != "embedded" and self.graph:
             raise ValueError("graph: files are served by the embedded endpoint alone")
         return self
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether a search for the question itself has to be tried with each task, as `prepare` can't know it."""
+        elsewhere = self.endpoint != "embedded" or self.search.mcp is not None
+        return self.riddle.one_search and (elsewhere or self.phrasing == "teacher")
 
     @property
     def graph_files(self) -> tuple[str, ...]:
@@ -150,8 +157,10 @@ class SearchRiddles(Generator[Riddle, Params]):
         if params.phrasing == "teacher":
             draft, question = await teach(ctx, riddle)
             riddle = riddle.model_copy(update={"draft": draft, "question": question})
-        known = await closed_book(ctx, riddle, params.closed_book, params.judge)
         environment = await self._environment(ctx)
+        if params.asks_again and await found_at_once(ctx, environment, riddle):
+            raise Reject("riddle", "one_search", riddle.question)
+        known = await closed_book(ctx, riddle, params.closed_book, params.judge)
         asked = [system(ctx.prompt("agent")), user(riddle.question)]
         made = await ctx.gather(
             rollout(ctx, asked, riddle, environment, params.agent, params.judge) for _ in range(params.agent.rollouts)

@@ -28,12 +28,12 @@ import orjson
 from pydantic import Field
 
 from generators.search_riddles.names import Text, tokens
-from generators.search_riddles.riddles import Named, Riddle
+from generators.search_riddles.riddles import FIRST, Named, Riddle
 from gristmill import Answer, Config, Context, Reject
 from gristmill.tools.mcp import McpServer
 from gristmill.tools.simulation import Environment, Limits, assistant_turn
 from judges.equivalence import equivalent
-from schemas import JsonObject, Message, Tool, ToolCall, user
+from schemas import Function, JsonObject, Message, Tool, ToolCall, user
 
 _FINAL = re.compile(r"^[\s*_#>`]*final answer[\s*_`]*:[\s*_`]*(.*?)[\s*_`.]*$", re.IGNORECASE | re.MULTILINE)
 _ARTICLES = {"the", "a", "an"}
@@ -134,6 +134,19 @@ async def _fault(ctx: Context, made: Rollout, riddle: Riddle, judge: str | None)
     if not any(Text(result.content).first_of(_names(riddle.answers)) for result in made.results):
         return Fault("agent", "guessed", made.answer[:200])
     return None
+
+
+async def found_at_once(ctx: Context, environment: Environment, riddle: Riddle) -> bool:
+    """Whether a search for the question's own text finds the answer's page: then it takes no second one."""
+    for offered in environment.tools:
+        properties = offered.function.parameters.get("properties")
+        if isinstance(properties, dict) and "query" in properties:
+            size = {"max_results": FIRST} if "max_results" in properties else {}
+            arguments = orjson.dumps({"query": riddle.question, **size}).decode()
+            call = ToolCall(id="one_search", function=Function(name=offered.function.name, arguments=arguments))
+            results = list(results_in(await environment.call(call, ctx)))[:FIRST]
+            return any(matches(result.title, _names(riddle.answers)) for result in results)
+    return False
 
 
 async def is_right(ctx: Context, answer: str, riddle: Riddle, judge: str | None) -> bool:

@@ -36,7 +36,7 @@ _HEAP = 15_000_000
 class Query(Config):
     """What the tool takes."""
 
-    query: Annotated[str, Field(min_length=1, max_length=400)]
+    query: Annotated[str, Field(min_length=1, max_length=1000)]
     max_results: Annotated[int, Field(ge=1, le=10)] = 5
 
 
@@ -47,7 +47,7 @@ SEARCH = Tool(
         parameters={
             "type": "object",
             "properties": {
-                "query": {"type": "string", "description": "Words to look for.", "minLength": 1, "maxLength": 400},
+                "query": {"type": "string", "description": "Words to look for.", "minLength": 1, "maxLength": 1000},
                 "max_results": {"type": "integer", "description": "How many pages to return.", "minimum": 1,
                                 "maximum": 10, "default": 5},
             },
