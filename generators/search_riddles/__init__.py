@@ -125,6 +125,8 @@ class SearchRiddles(Generator[Riddle, Params]):
     async def prepare(self, ctx: Context) -> None:
         """Makes the riddles, and the pages for the embedded search."""
         params = self.params
+        if self.seeds and params.search.mcp is not None:
+            return  # neither is wanted
         ctx.artifacts.mkdir(parents=True, exist_ok=True)
         if params.endpoint == "embedded":
             endpoint: Endpoint = await ctx.resource(serving, params.graph_files)

@@ -52,7 +52,15 @@ _APPOSITION = re.compile(
 )
 _DETERMINERS = ("a", "a", "a", "some", "a certain")
 _INDEFINITE = ("a ", "an ", "some ", "that ")
-_CLAUSE = re.compile(r" (?:that|who) ")
+_CLAUSE = re.compile(
+    r" (?:that|which|who) "
+    r"| (?:\w+ed|born|found|set|run|written|made|shot|drawn|home) (?:in|by|at|from|for|to|of|after|with) "
+)
+_PARTICIPLE = re.compile(
+    r"(?:is|was) (?=(?:\w+ed|born|found|set|run|written|made|shot|drawn|spelt|home)(?: out| up| under the direction)? "
+    r"(?:in|by|at|from|for|to|of|after|with)\b)"
+)
+_SHORTENED = 0.5
 _VOWEL = re.compile(r"(?!uni|eu|one\b|use)[aeiou]", re.IGNORECASE)
 
 
@@ -117,7 +125,8 @@ class Wording:
         inner = self._back(last, told, stop=middle, bottom=bottom)
         return _tidy(f"{text} {self._ask(last, inner, form)}")
 
-    def _ask(self, position: int, clause: str, form: str) -> str:
+    def _ask(self, position: int, clauses: list[str], form: str) -> str:
+        clause = _joined(clauses)
         kind = self._walk.kinds[position]
         who = "who is it" if kind.who else "what is it called"
         return form.format(noun=self._nouns[position], that=_that(kind), clause=clause, who=who)
@@ -131,13 +140,15 @@ class Wording:
             wordings = [wording for wording in wordings if wording.endswith("{}")] or wordings
         return self._rng.choice(wordings).replace("{}", other)
 
-    def _back(self, position: int, told: Told, stop: int, bottom: str) -> str:
+    def _back(self, position: int, told: Told, stop: int, bottom: str) -> list[str]:
         """What is said of an entity: its constraints, and how it hangs on the one before it, down to `stop`."""
         step = self._walk.steps[position - 1]
         before = position - 1
         other = bottom if before == stop else self._noun(before, self._back(before, told, stop, bottom))
-        link = self._said(Step(step.property, not step.forward, self._walk.entities[before]), other)
-        return _joined([*told.get(position, []), link])
+        return [
+            *told.get(position, []),
+            self._said(Step(step.property, not step.forward, self._walk.entities[before]), other),
+        ]
 
     def _forward(self, told: Told) -> str:
         """The walk up to its last but one entity, as one sentence."""
@@ -155,10 +166,15 @@ class Wording:
     def _plain(self, position: int, told: Told) -> str:
         """An entity by its class and its constraints."""
         said = told.get(position, [])
-        return self._noun(position, _joined(said)) if said else self._some(position)
+        return self._noun(position, said) if said else self._some(position)
 
-    def _noun(self, position: int, clause: str) -> str:
-        return f"{self._some(position)} {_that(self._walk.kinds[position])} {clause}"
+    def _noun(self, position: int, clauses: list[str]) -> str:
+        """`a novelist who was born in ...`, or `a novelist born in ...`"""
+        some, that = self._some(position), _that(self._walk.kinds[position])
+        short = _PARTICIPLE.match(clauses[0]) if len(clauses) == 1 else None
+        if short and self._rng.random() < _SHORTENED:
+            return f"{some} {clauses[0][short.end() :]}"
+        return f"{some} {that if that == 'who' else self._rng.choice(('that', 'which'))} {_joined(clauses)}"
 
     def _some(self, position: int) -> str:
         noun, determiner = self._nouns[position], self._rng.choice(_DETERMINERS)

@@ -61,7 +61,8 @@ _KNOWN = {"Africa": "Q15", "Asia": "Q48", "Europe": "Q46", "North America": "Q49
           "Oceania": "Q55643", "Antarctica": "Q51", "Americas": "Q828", "Denmark": "Q35",
           "Netherlands": "Q55"}  # fmt: skip
 _LABELS = {"United States of America": "United States", "People's Republic of China": "China",
-           "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands"}  # fmt: skip
+           "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands",
+           "Republic of Cyprus": "Cyprus"}  # fmt: skip
 _LEFT = {"GG", "SH"}
 """Drive on the left, which country-coder tells of their islands alone."""
 _LINE = re.compile(r"(?P<key>.+?)(?: =(?P<qid>Q\d+))?$")
