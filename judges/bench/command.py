@@ -1,6 +1,6 @@
 """`gristmill judge-bench CONFIG` asks judges about records whose right verdict is known, and says how good they are.
 
-    labelled: [sql, mine.jsonl]     bundled sets by name (judges/bench/labelled), files of one's own by path
+    labelled: [sql, mine.jsonl]     bundled sets by name (judges/bench/sets.py), files of one's own by path
     precision: 0.95                 wanted: the threshold that reaches it is suggested
     judges: [{name: rubric, rubric: text_to_sql/sql, role: gpt}]
     models: {gpt: {...}}
@@ -23,7 +23,6 @@ from gristmill.commands import Command, add_config
 from schemas import Config, Data, Record
 
 _OUTCOMES = ("accepted", "rejected", "undecided")
-LABELLED = Path(__file__).with_name("labelled")
 
 
 class Label(Data):
@@ -43,11 +42,6 @@ class BenchKeys(Config):
 
     labelled: Annotated[list[str], Field(min_length=1)]
     precision: Annotated[float, Field(gt=0, le=1)] = 0.95
-
-
-def bundled_sets() -> dict[str, Path]:
-    """The labelled sets that come with Gristmill, by name."""
-    return {path.stem: path for path in sorted(LABELLED.glob("*.jsonl"))}
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -105,20 +99,21 @@ def _labelled_lines(names: Sequence[str]) -> Iterator[str]:
 
     from gristmill.errors import ConfigError
     from gristmill.seeds import BadSeed, read_rows
+    from judges.bench.sets import bundled_rows, bundled_sets
 
     known = bundled_sets()
     for name in names:
-        path = known.get(name) or Path(name)
-        if not path.is_file():
+        if name not in known and not Path(name).is_file():
             raise ConfigError(f"labelled: {name} is neither a file nor one of the bundled sets {', '.join(known)}.")
-        for where, row in read_rows(str(path)):
+        rows = enumerate(bundled_rows(name)) if name in known else read_rows(name)
+        for where, row in rows:
             if isinstance(row, BadSeed):
-                raise ConfigError(f"{path}: {row.where}: {row.detail}")
+                raise ConfigError(f"{name}: {row.where}: {row.detail}")
             try:
                 label = _label(row)
             except (ValidationError, ValueError) as error:
                 problem = " ".join(str(error).split())[:200]
-                raise ConfigError(f"{path}: {where}: no label (true, false or {{right: ...}}): {problem}") from None
+                raise ConfigError(f"{name}: {where}: no label (true, false or {{right: ...}}): {problem}") from None
             yield orjson.dumps({**row, "label": label.model_dump()}, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
