@@ -308,7 +308,7 @@ def test_the_same_queries_serve_a_public_service(riddle_world: World, riddles_ma
     }  # fmt: skip
     config = {"generator": "search_riddles", "tasks": 3, "params": params}
     summary = run_scripted(config, tmp_path / "run", ScriptedModel(lambda role, request: "Final Answer: Atlantis"))
-    assert summary["by_reason"] == {"agent/wrong": 3}
+    assert summary["failed"] == 0 and set(summary["by_reason"]) <= {"agent/wrong", "riddle/one_search"}
     made = [orjson.loads(line) for line in (tmp_path / "run/artifacts/riddles.jsonl").read_bytes().splitlines()]
     for riddle in made:
         rows = asyncio.run(riddle_world.endpoint.select(riddle["sparql"]))
