@@ -10,7 +10,7 @@ import pytest
 from generators.search_riddles.making import Made
 from generators.search_riddles.names import Text
 from generators.search_riddles.pages import url_of
-from generators.search_riddles.riddles import FIRST, Fact, Riddle, leaked, reached, uniqueness
+from generators.search_riddles.riddles import FIRST, Fact, Riddle, RiddleLimits, leaked, reached, uniqueness
 from generators.search_riddles.vocabulary import known_kinds
 from generators.search_riddles.walks import Lost, Walk, WalkLimits
 from generators.search_riddles.wording import Constraint, Wording
@@ -130,6 +130,24 @@ def test_walks_are_simple_and_of_the_length_asked_for(riddles_made: Made) -> Non
         assert len({one.iri for one in riddle.entities}) == riddle.hops + 1 == len(riddle.facts) + 1
         for fact, one, other in zip(riddle.facts, riddle.entities, riddle.entities[1:], strict=False):
             assert {fact.subject, fact.object} == {one.id, other.id}
+
+
+async def test_an_answer_set_may_be_wider(riddle_world: World, riddles_made: Made) -> None:
+    """All answers are stored, the walk's first, and none of them is named."""
+    walker, rng, wide = riddle_world.walker(), Random(3), list[Riddle]()
+    maker = riddle_world.maker(RiddleLimits(answers=4, one_search=False))
+    starts = sorted(one for one, entity in riddle_world.graph.entities.items() if entity.links > 8)
+    while len(wide) < 5:
+        try:
+            riddle = await maker.riddle(await walker.walk(rng.choice(starts), 4, rng), rng)
+        except Lost:
+            continue
+        assert riddle.answers[0] == riddle.answer and len(riddle.answers) <= 4
+        said = Text(riddle.question)
+        assert not any(said.first_of([one.label, *one.aliases]) for one in riddle.answers)
+        wide += [riddle] if len(riddle.answers) > 1 else []
+    leak = leaked(wide[0], f"Is it {wide[0].answers[1].label}?")
+    assert leak and leak[0] == "answer_leak"
 
 
 def test_leaks_are_found_in_every_spelling(riddles_made: Made) -> None:

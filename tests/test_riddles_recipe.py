@@ -87,6 +87,13 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     assert Params.model_validate({"graph": "a.tsv"}).graph == [Path("a.tsv")]
 
 
+def test_riddles_of_a_public_graph_need_a_search(tmp_path: Path) -> None:
+    params = {"endpoint": "wikidata", "contact": "you@example.org"}
+    with pytest.raises(ConfigError, match=r"`mcp` server, or the pages\.jsonl\.gz"):
+        SearchRiddles(Params.model_validate(params), seeds="riddles.jsonl")
+    SearchRiddles(Params.model_validate(params))
+
+
 def test_the_examples_pass_what_a_record_passes() -> None:
     lines = (SearchRiddles.folder() / "examples.jsonl").read_bytes().splitlines()
     records = [Record.model_validate_json(line) for line in lines]

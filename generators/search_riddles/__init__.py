@@ -118,6 +118,11 @@ class SearchRiddles(Generator[Riddle, Params]):
         for path in (*params.graph, *params.search.corpus):
             if not path.is_file():
                 raise ConfigError(f"params: {path} doesn't exist.")
+        if seeds and params.endpoint != "embedded" and not params.search.corpus and params.search.mcp is None:
+            raise ConfigError(
+                "params.search: riddles from `seeds` don't say what is in a public graph; name an `mcp` server, or the "
+                f"{PAGES} of the run that made them as `corpus`."
+            )
 
     def files(self) -> list[Path]:
         return [*self.params.graph, *self.params.search.corpus]

@@ -86,7 +86,8 @@ class Riddle(Seed):
 
     @property
     def hidden(self) -> list[Named]:
-        return self.entities
+        """What the question must not name: the walk, and whatever else would be right."""
+        return [*self.entities, *self.answers[1:]]
 
 
 class RiddleLimits(Config):
@@ -126,19 +127,11 @@ class Maker:
             answers=[self._named(one) for one in sorted(answers, key=lambda one: (one != walk.answer, one))],
             sparql=query,
         )  # fmt: skip
-        self.check(riddle, question)
-        return riddle
-
-    def check(self, riddle: Riddle, question: str) -> None:
-        """Lost where a question gives something away."""
         if leak := leaked(riddle, question):
             raise Lost(*leak)
-        if (
-            self._limits.one_search
-            and self._finds is not None
-            and url_of(riddle.answer.iri) in self._finds(question, FIRST)
-        ):
+        if self._limits.one_search and self._finds and url_of(walk.answer) in self._finds(question, FIRST):
             raise Lost("one_search", question)
+        return riddle
 
     async def _constrained(self, walk: Walk, rng: Random) -> list[Constraint]:
         """Constraints with which the walk has few enough answers; nothing is said of the answer itself."""
@@ -288,10 +281,10 @@ def _of_kind(variable: str, position: int, kind: Kind) -> str:
 
 def leaked(riddle: Riddle, question: str) -> tuple[str, str] | None:
     """(reason, name) where a question gives a hidden entity away."""
-    text = Text(question)
+    text, right = Text(question), {one.iri for one in riddle.answers}
     for one in reversed(riddle.hidden):
         if name := text.first_of([one.label, *one.aliases]):
-            return ("answer_leak" if one.iri == riddle.answer.iri else "intermediate_leak"), name
+            return ("answer_leak" if one.iri in right else "intermediate_leak"), name
     for one in riddle.hidden:
         if hint := (stems(one.label) & text.stems) - _everyday():
             return "name_hint", f"{one.label}: {sorted(hint)[0]}"
