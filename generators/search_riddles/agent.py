@@ -18,6 +18,7 @@ results hold it, the one with the fewest calls is kept. Reasons for which one is
 Source: Nemotron 3 Super report (arXiv 2604.12374), search: up to 25 calls, the correct roll-out with fewest calls.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -100,14 +101,26 @@ class McpSearch:
 
 
 def as_json(text: str, most: int, cut: int = 0) -> str:
-    """A tool turn's content: JSON as it is, anything else (or what is too long) as {"text": ...}."""
-    if len(text) <= most and not cut:
+    """A tool turn's content: JSON as it is, several values as a list, anything else (or too long) as {"text": ...}."""
+    if len(text) > most or cut:
+        return orjson.dumps({"text": text[:most], "cut": cut + max(0, len(text) - most)}).decode()
+    values = _json_values(text)
+    if len(values) == 1:
+        return text
+    return orjson.dumps(values or {"text": text}).decode()
+
+
+def _json_values(text: str) -> list[Any]:
+    """The JSON values that a text consists of, as the blocks of a result make one; none where it is something else."""
+    values, decoder, rest = [], json.JSONDecoder(), text.strip()
+    while rest:
         try:
-            orjson.loads(text)
-            return text
-        except orjson.JSONDecodeError:
-            return orjson.dumps({"text": text}).decode()
-    return orjson.dumps({"text": text[:most], "cut": cut + max(0, len(text) - most)}).decode()
+            value, end = decoder.raw_decode(rest)
+        except json.JSONDecodeError:
+            return []
+        values.append(value)
+        rest = rest[end:].lstrip()
+    return values
 
 
 async def rollout(
