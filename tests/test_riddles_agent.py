@@ -278,6 +278,10 @@ def test_an_answer_matches_label_or_alias(answer: str, right: bool) -> None:
     assert matches(answer, ["Porto", "Oporto"]) is right
 
 
+def test_signs_that_make_a_name_count() -> None:
+    assert matches("c++", ["C++"]) and not matches("C", ["C++"]) and not matches("C#", ["C", "C++"])
+
+
 def test_the_commonest_fault_is_the_tasks() -> None:
     made = [
         Rollout([tool("{}", "c")], fault=Fault("agent", "wrong", "Rome")),

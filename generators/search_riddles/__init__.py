@@ -125,7 +125,8 @@ class SearchRiddles(Generator[Riddle, Params]):
             )
 
     def files(self) -> list[Path]:
-        return [*self.params.graph, *self.params.search.corpus]
+        graph = map(Path, self.params.graph_files) if self.params.endpoint == "embedded" else ()
+        return [*graph, *self.params.search.corpus]
 
     async def prepare(self, ctx: Context) -> None:
         """Makes the riddles, and the pages for the embedded search."""

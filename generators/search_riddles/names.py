@@ -2,7 +2,7 @@
 
     mentions("Which LÓDZ school ...", "Łódź")   True          mentions("Portuguese is ...", "Portugal")   False
 
-Names of up to three characters are told apart by case: the country code NO is not the word `no`.
+Names of up to three characters are told apart by case: the country code NO is not the word `no`. C++ is not C.
 """
 
 import re
@@ -11,7 +11,21 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+")
-_SPECIAL = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i"})
+_SPECIAL = str.maketrans(
+    {
+        "+": " plus ",
+        "#": " sharp ",
+        "ł": "l",
+        "đ": "d",
+        "ø": "o",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "þ": "th",
+        "ð": "d",
+        "ı": "i",
+    }
+)
 STEM = 5
 """Letters that two words share at their beginnings where one hints at the other (Mexico, Mexican)."""
 

@@ -96,7 +96,7 @@ class Graph:
 
 
 def _slug(text: str) -> str:
-    return "-".join(tokens(text.replace("+", " plus").replace("#", " sharp")))
+    return "-".join(tokens(text))
 
 
 def _latin(names: Iterable[str]) -> list[str]:
