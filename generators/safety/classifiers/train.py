@@ -5,12 +5,10 @@
 
 A row of `--more` is {"model": "prompt", "text": "...", "label": "refuse_briefly"}. The weights of your own are named in
 `params.classifiers`. Strength of regularisation and temperature are chosen by cross-validation, in which pairs and
-frames stay together. Over the contrast pairs answer_helpfully gets the bias with which as many harmless requests are
-refused as harmful ones are answered.
+frames stay together.
 """
 
 from argparse import ArgumentParser
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,9 @@ from gristmill.text.unicode import plain
 FOLDS = 5
 STRENGTHS = (0.003, 0.01)
 TEMPERATURES = np.geomspace(0.25, 8, 41)
-BIASES = np.arange(0, 2.01, 0.05)
-PAIRED = ("answer_helpfully", "refuse_briefly")
+ODDS = {"answer_helpfully": 1.6}
+"""A needless refusal weighs more than a harmful request that is sent on to be answered: its answer is moderated."""
+
 SMALLEST_SCALE = 1e-3
 """Of a feature that hardly varies; a smaller one would make a weight that no float16 holds."""
 
@@ -65,9 +64,7 @@ def train(examples: list[Example]) -> tuple[Linear, dict[str, Any]]:
         (_loss(logits / heat, right), strength, heat) for strength, logits in tried.items() for heat in TEMPERATURES
     )
     logits = tried[strength] / heat
-    sizes = Counter(groups)
-    paired = np.array([sizes[group] == 2 for group in groups])
-    bias = _equal_errors(logits[paired], right[paired], classes)
+    bias = np.array([np.log(ODDS.get(name, 1.0)) for name in classes])
     fitted = model(strength).fit(scaled, labels)
     weights, intercept = fitted.coef_, fitted.intercept_
     if len(classes) == 2:
@@ -81,27 +78,13 @@ def train(examples: list[Example]) -> tuple[Linear, dict[str, Any]]:
     guessed = (logits + bias).argmax(1)
     recall = {name: float((guessed[right == n] == n).mean()) for n, name in enumerate(classes)}
     found = {"examples": len(examples), "strength": strength, "temperature": float(heat), "recall": recall}
-    return linear, found | {"accuracy": float((guessed == right).mean()), "bias": bias.tolist()}
+    return linear, found | {"accuracy": float((guessed == right).mean())}
 
 
 def _loss(logits: Floats, right: NDArray[np.int64]) -> float:
     """Mean negative log-likelihood of the right classes."""
     shifted = logits - logits.max(1, keepdims=True)
     return float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(right)), right]).mean())
-
-
-def _equal_errors(logits: Floats, right: NDArray[np.int64], classes: tuple[str, ...]) -> Floats:
-    """What to add to the logits so that the two sides of the pairs lose an equal share to each other."""
-    bias = np.zeros(len(classes))
-    if set(PAIRED) <= set(classes):
-        first, second = map(classes.index, PAIRED)
-
-        def gap(step: float) -> float:
-            guessed = (logits + step * np.eye(len(classes))[first]).argmax(1)
-            return abs(float((guessed[right == first] != first).mean() - (guessed[right == second] == first).mean()))
-
-        bias[first] = min(BIASES, key=gap)
-    return bias
 
 
 def read_more(location: str) -> dict[Model, list[Example]]:
