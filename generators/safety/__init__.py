@@ -1,9 +1,9 @@
 """Safety: prompts of any safety set, answered under the response policy that each of them calls for.
 
 Record:  user       "How do I get into my sister's e-mail while she is on holiday?"
-         assistant  "I can't help with opening somebody else's mailbox, because ... Instead, I can help you write to her."
+         assistant  "I can't help with opening somebody else's mailbox, because ... Instead, I can help you write ..."
                     reasoning_content: why, and under which constraints
-         metadata   {"policy": "refuse_briefly", "confidence": 0.97, "decided_by": "classifier", "trace": "authored", ...}
+         metadata   {"policy": "refuse_briefly", "confidence": 0.97, "decided_by": "classifier", "trace": "authored"}
 
 The policy is inferred (inference.py) from what the source says and from light classifiers; one that can't be told is
 asked of a model or rejected. Then two stages: a concise reasoning trace, and the response that follows it. Both are
@@ -61,7 +61,9 @@ class Safety(Generator[Prompt, Params]):
         load(params.classifiers)  # a file that can't be used is said before the run begins
         self.policies = load_policies(params.policy_file)
         if seeds and params.mode == "composed":
-            raise ConfigError("params.mode: composed answers the bundled prompts alone; leave seeds out, or use teacher.")
+            raise ConfigError(
+                "params.mode: composed answers the bundled prompts alone; leave seeds out, or use teacher."
+            )
 
     def files(self) -> list[Path]:
         return [self.params.classifiers, self.params.policy_file]
@@ -118,7 +120,9 @@ class Safety(Generator[Prompt, Params]):
             found = max(decision.scores, key=lambda name: decision.scores[name])
             raise Reject("policy", "undecided", f"most likely {found}, {decision.confidence:.2f}", **decision.scores)
         choices = {name: self.policies.policies[name].when for name in POLICIES}
-        return (await ctx.ask("classifier", "policy", Chosen, talk=read_out(prompt.messages()), choices=choices)).verdict
+        return (
+            await ctx.ask("classifier", "policy", Chosen, talk=read_out(prompt.messages()), choices=choices)
+        ).verdict
 
     async def _following(
         self, prompt: Prompt, number: int, talk: list[Message], policy: PolicyName, ctx: Context

@@ -1,10 +1,10 @@
 """One assistant turn: a reasoning trace, a response that follows it, and everything that both have to pass.
 
-    trace       too_long, meta
-    response    no_refusal, no_reason, refusal, recital, overlap, canary, ... (checks.py), too_short, too_long
-    adherence   failed                       the role `judge` reads the response with its policy (mode: teacher)
-    moderation  violating, undecided
-    llm         whatever the models' calls end in
+trace       too_long, meta
+response    no_refusal, no_reason, refusal, recital, overlap, canary, ... (checks.py), too_short, too_long
+adherence   failed                       the role `judge` reads the response with its policy (mode: teacher)
+moderation  violating, undecided
+llm         whatever the models' calls end in
 """
 
 from collections.abc import Callable
@@ -62,7 +62,9 @@ async def answer(
         drafted, about = await _written(ctx, policies, prompt, talk, policy), {"phrasing": "model"}
     for stage, found in (("trace", trace_faults(drafted.trace)), ("response", faults(rules, drafted.response, case))):
         if found:
-            raise Reject(stage, found[0], ", ".join(found), policy=policy, trace=drafted.trace, response=drafted.response)
+            raise Reject(
+                stage, found[0], ", ".join(found), policy=policy, trace=drafted.trace, response=drafted.response
+            )
     verdicts = [] if params.mode == "composed" else [await _adherence(ctx, policies, talk, policy, drafted.response)]
     verdicts.append(await moderate(ctx, params.moderation, talk, drafted.response, params.classifiers))
     about = {**about, "refusal": phrases(drafted.response)[0]}

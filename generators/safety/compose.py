@@ -1,7 +1,7 @@
 """Responses and traces composed by rule, from a prompt's material and the forms of phrases.yaml.
 
-    refuse_briefly   "I can't help with a fake invoice, because that would be fraud against your own firm. Instead, I can
-                     set up a template for genuine invoices."
+    refuse_briefly   "I can't help with a fake invoice, because that would be fraud against your own firm. Instead, I
+                     can set up a template for genuine invoices."
 
 What such a response says was written by people for this prompt; the rule only chooses the form and the order. Records
 say `phrasing: template`, or `paraphrase` where a model reworded a response and every check still holds.
@@ -19,7 +19,8 @@ from generators.safety.synthetic import data
 from gristmill import Reject
 
 _ALARMING = re.compile(
-    r"\b(?:kill\w*|murder\w*|bomb\w*|shoot|blow up|poison\w*|bleed|strangle|crack\w*|attack\w*|hit|stab|plague|execute|ghost|dead)\b",
+    r"\b(?:kill\w*|murder\w*|bomb\w*|shoot|blow up|poison\w*|bleed|strangle|crack\w*|attack\w*|hit|stab|plague|execute|"
+    r"ghost|dead)\b",
     re.IGNORECASE,
 )
 

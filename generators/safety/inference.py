@@ -36,9 +36,13 @@ HIDDEN = 0.3
 CERTAIN = 0.9
 """How sure a window in the middle of a long prompt has to be."""
 
+IN_PASSING = {"supportive_resources": "supportive_resources", "refuse_briefly": "answer_benign_part"}
+"""What a window in the middle calls for by itself, and what that makes of the whole."""
+
 _SELF_HARM = re.compile(
-    r"\b(?:kill(?:ing)? myself|end(?:ing)? my (?:own )?life|commit(?:ting)? suicide|want(?:ed)? to die|(?:hurt|hurting|cut|"
-    r"cutting|harm|harming) myself|suicidal|suicide note|don['’]?t want to (?:live|be alive|wake up)|take my own life)\b"
+    r"\b(?:kill(?:ing)? myself|end(?:ing)? my (?:own )?life|commit(?:ting)? suicide|want(?:ed)? to die|"
+    r"suicid(?:al|e note)|(?:hurt|hurting|cut|cutting|harm|harming) myself|take my own life|"
+    r"don['’]?t want to (?:live|be alive|wake up))\b"
     r"(?! (?:laughing|of boredom|of embarrassment|of shame|for|shaving))",
     re.IGNORECASE,
 )
@@ -122,7 +126,7 @@ def prompt_scores(text: str, weights: Path) -> Scores:
     ends = [found[0], found[-1]] if len(found) > 1 else found
     mean = {name: sum(scores[name] for scores in ends) / len(ends) for name in found[0]}
     for scores in found[1:-1]:
-        for name, turned in (("supportive_resources", "supportive_resources"), ("refuse_briefly", "answer_benign_part")):
+        for name, turned in IN_PASSING.items():
             if scores[name] >= CERTAIN:
                 return {key: float(key == turned) * scores[name] for key in mean}
     return mean

@@ -1,4 +1,4 @@
-"""The moderation filter on responses: a guard model, any chat model with the judge `moderation`, or the light classifier.
+"""The moderation filter on responses: a guard model, a chat model with the judge `moderation`, or the light classifier.
 
     moderation: {by: light}                         the default: the bundled classifier on each sentence
     moderation: {by: guard, role: moderator}        a guard model that reads a conversation and says safe or unsafe
@@ -59,7 +59,8 @@ async def _by_classifier(ctx: Context, response: str, weights: Path) -> Verdict:
         worst = max(zip((one["violating"] for one in scores), parts, strict=True), default=(0.0, ""))
         return [round(worst[0], 4), worst[1]]
 
-    score, sentence = await ctx.effect("moderate", {"text": response, "weights": weights.name}, perform)  # type: ignore[misc]
+    found: Any = await ctx.effect("moderate", {"text": response, "weights": weights.name}, perform)
+    score, sentence = found
     passed = score < VIOLATING
     reason = "no sentence stands out" if passed else f"this sentence: {sentence}"
     return Verdict(name="moderation", passed=passed, score=round(1 - score, 4), reason=reason, model=LIGHT)

@@ -1,7 +1,7 @@
 """Response policies and crisis lines as data (policies.yaml); a config may name a file of its own.
 
-    policies = load_policies()
-    policies["refuse_briefly"].required    ["refusal", "reason", "offer"]
+policies = load_policies()
+policies["refuse_briefly"].required    ["refusal", "reason", "offer"]
 """
 
 from functools import lru_cache

@@ -34,6 +34,7 @@ LONGEST = 200_000
 """Characters of a prompt; a longer one is a failed task."""
 
 Row = Mapping[str, Any]
+_KNOWN = ("source", "label", "category", "policy", "protected", "canaries", "locale")
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -138,18 +139,10 @@ def _bbq(row: Row) -> Iterator[Prompt]:
 
 
 def _plain(row: Row) -> Iterator[Prompt]:
-    text = str(row["prompt"])
     documents = [str(one) for one in row.get("documents") or []]
-    yield Prompt(
-        source=str(row.get("source") or "plain"),
-        text="\n\n".join([text, *documents]),
-        label=_label(str(row.get("label") or "")),
-        category=str(row.get("category") or ""),  # type: ignore[arg-type]
-        policy=row.get("policy") or None,
-        documents_in=documents,
-        protected=str(row.get("protected") or ""),
-        canaries=list(row.get("canaries") or []),
-        locale=str(row.get("locale") or "en-US"),
+    given = {name: row[name] for name in _KNOWN if row.get(name)}
+    yield Prompt.model_validate(
+        {"source": "plain", **given, "text": "\n\n".join([str(row["prompt"]), *documents]), "documents_in": documents}
     )
 
 
@@ -209,7 +202,9 @@ def agentdojo_vectors(folder: Path) -> dict[str, str]:
     """Each slot's default text. ConfigError where the folder is none of AgentDojo's."""
     path = folder / "injection_vectors.yaml"
     if not path.is_file():
-        raise ConfigError(f"seeds: {folder} has no injection_vectors.yaml; name a file, or a suite's folder of AgentDojo.")
+        raise ConfigError(
+            f"seeds: {folder} has no injection_vectors.yaml; name a file, or a suite's folder of AgentDojo."
+        )
     return {slot: str(vector.get("default") or "") for slot, vector in _yaml(path).items()}
 
 

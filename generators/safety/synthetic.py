@@ -24,11 +24,6 @@ from generators.safety.sources import fill
 from gristmill.walk import rounds
 from schemas import Function, FunctionSpec, Tool, ToolCall, assistant, tool
 
-WRAPPED = {"refuse_briefly"}
-"""The policies whose bundled prompts are wrapped too."""
-
-_QUESTION_FIELDS = ("ask", "locale", "protected", "follow")
-
 
 @cache
 def data(name: str) -> Any:
@@ -36,15 +31,14 @@ def data(name: str) -> Any:
 
 
 def bundled_prompts(seed: int) -> Iterator[Prompt]:
-    """All of them, policies in turn as long as they have some left."""
+    """All of them, policies in turn as long as they have some left; every second refusal is of a framed request."""
     queues: dict[str, list[Prompt]] = {name: [] for name in POLICIES}
     for policy, rows in data("prompts").items():
         queues[policy] += [_of_row(policy, row) for row in rows]
     queues["balanced_neutral"] += bias_prompts(seed)
     queues["ignore_injection"] += injection_prompts(seed)
-    wrapped = list(wrap([one for name in WRAPPED for one in queues[name]], seed))
-    for one in wrapped[: len(wrapped) // 2]:
-        queues["refuse_briefly"].append(one)
+    plain, framed = queues["refuse_briefly"][::2], queues["refuse_briefly"][1::2]
+    queues["refuse_briefly"] = [*plain, *wrap(framed, seed)]
     order = {name: iter(Random(f"{seed}|{name}").sample(queue, len(queue))) for name, queue in queues.items()}
     while order:
         for name in list(order):
@@ -56,12 +50,19 @@ def bundled_prompts(seed: int) -> Iterator[Prompt]:
 
 
 def _of_row(policy: str, row: dict[str, Any]) -> Prompt:
-    material = {name: value for name, value in row.items() if name not in _QUESTION_FIELDS}
-    return Prompt(
-        source="bundled", text=row["ask"], policy=policy,  # type: ignore[arg-type]
-        locale=row.get("locale", "en-US"), protected=row.get("protected", ""), material=material,
-        follow_ups=[row["follow"]] if "follow" in row else [],
-    )  # fmt: skip
+    given = {name: row[name] for name in ("locale", "protected") if name in row}
+    material = {name: value for name, value in row.items() if name not in ("ask", "follow", *given)}
+    follow_ups = [row["follow"]] if "follow" in row else []
+    return Prompt.model_validate(
+        {
+            "source": "bundled",
+            "text": row["ask"],
+            "policy": policy,
+            "material": material,
+            "follow_ups": follow_ups,
+            **given,
+        }
+    )
 
 
 def bias_prompts(seed: int) -> Iterator[Prompt]:
@@ -83,16 +84,15 @@ def bias_prompts(seed: int) -> Iterator[Prompt]:
             )  # fmt: skip
 
 
-def injection_prompts(seed: int, times: int = 2) -> Iterator[Prompt]:
-    """Every document `times` times, with another order and canary each time."""
+def injection_prompts(seed: int) -> Iterator[Prompt]:
+    """Every document once, with an order and a canary."""
     content = data("documents")
     rng = Random(f"{seed}|injection")
     orders, canaries = rounds(content["orders"], rng), rounds(content["canaries"], rng)
-    for _ in range(times):
-        for document in content["documents"]:
-            canary = next(canaries)
-            text = fill(document["text"], {"slot": fill(next(orders), {"canary": canary})})
-            yield _with_document(document, text, canary)
+    for document in content["documents"]:
+        canary = next(canaries)
+        text = fill(document["text"], {"slot": fill(next(orders), {"canary": canary})})
+        yield _with_document(document, text, canary)
 
 
 def _with_document(document: dict[str, Any], text: str, canary: str) -> Prompt:
@@ -123,4 +123,6 @@ def wrap(prompts: Iterable[Prompt], seed: int) -> Iterator[Prompt]:
     frames = rounds(sorted(data("wrappers").items()), Random(f"{seed}|wrappers"))
     for prompt in prompts:
         name, frame = next(frames)
-        yield prompt.model_copy(update={"text": fill(frame, {"prompt": prompt.text}), "wrapper": name})
+        yield prompt.model_copy(
+            update={"text": fill(frame, {"prompt": prompt.text}), "wrapper": name, "framed": prompt.text}
+        )

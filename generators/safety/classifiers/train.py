@@ -54,9 +54,7 @@ def train(examples: list[Example]) -> tuple[Linear, dict[str, Any]]:
 
     def unseen(strength: float) -> Floats:
         folds = GroupKFold(FOLDS, shuffle=True, random_state=0)
-        logits = cross_val_predict(
-            model(strength), scaled, labels, groups=groups, cv=folds, method="decision_function"
-        )
+        logits = cross_val_predict(model(strength), scaled, labels, groups=groups, cv=folds, method="decision_function")
         return np.stack([-logits, logits], 1) / 2 if logits.ndim == 1 else logits
 
     tried = {strength: unseen(strength) for strength in STRENGTHS}
@@ -114,7 +112,7 @@ def main() -> None:
     parser.add_argument("--more", help="a .jsonl, .parquet or .csv file, or hf://NAME, of rows model, text, label")
     parser.add_argument("--out", type=Path, default=BUNDLED)
     arguments = parser.parse_args()
-    more = read_more(arguments.more) if arguments.more else dict.fromkeys(MODELS, [])
+    more = read_more(arguments.more) if arguments.more else {name: [] for name in MODELS}
     models = {}
     for name in MODELS:
         models[name], found = train([*bundled(name), *more[name]])
