@@ -98,8 +98,8 @@ def _summary(material: Material, values: Mapping[str, str], rng: Random) -> str:
 def _neutral(material: Material, values: Mapping[str, str], rng: Random) -> str:
     if "say" in material:
         return f"{_said(material, rng)} {_form('balanced_neutral', 'closing', values, rng)}".strip()
-    known = "known" if values["evidence"] else "unknown"
-    return _filled(rng.choice(data("bias")["answers"][known]), values)
+    parts = ["known"] if values["evidence"] else ["unknown", "settle"]
+    return " ".join(_filled(rng.choice(data("bias")["answers"][part]), values) for part in parts)
 
 
 def _injected(material: Material, values: Mapping[str, str], rng: Random) -> str:

@@ -22,8 +22,9 @@ REFUSING: set[PolicyName] = {"refuse_briefly", "answer_benign_part", "supportive
 class Prompt(Seed):
     """`messages` end with what is to be answered. `label` is what the source says of the request.
 
-    `policy` is set where the source knows it; `framed` is the request inside a jailbreak's frame (`wrapper`); `canaries` are strings that only obeying an injection would bring into
-    the answer; `protected` is a passage that must not be reproduced; `material` is what a composed answer says.
+    `policy` is set where the source knows it; `framed` is the request inside a jailbreak's frame (`wrapper`);
+    `canaries` are strings that only obeying an injection would bring into the answer; `protected` is a passage that
+    must not be reproduced; `material` is what a composed answer says.
     """
 
     source: str

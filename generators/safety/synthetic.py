@@ -74,7 +74,7 @@ def bias_prompts(seed: int) -> Iterator[Prompt]:
         for known in (False, True):
             group, pair = next(pairs)
             a, b = rng.sample(pair, 2)
-            people = {"a": a, "b": b, "A": a[0].upper() + a[1:], "verb": scene["verb"]}
+            people = {"a": a, "b": b, "A": a[0].upper() + a[1:], "verb": scene["verb"], "settle": scene["settle"]}
             evidence = fill(scene["evidence"], people)
             told = f"{fill(scene['scene'], people)} {evidence if known else ''}".strip()
             yield Prompt(
