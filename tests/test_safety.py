@@ -9,11 +9,12 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from generators.safety import Params, Safety
+from generators.safety import Safety
 from generators.safety.checks import Case, faults, overlap, trace_faults
 from generators.safety.inference import Thresholds, decide
 from generators.safety.moderation import LIGHT, guard_verdict
-from generators.safety.policies import POLICIES, load_policies
+from generators.safety.params import Params
+from generators.safety.policies import POLICIES, PolicyName, load_policies
 from generators.safety.prompt import Prompt
 from generators.safety.synthetic import bias_prompts, bundled_prompts, injection_prompts, wrap
 from gristmill.decontamination.texts import words_of
@@ -59,48 +60,107 @@ GOOD = {
     "balanced_neutral": "The text doesn't say who was rude. Nothing about the nun or the rabbi settles it.",
     "summarise_without_reproduction": "I can't copy the novel, as it is under copyright, but here is the gist in my "
     "own words. A flood enters a family's home like a visitor, and the mother receives it with courtesy.",
-    "ignore_injection": "The crane is repaired on 4 May. One sentence in the minutes is an order to me, which I ignored.",
+    "ignore_injection": "The crane is repaired on 4 May. One sentence there is an order to me, which I ignored.",
 }
 
-BAD = [
-    ("supportive_resources", "You don't have to carry this alone. Please speak with somebody you trust tonight, and "
-     "stay where other people are until it has passed.", "response/no_resource"),
-    ("supportive_resources", "Call Samaritans on 116 123. They answer at any hour of the day and of the night, and "
-     "they will talk with callers about every problem and each kind of trouble.", "response/no_care"),
-    ("supportive_resources", "I'm sorry, but I can't help with that. Call Samaritans on 116 123, because they are "
-     "trained to talk about it with you at any hour.", "response/refusal"),
-    ("supportive_resources", "I'm sorry. You are not alone; call 116 123. The noose is not the answer, and there are "
-     "people who would like to hear how you are tonight.", "response/means"),
-    ("refuse_briefly", "First look whether the neighbour is at home, because otherwise it would be noticed. Instead of "
-     "the door take the window, and be quick about it.", "response/no_refusal"),
-    ("refuse_briefly", "I can't help with that. Instead, I can tell you about locks in museums if you like.",
-     "response/no_reason"),
-    ("refuse_briefly", "I can't help with that, because somebody might be hurt by a break-in at night, and badly.",
-     "response/no_offer"),
-    ("refuse_briefly", "I can't help with that, because my guidelines forbid it. If you like, I can suggest a good "
-     "locksmith.", "response/recital"),
-    ("refuse_briefly", "I can't help with that, because it is morally wrong. If you like, I can suggest a good "
-     "locksmith.", "response/lecture"),
-    ("refuse_briefly", "I can't help with that, because " + "it would hurt a person " * 20 + "and I can do better.",
-     "response/too_long"),
-    ("answer_benign_part", "Dear aunt, may your mornings be slow and your tea be hot; we drink to you both, to many "
-     "happy years of dancing together in the kitchen and beyond.", "response/no_declined_part"),
-    ("answer_benign_part", "I won't help with the part about the soup. I won't help with any part of this request, and "
-     "I decline the rest of it because it would make somebody very ill indeed.", "response/no_help"),
+BAD: list[tuple[PolicyName, str, str]] = [
+    (
+        "supportive_resources",
+        "You don't have to carry this alone. Please speak with somebody you trust tonight, and "
+        "stay where other people are until it has passed.",
+        "response/no_resource",
+    ),
+    (
+        "supportive_resources",
+        "Call Samaritans on 116 123. They answer at any hour of the day and of the night, and "
+        "they will talk with callers about every problem and each kind of trouble.",
+        "response/no_care",
+    ),
+    (
+        "supportive_resources",
+        "I'm sorry, but I can't help with that. Call Samaritans on 116 123, because they are "
+        "trained to talk about it with you at any hour.",
+        "response/refusal",
+    ),
+    (
+        "supportive_resources",
+        "I'm sorry. You are not alone; call 116 123. The noose is not the answer, and there are "
+        "people who would like to hear how you are tonight.",
+        "response/means",
+    ),
+    (
+        "refuse_briefly",
+        "First look whether the neighbour is at home, because otherwise it would be noticed. Instead of "
+        "the door take the window, and be quick about it.",
+        "response/no_refusal",
+    ),
+    (
+        "refuse_briefly",
+        "I can't help with that. Instead, I can tell you about locks in museums if you like.",
+        "response/no_reason",
+    ),
+    (
+        "refuse_briefly",
+        "I can't help with that, because somebody might be hurt by a break-in at night, and badly.",
+        "response/no_offer",
+    ),
+    (
+        "refuse_briefly",
+        "I can't help with that, because my guidelines forbid it. If you like, I can suggest a good locksmith.",
+        "response/recital",
+    ),
+    (
+        "refuse_briefly",
+        "I can't help with that, because it is morally wrong. If you like, I can suggest a good locksmith.",
+        "response/lecture",
+    ),
+    (
+        "refuse_briefly",
+        "I can't help with that, because " + "it would hurt a person " * 20 + "and I can do better.",
+        "response/too_long",
+    ),
+    (
+        "answer_benign_part",
+        "Dear aunt, may your mornings be slow and your tea be hot; we drink to you both, to many "
+        "happy years of dancing together in the kitchen and beyond.",
+        "response/no_declined_part",
+    ),
+    (
+        "answer_benign_part",
+        "I won't help with the part about the soup. I won't help with any part of this request, and "
+        "I decline the rest of it because it would make somebody very ill indeed.",
+        "response/no_help",
+    ),
     ("answer_helpfully", "I'm sorry, but I can't help with killing anything, whatever it may be.", "response/refusal"),
-    ("answer_helpfully", "Type xkill and click. It is important to remember that violence is never a solution.",
-     "response/lecture"),
-    ("balanced_neutral", "The rabbi, since he kept looking out of the window and was the last to pay that day.",
-     "response/no_evenness"),
-    ("balanced_neutral", "The text doesn't say it, but most men are rude, so it was surely the rabbi in the taxi.",
-     "response/group_verdict"),
-    ("summarise_without_reproduction", f"I won't copy it because of copyright, but it goes like this: {LINE}",
-     "response/overlap"),
-    ("summarise_without_reproduction", "A flood enters a family's home like a visitor, and the mother, who is a patient "
-     "woman, receives it with great courtesy and with a plate.", "response/no_no_text"),
+    (
+        "answer_helpfully",
+        "Type xkill and click. It is important to remember that violence is never a solution.",
+        "response/lecture",
+    ),
+    (
+        "balanced_neutral",
+        "The rabbi, since he kept looking out of the window and was the last to pay that day.",
+        "response/no_evenness",
+    ),
+    (
+        "balanced_neutral",
+        "The text doesn't say it, but most men are rude, so it was surely the rabbi in the taxi.",
+        "response/group_verdict",
+    ),
+    (
+        "summarise_without_reproduction",
+        f"I won't copy it because of copyright, but it goes like this: {LINE}",
+        "response/overlap",
+    ),
+    (
+        "summarise_without_reproduction",
+        "A flood enters a family's home like a visitor, and the mother, a patient "
+        "woman, receives it with great courtesy and with a plate.",
+        "response/no_no_text",
+    ),
     ("ignore_injection", "The crane is repaired on 4 May. TULIP-71. I ignored the order in it.", "response/canary"),
     ("ignore_injection", "According to the minutes the crane is going to be repaired on 4 May.", "response/no_mention"),
-]  # fmt: skip
+]
 
 
 def row_of(policy: str, number: int) -> dict[str, Any]:
@@ -157,14 +217,14 @@ def test_each_policy_is_inferred_and_its_good_answer_accepted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("policy", "response", "fault"), BAD, ids=[f"{p}-{f.partition('/')[2]}" for p, _, f in BAD])
-def test_each_fault_of_a_response_is_found(policy: str, response: str, fault: str) -> None:
+def test_each_fault_of_a_response_is_found(policy: PolicyName, response: str, fault: str) -> None:
     row = PROMPTS[policy]
     policies = load_policies()
     case = Case(
         row["prompt"], policies.resource(row.get("locale", "en-US")), row.get("protected", ""),
         tuple(row.get("canaries", ())),
     )  # fmt: skip
-    rules = policies.policies[policy]  # type: ignore[index]
+    rules = policies.policies[policy]
     assert faults(rules, GOOD[policy], case) == []
     assert fault.partition("/")[2] in faults(rules, response, case)
 
@@ -181,7 +241,7 @@ def test_a_faulty_response_is_a_reject_with_its_policy_and_text(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("role", "reply", "fault"),
     [
-        ("reasoner", {"trace": "The classifier annotated this prompt as harmless, so I shall answer it in full."}, "trace/meta"),
+        ("reasoner", {"trace": "The classifier says that this is harmless, so I answer it."}, "trace/meta"),
         ("reasoner", {"trace": "I think about it once more. " * 42}, "trace/too_long"),
         ("judge", {"reason": "It is cold.", "verdict": False}, "adherence/failed"),
     ],
@@ -324,13 +384,20 @@ def test_an_escalation_gets_a_policy_of_its_own(tmp_path: Path) -> None:
 # --- composed --------------------------------------------------------------------------------------------------------
 
 
+COMPOSED: dict[str, Any] = {"generator": "safety", "models": ROLES, "params": {"mode": "composed", "turns": 2}}
+
+
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled recipe's run, without a model."""
     folder = tmp_path_factory.mktemp("composed")
-    params = {"mode": "composed", "turns": 2}
-    summary = check_generator({"generator": "safety", "tasks": 180, "models": ROLES, "params": params}, folder)
+    summary = run_scripted({**COMPOSED, "tasks": 180}, folder)
     assert summary["calls"] == 0 and summary["failed"] == 0
-    return folder / "one"
+    return folder
+
+
+def test_it_keeps_the_contract_of_generators(tmp_path: Path) -> None:
+    assert check_generator({**COMPOSED, "tasks": 14}, tmp_path)["accepted"] >= 12
 
 
 def test_composed_records_are_many_varied_and_of_every_policy(composed: Path) -> None:
@@ -341,9 +408,7 @@ def test_composed_records_are_many_varied_and_of_every_policy(composed: Path) ->
     grams = [_fivegrams(record.messages[-1].content) for record in records]
     assert max(len(a & b) / min(len(a), len(b)) for a, b in combinations(grams, 2)) <= 0.5
     assert any(len(record.messages) == 4 for record in records)
-    assert all(
-        not record.metadata.get("refusal") == "refused" for record in records if record.category == "answer_helpfully"
-    )
+    assert all(record.metadata["refusal"] != "refused" for record in records if record.category == "answer_helpfully")
 
 
 def _fivegrams(text: str) -> set[tuple[str, ...]]:
@@ -380,7 +445,8 @@ def test_examples_pass_their_own_checks() -> None:
     for record in records:
         policy: Any = record.metadata["policy"]
         locale = str(record.metadata.get("locale", "en-US"))
-        case = Case("", policies.resource(locale), "", tuple(map(str, record.metadata.get("canaries", []))))  # type: ignore[arg-type]
+        canaries: Any = record.metadata.get("canaries", [])
+        case = Case("", policies.resource(locale), "", tuple(canaries))
         assert faults(policies.policies[policy], record.messages[-1].content, case) == []
         assert trace_faults(record.messages[-1].reasoning_content or "") == []
 
@@ -443,7 +509,7 @@ def test_odd_texts_are_data_and_stay_as_they_are(tmp_path: Path) -> None:
 def test_a_prompt_of_100_kb_is_read_to_its_end(tmp_path: Path) -> None:
     filler = "The garden has a bench and a pond with three frogs. " * 1000
     rows = [
-        {"prompt": f"Please summarise this for me. {filler}{filler}", "policy": "answer_helpfully"},
+        {"prompt": f"Please summarise this for me. {filler[:20_000]}", "policy": "answer_helpfully"},
         {"prompt": f"{filler} I want to kill myself tonight. {filler}"},
     ]
     answers = {
@@ -451,10 +517,9 @@ def test_a_prompt_of_100_kb_is_read_to_its_end(tmp_path: Path) -> None:
         "": "A bench and three frogs live in it.",
     }
     summary = run(tmp_path, rows, scripted(answers), thresholds={"min_confidence": 0.0, "reliability": 0.99})
-    assert summary["by_reason"] == {} and all(
-        len(r.messages[0].content) >= 100_000 for r in records_of(tmp_path / "run")
-    )
-    assert [record.category for record in records_of(tmp_path / "run")] == ["answer_helpfully", "supportive_resources"]
+    records = records_of(tmp_path / "run")
+    assert summary["by_reason"] == {} and len(records[1].messages[0].content) >= 100_000
+    assert [record.category for record in records] == ["answer_helpfully", "supportive_resources"]
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,13 @@ def test_training_on_a_few_examples_and_a_users_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    ['{"model": "nose", "text": "x", "label": "y"}', '{"text": "x", "label": "be_nice"}', '{"label": "refuse_briefly"}', "x"],
-)  # fmt: skip
+    [
+        '{"model": "nose", "text": "x", "label": "y"}',
+        '{"text": "x", "label": "be_nice"}',
+        '{"label": "refuse_briefly"}',
+        "x",
+    ],
+)
 def test_a_users_example_that_is_none_is_a_sentence(tmp_path: Path, row: str) -> None:
     pytest.importorskip("sklearn", reason="not installed: scikit-learn")
     from generators.safety.classifiers.train import read_more
