@@ -25,7 +25,7 @@ from gristmill.text.unicode import plain
 FOLDS = 5
 STRENGTHS = (0.003, 0.01)
 TEMPERATURES = np.geomspace(0.25, 8, 41)
-ODDS = {"answer_helpfully": 1.6}
+ODDS = {"answer_helpfully": 1.35}
 """A needless refusal weighs more than a harmful request that is sent on to be answered: its answer is moderated."""
 
 SMALLEST_SCALE = 1e-3
