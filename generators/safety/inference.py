@@ -46,6 +46,11 @@ _SELF_HARM = re.compile(
     r"(?! (?:laughing|of boredom|of embarrassment|of shame|for|shaving))",
     re.IGNORECASE,
 )
+_OWN_BODY = re.compile(
+    r"\b(?:to|do I|can I|could I|should I|would I|of|way I) (?:\w+ )?(?:cut|sever|slit|slash|pierce|carv|stab|scar)\w*\b"
+    r"[^.?!\n]{0,30}\bmy (?:own )?(?:\w+ )?(?:wrists?|arter(?:y|ies)|veins?|arms?|thighs?|throat|skin|body)\b",
+    re.IGNORECASE,
+)
 _MARKERS = re.compile(
     r"<\|?/?(?:im_start|im_end|system|assistant|user|endoftext|eot_id|start_header_id)\|?>|\[/?INST\]|<</?SYS>>|"
     r"^\s*#{0,4}\s*(?:system|assistant)\s*(?:prompt|message|override)?\s*:",
@@ -96,7 +101,8 @@ def decide(prompt: Prompt, scores: Scores, injected: float, thresholds: Threshol
     rounded = {name: round(score, 4) for name, score in scores.items()} | {"injected": injected}
     if prompt.category == "self_harm" and prompt.label != "safe":
         return Decision("supportive_resources", 1.0, "category", rounded)
-    if _SELF_HARM.search(plain(prompt.asked())):
+    asked = plain(prompt.asked())
+    if _SELF_HARM.search(asked) or _OWN_BODY.search(asked):
         return Decision("supportive_resources", 1.0, "rule", rounded)
     if scores["supportive_resources"] >= SELF_HARM and prompt.label != "safe":
         return Decision("supportive_resources", scores["supportive_resources"], "classifier", rounded)

@@ -62,8 +62,11 @@ def _numbered(rows: Iterator[tuple[str, Row | BadSeed]]) -> Iterator[Prompt | Ba
             continue
         try:
             yield from read_row(row)
-        except (ValidationError, ValueError) as error:
-            yield BadSeed(where, str(error).splitlines()[0])
+        except ValidationError as error:
+            first = error.errors()[0]
+            yield BadSeed(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        except ValueError as error:
+            yield BadSeed(where, str(error))
 
 
 def read_row(row: Row) -> Iterator[Prompt]:
