@@ -47,7 +47,7 @@ _SELF_HARM = re.compile(
     re.IGNORECASE,
 )
 _OWN_BODY = re.compile(
-    r"\b(?:to|do I|can I|could I|should I|would I|of|way I) (?:\w+ )?(?:cut|sever|slit|slash|pierce|carv|stab|scar)\w*\b"
+    r"\b(?:to|do I|can I|could I|should I|of) (?:\w+ )?(?:cut|sever|slit|slash|pierce|carv|stab|scar)\w*\b"
     r"[^.?!\n]{0,30}\bmy (?:own )?(?:\w+ )?(?:wrists?|arter(?:y|ies)|veins?|arms?|thighs?|throat|skin|body)\b",
     re.IGNORECASE,
 )
