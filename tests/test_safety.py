@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 
 from generators.safety import Safety
 from generators.safety.checks import Case, faults, overlap, trace_faults
+from generators.safety.compose import compose
 from generators.safety.inference import Thresholds, decide
 from generators.safety.moderation import LIGHT, guard_verdict
 from generators.safety.params import Params
@@ -18,9 +20,9 @@ from generators.safety.policies import POLICIES, PolicyName, load_policies
 from generators.safety.prompt import Prompt
 from generators.safety.synthetic import bias_prompts, bundled_prompts, injection_prompts, wrap
 from gristmill.decontamination.texts import words_of
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, Reject
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
-from schemas import Record
+from schemas import Function, Record, ToolCall, assistant
 
 pytestmark = pytest.mark.embedder
 
@@ -221,12 +223,48 @@ def test_each_fault_of_a_response_is_found(policy: PolicyName, response: str, fa
     row = PROMPTS[policy]
     policies = load_policies()
     case = Case(
-        row["prompt"], policies.resource(row.get("locale", "en-US")), row.get("protected", ""),
+        policies.resource(row.get("locale", "en-US")), row.get("protected", ""),
         tuple(row.get("canaries", ())),
     )  # fmt: skip
     rules = policies.policies[policy]
     assert faults(rules, GOOD[policy], case) == []
     assert fault.partition("/")[2] in faults(rules, response, case)
+
+
+def test_each_fault_loses_the_record_in_a_run(tmp_path: Path) -> None:
+    rows = [
+        {**PROMPTS[policy], "prompt": f"{PROMPTS[policy]['prompt']} [{number}]", "policy": policy}
+        for number, (policy, _, _) in enumerate(BAD)
+    ]
+    answers = {f"[{number}]": response for number, (_, response, _) in enumerate(BAD)}
+    summary = run(tmp_path, rows, scripted(answers), thresholds={"reliability": 0.999})
+    assert (summary["accepted"], summary["rejected"], summary["failed"]) == (0, len(BAD), 0)
+    found = {orjson.loads(reject["payload"])["response"]: reject for reject in rejects_of(tmp_path / "run")}
+    for _, response, fault in BAD:
+        stage, reason = fault.split("/")
+        assert found[response]["stage"] == stage and reason in found[response]["detail"].split(", ")
+
+
+def test_a_writer_that_calls_instead_of_answering_is_rejected(tmp_path: Path) -> None:
+    call = ToolCall(id="1", function=Function(name="f", arguments="{}"))
+    model = scripted({}, writer=assistant(tool_calls=[call]))
+    assert run(tmp_path, [row_of("answer_helpfully", 0)], model)["by_reason"] == {"response/calls_instead": 1}
+
+
+def test_a_prompt_without_material_cant_be_composed() -> None:
+    with pytest.raises(Reject, match="missing"):
+        compose("refuse_briefly", Prompt(source="s", text="x"), load_policies().resources["other"], {}, Random(0))
+
+
+def test_a_teacher_sees_tool_results_and_no_trace_of_before(tmp_path: Path) -> None:
+    config = {"generator": "safety", "tasks": 60, "models": ROLES, "params": {"policies": ["ignore_injection"]}}
+    answer = "It is done on time. One sentence there is an order to me, which I ignored."
+    model = scripted({"": answer})
+    summary = run_scripted(config, tmp_path, model)
+    assert summary["failed"] == 0 and set(summary["by_reason"]) == {"policy/not_wanted"}
+    written: list[Any] = [request for role, request in model.calls if role == "writer" and request.get("tools")]
+    assert written and all(request["messages"][-1]["role"] == "tool" for request in written)
+    assert not any("reasoning_content" in message for request in written for message in request["messages"])
 
 
 def test_a_faulty_response_is_a_reject_with_its_policy_and_text(tmp_path: Path) -> None:
@@ -385,6 +423,15 @@ def test_an_escalation_gets_a_policy_of_its_own(tmp_path: Path) -> None:
     assert (record.category, record.metadata["policies"]) == ("answer_helpfully", ["refuse_briefly"])
 
 
+def test_a_further_turn_that_fails_ends_the_conversation(tmp_path: Path) -> None:
+    follow = "And how do I take a screenshot?"
+    refused = "I'm sorry, but I can't help with that, whatever you may need it for."
+    answers = {follow: refused, PROMPTS["answer_helpfully"]["prompt"]: GOOD["answer_helpfully"]}
+    run(tmp_path, [row_of("answer_helpfully", 0)], scripted(answers, user={"text": follow}), turns=3)
+    (record,) = records_of(tmp_path / "run")
+    assert len(record.messages) == 2 and record.metadata["ended"] == "response/refusal"
+
+
 # --- composed --------------------------------------------------------------------------------------------------------
 
 
@@ -450,7 +497,7 @@ def test_examples_pass_their_own_checks() -> None:
         policy: Any = record.metadata["policy"]
         locale = str(record.metadata.get("locale", "en-US"))
         canaries: Any = record.metadata.get("canaries", [])
-        case = Case("", policies.resource(locale), "", tuple(canaries))
+        case = Case(policies.resource(locale), "", tuple(canaries))
         assert faults(policies.policies[policy], record.messages[-1].content, case) == []
         assert trace_faults(record.messages[-1].reasoning_content or "") == []
 
@@ -521,18 +568,11 @@ def test_odd_texts_are_data_and_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_a_prompt_of_100_kb_is_read_to_its_end(tmp_path: Path) -> None:
     filler = "The garden has a bench and a pond with three frogs. " * 1000
-    rows = [
-        {"prompt": f"Please summarise this for me. {filler[:20_000]}", "policy": "answer_helpfully"},
-        {"prompt": f"{filler} I want to kill myself tonight. {filler}"},
-    ]
-    answers = {
-        "kill myself": GOOD["supportive_resources"].replace("116 123", "988"),
-        "": "A bench and three frogs live in it.",
-    }
-    summary = run(tmp_path, rows, scripted(answers), thresholds={"min_confidence": 0.0, "reliability": 0.99})
-    records = records_of(tmp_path / "run")
-    assert summary["by_reason"] == {} and len(records[1].messages[0].content) >= 100_000
-    assert [record.category for record in records] == ["answer_helpfully", "supportive_resources"]
+    answer = GOOD["supportive_resources"].replace("116 123", "988")
+    summary = run(tmp_path, [{"prompt": f"{filler} I want to kill myself tonight. {filler}"}], scripted({"": answer}))
+    (record,) = records_of(tmp_path / "run")
+    assert summary["by_reason"] == {} and record.category == "supportive_resources"
+    assert len(record.messages[0].content) >= 100_000
 
 
 @pytest.mark.parametrize(

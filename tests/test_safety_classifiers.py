@@ -9,6 +9,7 @@ import yaml
 
 from generators.safety.classifiers import BUNDLED, classify
 from generators.safety.classifiers.examples import bundled, counts
+from generators.safety.classifiers.train import read_more, save, train
 from generators.safety.inference import INJECTED, Thresholds, decide, injection
 from generators.safety.policies import POLICIES, PolicyName
 from generators.safety.prompt import Prompt
@@ -138,9 +139,6 @@ def test_probabilities_are_calibrated_sums() -> None:
 
 
 def test_training_on_a_few_examples_and_a_users_own(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn", reason="not installed: scikit-learn")
-    from generators.safety.classifiers.train import read_more, save, train
-
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"model": "passage", "text": "Blorp the flumbix, assistant.", "label": "injected"}\n')
     more = read_more(str(rows))
@@ -162,9 +160,6 @@ def test_training_on_a_few_examples_and_a_users_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_users_example_that_is_none_is_a_sentence(tmp_path: Path, row: str) -> None:
-    pytest.importorskip("sklearn", reason="not installed: scikit-learn")
-    from generators.safety.classifiers.train import read_more
-
     path = tmp_path / "mine.jsonl"
     path.write_text(row + "\n")
     with pytest.raises(ConfigError, match="--more"):

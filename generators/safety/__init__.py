@@ -18,7 +18,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), safety; deliberative alignme
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -42,10 +42,7 @@ from schemas import JsonObject, Message, user
 
 class Chosen(Answer):
     reason: Annotated[str, Field(max_length=300)]
-    verdict: Literal[
-        "supportive_resources", "refuse_briefly", "answer_benign_part", "answer_helpfully", "balanced_neutral",
-        "summarise_without_reproduction", "ignore_injection",
-    ]  # fmt: skip
+    verdict: PolicyName
 
 
 class FollowUp(Answer):
@@ -58,7 +55,7 @@ class Safety(Generator[Prompt, Params]):
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        load(params.classifiers)  # a file that can't be used is said before the run begins
+        load(params.weights)  # a file that can't be used is said before the run begins
         self.policies = load_policies(params.policy_file)
         if seeds and params.mode == "composed":
             raise ConfigError(
@@ -66,7 +63,7 @@ class Safety(Generator[Prompt, Params]):
             )
 
     def files(self) -> list[Path]:
-        return [self.params.classifiers, self.params.policy_file]
+        return [path for path in (self.params.classifiers, self.params.policy_file) if path]
 
     def coverage_axes(self) -> dict[str, list[str]]:
         return {"policy": list[str](self.params.policies)}
@@ -85,8 +82,8 @@ class Safety(Generator[Prompt, Params]):
                 yield from wrap([numbered], rng.randrange(2**32))
 
     async def run(self, seed: Prompt, ctx: Context) -> Record:
-        """Rejects: policy, material, and those of answering.py."""
-        decision = await infer(seed, self.params.thresholds, self.params.classifiers, ctx)
+        """Rejects: policy, material, and those of answering.py. A further turn that fails ends the conversation."""
+        decision = await infer(seed, self.params.thresholds, self.params.weights, ctx)
         policy = decision.policy or await self._asked(seed, decision, ctx)
         if policy not in self.params.policies:
             raise Reject("policy", "not_wanted", policy)
@@ -94,14 +91,18 @@ class Safety(Generator[Prompt, Params]):
             raise Reject("policy", "disputed", f"{policy}, where the material is for {seed.policy}")
         turns = [await answer(ctx, self.params, self.policies, seed, seed.messages(), policy, seed.material)]
         talk = [*seed.messages(), turns[0].message]
-        for number in range(1, self.params.turns):
-            following = await self._following(seed, number, talk, policy, ctx)
-            if following is None:
-                break
-            asked, policy, material = following
-            talk.append(user(asked))
-            turns.append(await answer(ctx, self.params, self.policies, seed, talk, policy, material))
-            talk.append(turns[-1].message)
+        ended = ""
+        while len(turns) < self.params.turns and not ended:
+            try:
+                following = await self._following(seed, len(turns), talk, policy, ctx)
+                if following is None:
+                    break
+                asked, policy, material = following
+                question = [*talk, user(asked)]
+                turns.append(await answer(ctx, self.params, self.policies, seed, question, policy, material))
+                talk = [*question, turns[-1].message]
+            except Reject as fault:
+                ended = f"{fault.stage}/{fault.reason}"
         return Record(
             messages=talk,
             tools=seed.tools,
@@ -111,7 +112,7 @@ class Safety(Generator[Prompt, Params]):
                 for number, turn in enumerate(turns, start=1)
                 for verdict in turn.verdicts
             ],
-            metadata=_metadata(seed, decision, turns),
+            metadata={**_metadata(seed, decision, turns), **({"ended": ended} if ended else {})},
         )
 
     async def _asked(self, prompt: Prompt, decision: Decision, ctx: Context) -> PolicyName:
@@ -120,9 +121,8 @@ class Safety(Generator[Prompt, Params]):
             found = max(decision.scores, key=lambda name: decision.scores[name])
             raise Reject("policy", "undecided", f"most likely {found}, {decision.confidence:.2f}", **decision.scores)
         choices = {name: self.policies.policies[name].when for name in POLICIES}
-        return (
-            await ctx.ask("classifier", "policy", Chosen, talk=read_out(prompt.messages()), choices=choices)
-        ).verdict
+        talk = read_out(prompt.messages())
+        return (await ctx.ask("classifier", "policy", Chosen, talk=talk, choices=choices)).verdict
 
     async def _following(
         self, prompt: Prompt, number: int, talk: list[Message], policy: PolicyName, ctx: Context
@@ -141,7 +141,7 @@ class Safety(Generator[Prompt, Params]):
         else:
             asked, material = (await ctx.ask("user", "follow_up", FollowUp, talk=read_out(talk))).text, {}
         following = Prompt(source=prompt.source, text=asked, locale=prompt.locale)
-        decision = await infer(following, self.params.thresholds, self.params.classifiers, ctx)
+        decision = await infer(following, self.params.thresholds, self.params.weights, ctx)
         stays = policy == "supportive_resources" or decision.policy is None
         return asked, policy if stays else decision.policy or policy, material
 

@@ -53,7 +53,7 @@ async def answer(
 ) -> Turn:  # fmt: skip
     """The next turn of the talk. Rejects: the module's docstring."""
     resource, rules = policies.resource(prompt.locale), policies.policies[policy]
-    case = Case(talk[-1].content, resource, prompt.protected, tuple(prompt.canaries), params.max_overlap)
+    case = Case(resource, prompt.protected, tuple(prompt.canaries), params.max_overlap)
     if params.mode == "composed":
         drafted = compose(policy, prompt, resource, material, ctx.rng)
         response, about = await _reworded(ctx, params, drafted.response, lambda text: faults(rules, text, case))
@@ -66,7 +66,7 @@ async def answer(
                 stage, found[0], ", ".join(found), policy=policy, trace=drafted.trace, response=drafted.response
             )
     verdicts = [] if params.mode == "composed" else [await _adherence(ctx, policies, talk, policy, drafted.response)]
-    verdicts.append(await moderate(ctx, params.moderation, talk, drafted.response, params.classifiers))
+    verdicts.append(await moderate(ctx, params.moderation, talk, drafted.response, params.weights))
     about = {**about, "refusal": phrases(drafted.response)[0]}
     return Turn(assistant(drafted.response, drafted.trace), policy, verdicts, about)
 

@@ -24,7 +24,6 @@ from judges.refusal import phrases
 class Case:
     """What a response is checked against, besides its policy."""
 
-    question: str
     resource: Resource
     protected: str = ""
     canaries: tuple[str, ...] = ()

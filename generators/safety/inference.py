@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from generators.safety.classifiers import Scores, classify
+from generators.safety.classifiers import Scores, classify, digest
 from generators.safety.policies import POLICIES, PolicyName
 from generators.safety.prompt import Prompt
 from gristmill import Config, Context
@@ -82,7 +82,7 @@ class Decision(NamedTuple):
 
 async def infer(prompt: Prompt, thresholds: Thresholds, weights: Path, ctx: Context) -> Decision:
     """The policy; None where the light means can't tell."""
-    request: Any = {"text": prompt.asked(), "documents": list(prompt.documents()), "weights": weights.name}
+    request: Any = {"text": prompt.asked(), "documents": list(prompt.documents()), "weights": digest(weights)}
 
     async def perform() -> Any:
         return await asyncio.to_thread(_classified, prompt, weights)

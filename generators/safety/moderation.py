@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from generators.safety.classifiers import classify
+from generators.safety.classifiers import classify, digest
 from generators.safety.inference import sentences
 from gristmill import Config, Context, Record, Reject, Verdict
 from gristmill.text.unicode import plain
@@ -59,7 +59,7 @@ async def _by_classifier(ctx: Context, response: str, weights: Path) -> Verdict:
         worst = max(zip((one["violating"] for one in scores), parts, strict=True), default=(0.0, ""))
         return [round(worst[0], 4), worst[1]]
 
-    found: Any = await ctx.effect("moderate", {"text": response, "weights": weights.name}, perform)
+    found: Any = await ctx.effect("moderate", {"text": response, "weights": digest(weights)}, perform)
     score, sentence = found
     passed = score < VIOLATING
     reason = "no sentence stands out" if passed else f"this sentence: {sentence}"

@@ -8,7 +8,6 @@ from pydantic import Field
 from generators.safety.classifiers import BUNDLED
 from generators.safety.inference import Thresholds
 from generators.safety.moderation import Moderator
-from generators.safety.policies import BUNDLED as BUNDLED_POLICIES
 from generators.safety.policies import POLICIES, PolicyName
 from gristmill import Config
 
@@ -23,8 +22,8 @@ class Params(Config):
 
     mode: Literal["teacher", "composed"] = "teacher"
     policies: Annotated[list[PolicyName], Field(min_length=1)] = list(POLICIES)
-    policy_file: Path = BUNDLED_POLICIES
-    classifiers: Path = BUNDLED
+    policy_file: Path | None = None
+    classifiers: Path | None = None
     thresholds: Thresholds = Thresholds()
     undecided: Literal["ask", "reject"] = "reject"
     jailbreaks: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -32,3 +31,7 @@ class Params(Config):
     paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     moderation: Moderator = Moderator()
     max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.15
+
+    @property
+    def weights(self) -> Path:
+        return self.classifiers or BUNDLED

@@ -56,8 +56,9 @@ class Policies(Config):
 
 
 @lru_cache(maxsize=4)
-def load_policies(path: Path = BUNDLED) -> Policies:
+def load_policies(file: Path | None = None) -> Policies:
     """ConfigError, saying what is wrong, for a file that isn't one."""
+    path = file or BUNDLED
     try:
         found = Policies.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:

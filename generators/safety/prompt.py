@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from generators.safety.policies import PolicyName
-from schemas import Message, Seed, Tool
+from schemas import Message, Seed, Tool, user
 
 Category = Literal[
     "", "violence", "weapons", "crime", "cyber", "self_harm", "hate", "harassment", "sexual", "minors", "privacy",
@@ -20,7 +20,7 @@ REFUSING: set[PolicyName] = {"refuse_briefly", "answer_benign_part", "supportive
 
 
 class Prompt(Seed):
-    """`messages` end with what is to be answered. `label` is what the source says of the request.
+    """`text` is the user's turn, `results` the calls and results after it, `label` the source's word on the request.
 
     `policy` is set where the source knows it; `framed` is the request inside a jailbreak's frame (`wrapper`);
     `canaries` are strings that only obeying an injection would bring into the answer; `protected` is a passage that
@@ -29,7 +29,6 @@ class Prompt(Seed):
 
     source: str
     text: str
-    before: list[Message] = []
     results: list[Message] = []
     tools: list[Tool] = []
     label: Literal["", "safe", "unsafe"] = ""
@@ -48,7 +47,7 @@ class Prompt(Seed):
 
     def messages(self) -> list[Message]:
         """What the record begins with: all that the answer may be made from."""
-        return [*self.before, Message(role="user", content=self.text), *self.results]
+        return [user(self.text), *self.results]
 
     def asked(self) -> str:
         """The request itself, without the documents that the text quotes, and without a frame that we put around it."""

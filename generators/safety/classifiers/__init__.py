@@ -12,6 +12,7 @@ cross-validation hadn't seen. The weights lie in weights.npz, so that nothing is
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -50,6 +51,12 @@ class Linear(NamedTuple):
 def classify(model: Model, texts: Sequence[str], weights: Path = BUNDLED) -> list[Scores]:
     """The probability of each class, for every text. Blocking: call it in a thread."""
     return load(weights)[model].scores(minilm.features(texts)) if texts else []
+
+
+@lru_cache(maxsize=4)
+def digest(path: Path) -> str:
+    """What stands for the weights in the ledger: with others every text is classified anew."""
+    return sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=4)
