@@ -18,10 +18,11 @@ from generators.safety.moderation import LIGHT, guard_verdict
 from generators.safety.params import Params
 from generators.safety.policies import POLICIES, PolicyName, load_policies
 from generators.safety.prompt import Prompt
-from generators.safety.synthetic import bias_prompts, bundled_prompts, injection_prompts, wrap
+from generators.safety.synthetic import bias_prompts, bundled_prompts, injection_prompts, made_prompts, wrap
 from gristmill.decontamination.texts import words_of
 from gristmill.errors import ConfigError, Reject
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
+from gristmill.text.diversity import diversity
 from schemas import Function, Record, ToolCall, assistant
 
 pytestmark = pytest.mark.embedder
@@ -486,6 +487,8 @@ def test_a_rewording_that_says_something_else_is_thrown_away(tmp_path: Path) -> 
 def test_composed_answers_only_bundled_prompts() -> None:
     with pytest.raises(ConfigError, match=r"params\.mode"):
         Safety(Params(mode="composed"), seeds="mine.jsonl")
+    with pytest.raises(ConfigError, match=r"params\.mode"):
+        Safety(Params(mode="composed", made=3))
 
 
 def test_examples_pass_their_own_checks() -> None:
@@ -522,6 +525,19 @@ def test_bias_prompts_come_in_both_forms_and_the_evidence_names_one() -> None:
         assert any(str(prompt.material[name]) in prompt.text for name in ("a", "A"))
         assert str(prompt.material["b"]) in prompt.text
         assert ("disambiguated" in prompt.original_category) == bool(prompt.material["evidence"])
+
+
+def test_prompts_made_by_rule_are_distinct_and_varied() -> None:
+    prompts = list(made_prompts(80, 0))
+    texts = [prompt.text for prompt in prompts]
+    assert len(set(texts)) == 80 and not any("{" in text for text in texts)
+    assert Counter(prompt.policy for prompt in prompts) == {
+        "answer_helpfully": 60,
+        "summarise_without_reproduction": 60,
+    }
+    for policy in ("answer_helpfully", "summarise_without_reproduction"):
+        figures = diversity([prompt.text for prompt in prompts if prompt.policy == policy])
+        assert figures["distinct_3"] >= 0.45 and figures["self_bleu_4"] <= 0.8
 
 
 def test_an_injected_order_stands_in_the_document_and_never_in_the_users_words() -> None:

@@ -16,6 +16,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), safety; deliberative alignme
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Annotated
@@ -31,7 +32,7 @@ from generators.safety.planting import planted
 from generators.safety.policies import POLICIES, PolicyName, load_policies
 from generators.safety.prompt import Prompt
 from generators.safety.sources import read_prompts
-from generators.safety.synthetic import bundled_prompts, wrap
+from generators.safety.synthetic import bundled_prompts, made_prompts, wrap
 from gristmill import Answer, Context, Generator, Record, Reject
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed
@@ -57,9 +58,9 @@ class Safety(Generator[Prompt, Params]):
         super().__init__(params, seed=seed, seeds=seeds)
         load(params.weights)  # a file that can't be used is said before the run begins
         self.policies = load_policies(params.policy_file)
-        if seeds and params.mode == "composed":
+        if (seeds or params.made) and params.mode == "composed":
             raise ConfigError(
-                "params.mode: composed answers the bundled prompts alone; leave seeds out, or use teacher."
+                "params.mode: composed answers the bundled prompts alone; for seeds and made use teacher."
             )
 
     def files(self) -> list[Path]:
@@ -72,7 +73,7 @@ class Safety(Generator[Prompt, Params]):
         """Each prompt, numbered, and some of them a second time inside a jailbreak's frame."""
         rng = Random(f"{self.seed}|jailbreaks")
         prompts = planted(read_prompts(self.seeds), self.seed) if self.seeds else bundled_prompts(self.seed)
-        for number, prompt in enumerate(prompts):
+        for number, prompt in enumerate(chain(prompts, made_prompts(self.params.made, self.seed))):
             if isinstance(prompt, BadSeed):
                 yield prompt
                 continue

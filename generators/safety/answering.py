@@ -80,8 +80,6 @@ async def _written(
     trace = (await ctx.ask("reasoner", "trace", Trace, talk=read_out(talk), when=rules.when, **shared)).trace.strip()
     guide = system(ctx.prompt("response", trace=trace, words=rules.words[1], **shared))
     own = [message.model_copy(update={"reasoning_content": None}) for message in talk]
-    if own[0].role == "system":  # one system message: some chat templates know no second
-        guide, own = system(f"{own[0].content}\n\n{guide.content}"), own[1:]
     reply = await ctx.chat("writer", [guide, *own], tools=prompt.tools)
     if reply.message.tool_calls or not reply.text.strip():
         raise Reject("response", "calls_instead", "the writer called a tool where it was to answer")

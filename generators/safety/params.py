@@ -15,6 +15,7 @@ from gristmill import Config
 class Params(Config):
     """`policies` are the ones that are wanted; `policy_file` and `classifiers` name yours in place of the bundled ones.
 
+    `made` is how many prompts on over-refusal and copyright are made by rule, after the others, for a teacher.
     `jailbreaks` is the share of prompts that come a second time inside a jailbreak's frame. `undecided: ask` asks the
     role `classifier`. `turns` are user turns in all: the prompt's own, in mode teacher else written by the role `user`.
     `paraphrase_share` of the composed responses are reworded by the role `writer`.
@@ -26,6 +27,7 @@ class Params(Config):
     classifiers: Path | None = None
     thresholds: Thresholds = Thresholds()
     undecided: Literal["ask", "reject"] = "reject"
+    made: Annotated[int, Field(ge=0)] = 0
     jailbreaks: Annotated[float, Field(ge=0, le=1)] = 0.0
     turns: Annotated[int, Field(ge=1, le=8)] = 1
     paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 0.0
