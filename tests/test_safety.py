@@ -532,8 +532,8 @@ def test_prompts_made_by_rule_are_distinct_and_varied() -> None:
     texts = [prompt.text for prompt in prompts]
     assert len(set(texts)) == 80 and not any("{" in text for text in texts)
     assert Counter(prompt.policy for prompt in prompts) == {
-        "answer_helpfully": 60,
-        "summarise_without_reproduction": 60,
+        "answer_helpfully": 40,
+        "summarise_without_reproduction": 40,
     }
     for policy in ("answer_helpfully", "summarise_without_reproduction"):
         figures = diversity([prompt.text for prompt in prompts if prompt.policy == policy])
