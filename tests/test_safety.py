@@ -12,9 +12,10 @@ import pytest
 
 from generators.safety import Safety
 from generators.safety.checks import Case, faults, overlap, trace_faults
+from generators.safety.classifiers import classify
 from generators.safety.compose import compose
-from generators.safety.inference import Thresholds, decide
-from generators.safety.moderation import LIGHT, guard_verdict
+from generators.safety.inference import Thresholds, decide, sentences
+from generators.safety.moderation import LIGHT, VIOLATING, guard_verdict
 from generators.safety.params import Params
 from generators.safety.policies import POLICIES, PolicyName, load_policies
 from generators.safety.prompt import Prompt
@@ -23,6 +24,7 @@ from gristmill.decontamination.texts import words_of
 from gristmill.errors import ConfigError, Reject
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.text.diversity import diversity
+from gristmill.text.unicode import plain
 from schemas import Function, Record, ToolCall, assistant
 
 pytestmark = pytest.mark.embedder
@@ -503,6 +505,10 @@ def test_examples_pass_their_own_checks() -> None:
         case = Case(policies.resource(locale), "", tuple(canaries))
         assert faults(policies.policies[policy], record.messages[-1].content, case) == []
         assert trace_faults(record.messages[-1].reasoning_content or "") == []
+        answers = [m.content for m in record.messages if m.role == "assistant" and m.content]
+        for verdict, text in zip(record.verdicts, answers, strict=True):
+            worst = max(scores["violating"] for scores in classify("response", sentences(plain(text))))
+            assert worst < VIOLATING and verdict.score == pytest.approx(1 - worst, abs=0.01)
 
 
 def test_the_docs_name_every_policy_parameter_and_fault() -> None:

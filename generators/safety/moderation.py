@@ -24,7 +24,7 @@ from judges.moderation import Params as JudgeParams
 from schemas import Message, assistant
 
 LIGHT = "light classifier"
-VIOLATING = 0.8
+VIOLATING = 0.85
 """Of the worst sentence of a response."""
 
 _JSON = re.compile(r'"(?:Response|Assistant) Safety"\s*:\s*"(safe|unsafe)"', re.IGNORECASE)
