@@ -459,7 +459,8 @@ def test_composed_records_are_many_varied_and_of_every_policy(composed: Path) ->
     assert len(records) >= 100
     assert min(Counter(record.category for record in records).values()) >= 10
     assert {record.category for record in records} == set(POLICIES)
-    grams = [_fivegrams(record.messages[-1].content) for record in records]
+    said = [m.content for record in records for m in record.messages if m.role == "assistant" and m.content]
+    grams = [_fivegrams(text) for text in said]
     assert max(len(a & b) / min(len(a), len(b)) for a, b in combinations(grams, 2)) <= 0.5
     assert any(len(record.messages) == 4 for record in records)
     assert all(record.metadata["refusal"] != "refused" for record in records if record.category == "answer_helpfully")
