@@ -1,1 +1,1 @@
-"""Measures on text: diversity."""
+"""Texts: how varied they are, what they cover, what their characters hide."""
