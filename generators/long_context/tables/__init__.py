@@ -1,0 +1,302 @@
+"""Questions about many records: people and the companies they work for, or the rows of the user's table.
+
+    context    Jan Gheorghiu: the date of birth is 4 May 1964, the employer is Rowan Freight ...     (some hundred of them)
+    question   "Among all people whose employer is one of the companies founded before 1950, which has the highest salary?"
+    answer     the result of SQL over the same rows; `metadata.sql` is the query
+
+A template (templates/) draws what it needs of the world at hand, SQL gives the answer, and a template whose answer isn't
+one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on, as far as they are read.
+
+Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
+"""
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import NamedTuple
+
+from generators.long_context.answers import Scalar, Value, draw_format, plain, write_answer
+from generators.long_context.context import Depth, Piece, TokenCounter, band_places
+from generators.long_context.tables import people
+from generators.long_context.tables.crowd import Crowd
+from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.layouts import LAYOUTS, Layout
+from generators.long_context.tables.table import Row, Table, World, quoted, written
+from generators.long_context.tables.templates import FAMILIES
+from generators.long_context.wording import asked, vary
+from gristmill import Reject
+from gristmill.personas import Persona
+from schemas import Json, JsonObject
+
+DRAWS = 60
+"""How often a template is drawn before its task is given up."""
+
+CANDIDATES = 5
+"""Counts drawn before one is chosen: that nearest to a random number, so that small ones don't prevail."""
+
+LARGEST_COUNT = 45
+SMALL = 8192
+"""Tokens below which each sector has one company."""
+
+QUESTION_TOKENS = 70
+"""What is left for the question: the context is made before it is known. Of so many wordings that is taken whose length
+is nearest to it."""
+
+DRAWN_WORDINGS = 4
+
+LEADS = (
+    "Here are the records of a register. Answer the question below them.",
+    "The following records are complete. A question about them comes at the end.",
+    "Read these records; they stand in no particular order.",
+    "Below is an export of our data, and after it what I would like to know.",
+    "I have copied a set of records here. My question follows.",
+    "These records are all that is known.",
+)
+_ENDS = (
+    "[So|Therefore|That makes] the answer[: | is ]{answer}.", "[From these|Taken together], {answer} [follows|results].",
+    "[This|That] [gives|leads to] {answer}.",
+)  # fmt: skip
+
+
+class Told(NamedTuple):
+    """A question in its context; `offsets` are the tokens at which the records that matter begin."""
+
+    lead: str
+    context: str
+    tokens: int
+    question: str
+    trace: str
+    answer: str
+    value: Value
+    ask: Ask
+    template: str
+    format: str
+    layout: str
+    offsets: list[int]
+
+    def metadata(self) -> JsonObject:
+        """What is known of a record besides its text."""
+        value = self.value
+        answer: Json = {**value} if isinstance(value, Mapping) else value if isinstance(value, Scalar) else [*value]
+        return {
+            "template": self.template, "layout": self.layout, "sql": self.ask.sql, "format": self.format,
+            "answer": answer,
+        }  # fmt: skip
+
+
+class Records(NamedTuple):
+    """A world, and its records as pieces: those of the table, then those of the second one."""
+
+    world: World
+    pieces: list[Piece]
+    second: list[Piece]
+    heads: list[Piece]
+
+
+def ask(
+    family: str, length: int, depth: Depth, table: Table | None, crowd: Crowd, counter: TokenCounter, rng: Random
+) -> Told:
+    """A question of a family over a context of its own, `length` tokens together. Without a table it is about people."""
+    lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
+    layout, room = LAYOUTS[name], length - counter.count(f"{lead}\n\n") - QUESTION_TOKENS
+    if table is None:
+        records = people_world(crowd.stream(rng), room, layout, counter, rng)
+    else:
+        records = table_world(table, room, layout, counter, rng)
+    return tell(family, records, name, depth, lead, counter, rng)
+
+
+# --- worlds of a length ------------------------------------------------------------------------------------------------
+
+
+def people_world(crowd: Iterator[Persona], tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
+    """As many people as fit. Reject where the dataset has too few."""
+    employers = people.companies(rng, 1 if tokens < SMALL else 2)
+    stream = people.rows(crowd, employers, rng)
+    first = next(stream, None)
+    if first is None:
+        raise Reject("records", "too_few", "no person has a name and an occupation")
+    known = {name for name, value in first.items() if value is not None} | {"mentor"}
+    table = Table("person", "people", people.columns(rng, known), [])
+    return _filled(table, employers, _chained(first, stream), tokens, layout, counter)
+
+
+def table_world(table: Table, tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
+    """As many rows of the user's table as fit, a new choice for each context. Reject where it has too few."""
+    order = rng.sample(range(len(table.rows)), len(table.rows))
+    empty = Table(table.noun, table.nouns, table.columns, [])
+    return _filled(empty, None, (table.rows[place] for place in order), tokens, layout, counter)
+
+
+def _chained(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from rest
+
+
+def _filled(
+    table: Table, second: Table | None, rows: Iterator[Row], tokens: int, layout: Layout, counter: TokenCounter
+) -> Records:
+    """Takes rows until the context is full; the last ones are those of a batch that leave least over."""
+
+    def pieces(of: Table, some: list[Row]) -> list[Piece]:
+        texts = [layout.write(of, row) for row in some]
+        return [Piece(text + layout.separator, count) for text, count in counter.pieces(texts, layout.separator)]
+
+    tables = [table] if second is None else [table, second]
+    heads = [_head(one, layout, counter) for one in tables] if layout.head else []
+    others = pieces(second, second.rows) if second else []
+    left = tokens - sum(piece.tokens for piece in [*heads, *others])
+    kept: list[Row] = []
+    texts: list[Piece] = []
+    while True:
+        batch = [row for row, _ in zip(rows, range(people.BATCH), strict=False)]
+        made = pieces(table, batch)
+        if not batch:
+            raise Reject("records", "too_few", f"{len(kept)} rows leave {left} of {tokens} tokens empty")
+        if sum(piece.tokens for piece in made) > left:
+            break
+        kept, texts, left = [*kept, *batch], [*texts, *made], left - sum(piece.tokens for piece in made)
+    spare = list(zip(batch, made, strict=True))
+    while fitting := [pair for pair in spare if pair[1].tokens <= left]:
+        chosen = _best(fitting, left)
+        spare.remove(chosen)
+        kept.append(chosen[0])
+        texts.append(chosen[1])
+        left -= chosen[1].tokens
+    return Records(World(Table(table.noun, table.nouns, table.columns, kept), second), texts, others, heads)
+
+
+def _best(fitting: list[tuple[Row, Piece]], left: int) -> tuple[Row, Piece]:
+    """The next row to take: any while there is room for several, then the one of a pair that fills the rest best."""
+    largest = max(piece.tokens for _, piece in fitting)
+    if left > 3 * largest:
+        return fitting[0]
+    sizes = [piece.tokens for _, piece in fitting]
+    alone = max(fitting, key=lambda pair: pair[1].tokens)
+    best, chosen = left - alone[1].tokens, alone
+    for place, pair in enumerate(fitting):
+        rest = left - pair[1].tokens
+        other = max((size for at, size in enumerate(sizes) if at != place and size <= rest), default=None)
+        if other is not None and rest - other < best:
+            best, chosen = rest - other, pair
+    return chosen
+
+
+def _head(table: Table, layout: Layout, counter: TokenCounter) -> Piece:
+    assert layout.head is not None
+    text = layout.head(table)
+    return Piece(text + layout.separator, counter.pieces([text], layout.separator)[0].tokens)
+
+
+# --- questions ---------------------------------------------------------------------------------------------------------
+
+
+def tell(
+    family: str, records: Records, layout: str, depth: Depth, lead: str, counter: TokenCounter, rng: Random
+) -> Told:
+    """A question of the family over the records, in a context where what matters stands at the depth."""
+    draw = Draw(records.world, rng)
+    try:
+        template, ask, value, keys = _ask(draw, family, rng)
+        employers = _second_keys(draw, ask)
+        trace = _trace(draw, ask, keys, value, rng)
+    finally:
+        draw.close()
+    form, instruction = draw_format(value, rng)
+    drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
+    question = min(drawn, key=lambda text: abs(counter.count(text) - QUESTION_TOKENS))
+    wanted = {*keys, *employers}
+    context, tokens, offsets = _placed(records, wanted, LAYOUTS[layout], depth, rng)
+    return Told(
+        lead, context, tokens, question, trace, write_answer(value, form), value, ask,
+        f"{family}/{template}", form, layout, offsets,
+    )  # fmt: skip
+
+
+def _ask(draw: Draw, family: str, rng: Random) -> tuple[str, Ask, Value, list[str]]:
+    """A template of the family, what it asks, the answer and the keys of the rows that matter."""
+    templates = FAMILIES[family]
+    target = rng.randint(2, max(3, min(LARGEST_COUNT, len(draw.table.rows) // 3)))
+    counts = []
+    for name in rng.sample(list(templates), len(templates)):
+        for _ in range(DRAWS):
+            try:
+                ask = templates[name](draw)
+                value, keys = draw.answer(ask), draw.evidence(ask)
+            except Unsuited:
+                continue
+            if not _counts(ask):
+                return name, ask, value, keys
+            if isinstance(value, int) and value > 1:
+                counts.append((name, ask, value, keys))
+            if len(counts) == CANDIDATES:
+                break
+        if counts:
+            return min(counts, key=lambda one: abs(one[2] - target))
+    raise Reject("records", "unsuited", f"no template of {family} finds what it needs in {len(draw.table.rows)} rows")
+
+
+def _counts(ask: Ask) -> bool:
+    return ask.kind == "one" and ask.sql.startswith("SELECT count(")
+
+
+def _second_keys(draw: Draw, ask: Ask) -> list[str]:
+    """Keys of the second table's rows that the answer rests on."""
+    links = [column for column in draw.table.columns if column.link == "second" and column.name in ask.shows]
+    if not links or " c " not in f"{ask.sql} ":
+        return []
+    found = draw.query(f"SELECT DISTINCT {quoted(links[0].name)} FROM t WHERE {ask.evidence} ORDER BY 1")
+    return [row[0] for row in found if row[0] is not None]
+
+
+def _placed(
+    records: Records, wanted: set[str], layout: Layout, depth: Depth, rng: Random
+) -> tuple[str, int, list[int]]:
+    """The context: records in a random order, those that matter within the band. Text, tokens, their offsets."""
+    world = records.world
+    tables = [(world.table, records.pieces), *([(world.second, records.second)] if world.second else [])]
+    labelled = [
+        [(row[table.key] in wanted, piece) for row, piece in zip(table.rows, pieces, strict=True)]
+        for table, pieces in tables
+    ]
+    sections = [[one for section in labelled for one in section]] if layout.mixed else labelled
+    texts, offsets, tokens = [], [], 0
+    for position, section in enumerate(sections):
+        if records.heads:
+            texts.append(("\n" if position else "") + records.heads[position].text)
+            tokens += records.heads[position].tokens
+        for matters, piece in _ordered(section, depth, rng):
+            if matters:
+                offsets.append(tokens)
+            texts.append(piece.text)
+            tokens += piece.tokens
+    return "".join(texts).rstrip("\n"), tokens, offsets
+
+
+def _ordered(section: list[tuple[bool, Piece]], depth: Depth, rng: Random) -> list[tuple[bool, Piece]]:
+    rng.shuffle(section)
+    wanted = [one for one in section if one[0]]
+    places = set(band_places(len(wanted), len(section), depth, rng))
+    relevant, others = iter(wanted), iter([one for one in section if not one[0]])
+    return [next(relevant if place in places else others) for place in range(len(section))]
+
+
+def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> str:
+    """The records that matter, with the columns that are read, and what follows from them."""
+    table = draw.table
+    shown = [column for column in table.columns if column.name in ask.shows]
+    by_key = {row[table.key]: row for row in table.rows}
+    heading = vary(
+        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] ({len(keys)}):", rng
+    )
+    lines = [
+        f"- {key}: " + ", ".join(f"{column.label} {written(by_key[key][column.name])}" for column in shown)
+        for key in keys
+    ]
+    second = draw.world.second
+    companies = set(_second_keys(draw, ask))
+    if second is not None and companies:
+        lines += [
+            f"- {row[second.key]}: " + ", ".join(f"{column.label} {written(row[column.name])}" for column in second.columns[1:])
+            for row in second.rows if row[second.key] in companies
+        ]  # fmt: skip
+    return "\n".join([heading, *lines, vary(rng.choice(_ENDS), rng).replace("{answer}", plain(value))])
