@@ -25,6 +25,7 @@ from gristmill.runs import RunFolder, write_atomically
 from gristmill.selection import Selected, Wanted, select
 from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
+from gristmill.text.evidence import EvidenceDepths
 from gristmill.verdicts import VerdictSums
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
@@ -91,6 +92,7 @@ class Sums:
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
     coverage: Coverage = field(default_factory=Coverage)
+    evidence: EvidenceDepths = field(default_factory=EvidenceDepths)
 
     def add(self, task: Selected) -> None:
         if task.counted:
@@ -104,9 +106,11 @@ class Sums:
         self.categories[row["category"]] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
         self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
-        cell = orjson.loads(row["metadata"]).get("cell")
-        if isinstance(cell, dict):
+        metadata = orjson.loads(row["metadata"])
+        if isinstance(cell := metadata.get("cell"), dict):
             self.coverage.add(cell)
+        if isinstance(context := metadata.get("context"), dict):
+            self.evidence.add(context)
 
     def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -187,6 +191,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         },
         "diversity": sums.diversity.figures(),
         "coverage": sums.coverage.figures(),
+        "evidence": sums.evidence.figures(),
         "quota": _quota(sums, wanted or {}),
         "wall_s": round(float(ledger["wall_s"] or 0), 3),
         "started": ledger["started"],

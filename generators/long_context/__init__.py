@@ -19,7 +19,6 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), long context: 128K to 512K t
 import asyncio
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Annotated, Literal
@@ -27,6 +26,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from generators.long_context import sequential, tables
+from generators.long_context.answers import as_json
 from generators.long_context.context import Depth, Fillers, TokenCounter, token_counter
 from generators.long_context.documents.library import Documents, open_library
 from generators.long_context.documents.questions import by_documents
@@ -42,7 +42,7 @@ from schemas import JsonObject, Seed, assistant, user
 Mode = Literal["sequential", "personas", "documents"]
 Task = Literal["chain", "count", "keys", "ledger", "order", "state", "update"]
 FamilyName = Literal["filter", "join", "group", "top", "compare", "negation", "date"]
-Length = Annotated[int, Field(ge=1024, le=1_048_576)]
+Length = Annotated[int, Field(ge=2048, le=1_048_576)]
 
 TASKS: tuple[Task, ...] = ("chain", "count", "keys", "ledger", "order", "state", "update")
 FAMILIES: tuple[FamilyName, ...] = ("filter", "join", "group", "top", "compare", "negation", "date")
@@ -107,26 +107,27 @@ class LongContext(Generator[Cell, Params]):
 
     def tasks(self) -> Iterator[Cell]:
         """The modes in turn; in each every kind, length and depth as evenly as can be."""
-        params, rng = self.params, Random(f"{self.seed}|long_context")
-        kinds: dict[Mode, list[str]] = {
-            "sequential": [*params.tasks], "personas": [*params.families], "documents": ["multi_document"],
-        }  # fmt: skip
-        walks = {
-            mode: crossed([kinds[mode], params.lengths, params.depths], Random(f"{self.seed}|{mode}"))
-            for mode in params.modes
-        }
-        modes = rounds(params.modes, rng)
-        for index in count():
-            mode = next(modes)
+        walks = {mode: self._walk(mode) for mode in self.params.modes}
+        for index, mode in enumerate(rounds(self.params.modes, Random(f"{self.seed}|long_context"))):
             kind, length, depth = next(walks[mode])
-            yield Cell(mode=mode, kind=str(kind), length=length, depth=depth, index=index)  # type: ignore[arg-type]
+            yield Cell(mode=mode, kind=kind, length=length, depth=depth, index=index)
+
+    def _walk(self, mode: Mode) -> Iterator[tuple[str, int, Depth]]:
+        lengths, depths = self.params.lengths, self.params.depths
+        kinds = self._kinds(mode)
+        places = crossed([range(len(kinds)), range(len(lengths)), range(len(depths))], Random(f"{self.seed}|{mode}"))
+        return ((kinds[kind], lengths[length], depths[depth]) for kind, length, depth in places)
+
+    def _kinds(self, mode: Mode) -> list[str]:
+        if mode == "documents":
+            return ["multi_document"]
+        return [*self.params.tasks] if mode == "sequential" else [*self.params.families]
 
     def coverage_axes(self) -> dict[str, list[str]]:
         params = self.params
-        kinds = {"sequential": params.tasks, "personas": params.families, "documents": ["multi_document"]}
         return {
             "mode": [*params.modes],
-            "kind": [kind for mode in params.modes for kind in kinds[mode]],
+            "kind": [kind for mode in params.modes for kind in self._kinds(mode)],
             "length": [str(length) for length in params.lengths],
             "depth": [*params.depths],
         }
@@ -165,7 +166,7 @@ class LongContext(Generator[Cell, Params]):
         return _record(
             cell, f"{told.lead}\n\n{told.context.text}\n\n{told.question}", told.answer, told.trace,
             tokens=told.context.tokens, evidence=told.evidence,
-            more={"format": told.format, "answer": told.story.answer, **told.story.facts},
+            more={"format": told.format, "answer": as_json(told.story.answer), **told.story.facts},
         )  # fmt: skip
 
     def _records(self, cell: Cell, rng: Random) -> Record:

@@ -12,9 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from generators.long_context.wording import vary, wordings
+from schemas import Json
 
 Scalar = int | float | str
 Value = Scalar | Sequence[Scalar] | Mapping[str, Scalar]
+
+
+def as_json(value: Value) -> Json:
+    """The value as metadata hold it."""
+    if isinstance(value, Mapping):
+        return {**value}
+    return value if isinstance(value, Scalar) else [*value]
 
 
 def plain(value: Value) -> str:
@@ -48,13 +56,17 @@ def _table(value: Value) -> str:
 _ONE: dict[str, Callable[[Value], str]] = {
     "bare": plain,
     "line": lambda value: f"Answer: {plain(value)}",
-    "json": lambda value: _json({"answer": value}),
+    "json": lambda value: json.dumps({"answer": value}, ensure_ascii=False),
     "boxed": lambda value: f"\\boxed{{{plain(value)}}}",
     "tagged": lambda value: f"<answer>{plain(value)}</answer>",
     "bold": lambda value: f"**{plain(value)}**",
 }  # fmt: skip
-_SEVERAL = {"bullets": _bullets, "separated": lambda value: "; ".join(_items(value)), "json array": _json}
-_NAMED = {"json object": _json, "table": _table, "bullets": _bullets}
+_SEVERAL: dict[str, Callable[[Value], str]] = {
+    "bullets": _bullets,
+    "separated": lambda value: "; ".join(_items(value)),
+    "json array": _json,
+}
+_NAMED: dict[str, Callable[[Value], str]] = {"json object": _json, "table": _table, "bullets": _bullets}
 
 
 def draw_format(value: Value, rng: Random) -> tuple[str, str]:

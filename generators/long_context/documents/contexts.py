@@ -1,8 +1,8 @@
 """Contexts from a library: documents of one topic, in a random order, to an exact length.
 
-    # Document 3: Write-Ahead Logging
+# Document 3: Write-Ahead Logging
 
-    The default method by which ...
+The default method by which ...
 """
 
 import re
@@ -89,7 +89,9 @@ class Shelf:
         self._database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
         self._lock = Lock()
         rows = self._database.execute("SELECT topic, tokens, terms, near FROM topics ORDER BY topic")
-        self.topics = [Topic(number, tokens, orjson.loads(terms), orjson.loads(near)) for number, tokens, terms, near in rows]
+        self.topics = [
+            Topic(number, tokens, orjson.loads(terms), orjson.loads(near)) for number, tokens, terms, near in rows
+        ]
         self.parts: dict[int, list[Part]] = {topic.number: [] for topic in self.topics}
         for id_, tokens, topic in self._database.execute("SELECT id, tokens, topic FROM parts ORDER BY id"):
             self.parts[topic].append(Part(id_, tokens))

@@ -194,7 +194,8 @@ class Builder:
         points = np.asarray(vectors, dtype=np.float32) if vectors is not None else _reduced(matrix)
         labels, centres = _kmeans(points, topic_count(len(sizes), int(sizes.sum()), longest))
         self._database.executemany(
-            "UPDATE parts SET topic = ? WHERE id = ?", ((int(label), place) for place, label in enumerate(labels, start=1))
+            "UPDATE parts SET topic = ? WHERE id = ?",
+            ((int(label), place) for place, label in enumerate(labels, start=1)),
         )
         self._database.execute("CREATE INDEX by_topic ON parts (topic)")
         likeness = centres @ centres.T
@@ -210,8 +211,15 @@ class Builder:
             )
 
     def finish(self, key: str) -> None:
-        facts = {"key": key, "documents": self.documents, "tokens": self.tokens, "lost": orjson.dumps(self.lost).decode()}
-        self._database.executemany("INSERT INTO facts VALUES (?, ?)", ((name, str(value)) for name, value in facts.items()))
+        facts = {
+            "key": key,
+            "documents": self.documents,
+            "tokens": self.tokens,
+            "lost": orjson.dumps(self.lost).decode(),
+        }
+        self._database.executemany(
+            "INSERT INTO facts VALUES (?, ?)", ((name, str(value)) for name, value in facts.items())
+        )
         self._database.commit()
         self._database.close()
 

@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple, Protocol
 from pydantic import Field
 
 from generators.long_context.context import Depth, TokenCounter, band
-from generators.long_context.documents.contexts import Bundle, Section, Shelf, open_shelf
+from generators.long_context.documents.contexts import Bundle, Section, open_shelf
 from generators.long_context.documents.library import FILE, Documents
 from gristmill import Answer, Context, Record, Reject, Verdict
 from judges.fields import final_answer
@@ -207,9 +207,7 @@ async def _solve(ctx: Context, asked: list[Message], traces: int) -> tuple[list[
     """The attempts that give an answer, and the reasons of the others."""
     replies = await ctx.gather((ctx.chat("solver", asked) for _ in range(traces)), keep_rejects=True)
     lost = Counter(reply.reason for reply in replies if isinstance(reply, Reject))
-    attempts = [
-        Attempt(reply.message, final_answer(reply.text)) for reply in replies if not isinstance(reply, Reject)
-    ]
+    attempts = [Attempt(reply.message, final_answer(reply.text)) for reply in replies if not isinstance(reply, Reject)]
     if not attempts:
         reason = lost.most_common(1)[0][0]
         raise Reject("solver", reason, f"none of {traces} attempts gave an answer", lost={**lost})

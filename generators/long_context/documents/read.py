@@ -33,7 +33,19 @@ _CODE = {
     ".php", ".swift", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".toml", ".yaml", ".yml", ".json", ".ini", ".cfg",
     ".cmake", ".proto", ".jinja", ".css", ".vue",
 }  # fmt: skip
-_LEFT_OUT = {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", "dist", "build", ".tox", ".mypy_cache"}
+_LEFT_OUT = {
+    ".git",
+    ".hg",
+    ".svn",
+    "node_modules",
+    "__pycache__",
+    ".venv",
+    "venv",
+    "dist",
+    "build",
+    ".tox",
+    ".mypy_cache",
+}
 
 LARGEST_FILE = 50_000_000
 """Bytes: what is larger is no document."""
@@ -63,7 +75,9 @@ def read_documents(source: str, text: str | None = None, title: str | None = Non
     elif path.is_file():
         yield from _file(path, path.name, text, title, alone=True)
     else:
-        raise ConfigError(f"params.documents.sources: {source} doesn't exist (paths are relative to the working directory).")
+        raise ConfigError(
+            f"params.documents.sources: {source} doesn't exist (paths are relative to the working directory)."
+        )
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -124,7 +138,9 @@ def _rows(
         if isinstance(row, BadSeed):
             yield Skipped(source, "unreadable")
             continue
-        named = row.get(title) if title else next((row[one] for one in TITLE_FIELDS if isinstance(row.get(one), str)), "")
+        named = (
+            row.get(title) if title else next((row[one] for one in TITLE_FIELDS if isinstance(row.get(one), str)), "")
+        )
         field = text or next((one for one in TEXT_FIELDS if isinstance(row.get(one), str)), None)
         content = row.get(field) if field else outline(row)
         if not isinstance(content, str):

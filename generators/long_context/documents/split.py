@@ -6,10 +6,13 @@ from generators.long_context.context import Piece, TokenCounter
 
 _JOINTS = (re.compile(r"\n\n+"), re.compile(r"\n"), re.compile(r"(?<=[.!?])\s+"), re.compile(r"\s+"))
 
+MOST_CUTS, NEAR = 8, 8
+"""Tries to cut a text to a number of tokens, and how many may be left over."""
+
 
 def split(text: str, tokens: int, counter: TokenCounter) -> list[Piece]:
     """Parts of at most about `tokens` tokens each, as even as their joints allow."""
-    (_, total), = counter.pieces([text])
+    ((_, total),) = counter.pieces([text])
     parts = -(-total // tokens)
     size = len(text) // parts + 1
     cut: list[str] = []
@@ -33,12 +36,21 @@ def prefix(text: str, size: int) -> str:
 
 def first_tokens(piece: Piece, tokens: int, counter: TokenCounter) -> Piece:
     """The beginning of a text that has about `tokens` tokens, never more."""
-    whole, size = piece.text, len(piece.text)
-    while piece.tokens > tokens:
-        size = min(size - 1, int(0.997 * size * tokens / piece.tokens))
-        (piece,) = counter.pieces([_words(whole, size)])
-        size = len(piece.text)
-    return piece
+    if piece.tokens <= tokens:
+        return piece
+    low, high, best = 0, len(piece.text), Piece("", 0)
+    guess = high * tokens // piece.tokens
+    for _ in range(MOST_CUTS):
+        (cut,) = counter.pieces([_words(piece.text, guess)])
+        if cut.tokens <= tokens:
+            low, best = guess, max(best, cut, key=lambda one: one.tokens)
+            if tokens - best.tokens <= NEAR:
+                break
+        else:
+            high = guess
+        step = (tokens - cut.tokens) * max(1, guess) // max(1, cut.tokens)
+        guess = min(max(guess + step - (step > 0), low + 1), high - 1)
+    return best
 
 
 def _words(text: str, size: int) -> str:

@@ -25,7 +25,11 @@ def ledger(rng: Random, steps: int) -> Story:
             balances[name] += amount
         if fund in change:
             history.append(balances[fund])
-            extreme = {"final": "", "lowest": f", lowest so far {min(history)}", "highest": f", highest so far {max(history)}"}
+            extreme = {
+                "final": "",
+                "lowest": f", lowest so far {min(history)}",
+                "highest": f", highest so far {max(history)}",
+            }
             told.append(Step(text, f"{change[fund]:+d}, balance {balances[fund]}{extreme[variant]}"))
         else:
             told.append(Step(text))

@@ -31,7 +31,7 @@ def count(rng: Random, steps: int) -> Story:
     return Story(
         interleaved(hits, misses, rng), question, running,
         start=f"I count the reports of {topic['name']}{whom}, from 0.", end=f"The count ends at {running}.",
-        facts={"variant": variant, "topic": topic["name"]},
+        facts={"variant": variant, "topic": topic["name"], "person": asked if variant == "person" else ""},
     )  # fmt: skip
 
 

@@ -47,5 +47,5 @@ def order(rng: Random, steps: int) -> Story:
         interleaved(relevant, near, rng),
         vary(rng.choice(stock["order_questions"][variant]), rng).format(estate=estate, nth=_NTH[nth]), answer,
         start=f"I sort the events of {estate} by their dates as they come.",
-        end=f"In order of time: {', '.join(ordered)}.", facts={"variant": variant, "estate": estate},
+        end=f"In order of time: {', '.join(ordered)}.", facts={"variant": variant, "estate": estate, "nth": nth + 1},
     )  # fmt: skip

@@ -19,11 +19,11 @@ def state(rng: Random, steps: int) -> Story:
     relevant, holders, spot = _moves(thing, moves, people, rng)
     near = [Step(step.text) for other in others for step in _moves(other, moves // OTHER_THINGS + 1, people, rng)[0]]
     hands = len(set(holders))
-    answer: Value = {"where": spot, "hands": hands, "before": holders[-1 if spot != holders[-1] else -2]}[variant]
+    answers: dict[str, Value] = {"where": spot, "hands": hands, "before": _last(holders, spot)}
     return Story(
         interleaved(relevant, near, rng),
         vary(rng.choice(stock["state_questions"][variant]), rng).format(thing=thing),
-        answer,
+        answers[variant],
         start=f"I follow the {thing} and note who holds it or where it lies.",
         end=f"So the {thing} ends up {_at(spot, holders)}; {hands} people held it, {_last(holders, spot)} last before that.",
         facts={"variant": variant, "thing": thing},
@@ -86,7 +86,8 @@ def update(rng: Random, steps: int) -> Story:
         current[field] = value
         note = f"{stock['fields'][field]['asked']} {value}{change}"
         relevant.append(Step(text, note if variant == "record" else f"{note} (changes: {changes})"))
-    near, known = [], {}
+    near: list[Step] = []
+    known: dict[str, str | int] = {}
     for _ in order:
         field = rng.choice(list(stock["fields"]))
         text, known[field] = _statement(other, field, known.get(field), rng)

@@ -10,11 +10,12 @@ one thing, or a trivial one, is drawn anew. The trace lists the records that the
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import chain, islice
 from random import Random
 from typing import NamedTuple
 
-from generators.long_context.answers import Scalar, Value, draw_format, plain, write_answer
+from generators.long_context.answers import Value, as_json, draw_format, plain, write_answer
 from generators.long_context.context import Depth, Piece, TokenCounter, band_places
 from generators.long_context.tables import people
 from generators.long_context.tables.crowd import Crowd
@@ -25,7 +26,7 @@ from generators.long_context.tables.templates import FAMILIES
 from generators.long_context.wording import asked, vary
 from gristmill import Reject
 from gristmill.personas import Persona
-from schemas import Json, JsonObject
+from schemas import JsonObject
 
 DRAWS = 60
 """How often a template is drawn before its task is given up."""
@@ -34,14 +35,17 @@ CANDIDATES = 5
 """Counts drawn before one is chosen: that nearest to a random number, so that small ones don't prevail."""
 
 LARGEST_COUNT = 45
+BATCH, SPARE = 4, 16
+"""Rows that are made at once, and how many more there are to choose the last ones from."""
+
 SMALL = 8192
 """Tokens below which each sector has one company."""
 
-QUESTION_TOKENS = 70
-"""What is left for the question: the context is made before it is known. Of so many wordings that is taken whose length
-is nearest to it."""
+QUESTION_TOKENS = 45
+"""What is left for the question at least: the context is made before it is known."""
 
-DRAWN_WORDINGS = 4
+DRAWN_WORDINGS = 8
+"""So many wordings are drawn, of which the one is taken that fills a context best."""
 
 LEADS = (
     "Here are the records of a register. Answer the question below them.",
@@ -75,11 +79,9 @@ class Told(NamedTuple):
 
     def metadata(self) -> JsonObject:
         """What is known of a record besides its text."""
-        value = self.value
-        answer: Json = {**value} if isinstance(value, Mapping) else value if isinstance(value, Scalar) else [*value]
         return {
             "template": self.template, "layout": self.layout, "sql": self.ask.sql, "format": self.format,
-            "answer": answer,
+            "answer": as_json(self.value),
         }  # fmt: skip
 
 
@@ -97,12 +99,14 @@ def ask(
 ) -> Told:
     """A question of a family over a context of its own, `length` tokens together. Without a table it is about people."""
     lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
-    layout, room = LAYOUTS[name], length - counter.count(f"{lead}\n\n") - QUESTION_TOKENS
+    layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
+    room = whole - QUESTION_TOKENS
     if table is None:
         records = people_world(crowd.stream(rng), room, layout, counter, rng)
     else:
         records = table_world(table, room, layout, counter, rng)
-    return tell(family, records, name, depth, lead, counter, rng)
+    left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
+    return tell(family, records, name, depth, lead, left, counter, rng)
 
 
 # --- worlds of a length ------------------------------------------------------------------------------------------------
@@ -111,31 +115,31 @@ def ask(
 def people_world(crowd: Iterator[Persona], tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
     """As many people as fit. Reject where the dataset has too few."""
     employers = people.companies(rng, 1 if tokens < SMALL else 2)
-    stream = people.rows(crowd, employers, rng)
+    mentors: list[str] = []
+    stream = people.rows(crowd, employers, mentors, rng)
     first = next(stream, None)
     if first is None:
         raise Reject("records", "too_few", "no person has a name and an occupation")
     known = {name for name, value in first.items() if value is not None} | {"mentor"}
     table = Table("person", "people", people.columns(rng, known), [])
-    return _filled(table, employers, _chained(first, stream), tokens, layout, counter)
+    return _filled(table, employers, chain([first], stream), tokens, layout, counter, mentors)
 
 
 def table_world(table: Table, tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
     """As many rows of the user's table as fit, a new choice for each context. Reject where it has too few."""
     order = rng.sample(range(len(table.rows)), len(table.rows))
     empty = Table(table.noun, table.nouns, table.columns, [])
-    return _filled(empty, None, (table.rows[place] for place in order), tokens, layout, counter)
-
-
-def _chained(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
-    yield first
-    yield from rest
+    return _filled(empty, None, (table.rows[place] for place in order), tokens, layout, counter, [])
 
 
 def _filled(
-    table: Table, second: Table | None, rows: Iterator[Row], tokens: int, layout: Layout, counter: TokenCounter
+    table: Table, second: Table | None, rows: Iterator[Row], tokens: int, layout: Layout, counter: TokenCounter,
+    certain: list[str],
 ) -> Records:
-    """Takes rows until the context is full; the last ones are those of a batch that leave least over."""
+    """Takes rows until the context is full; of the last two batches and some spare ones those that leave least over.
+
+    `certain` grows by the keys of the rows that stay in any case: only to those may other rows lead.
+    """
 
     def pieces(of: Table, some: list[Row]) -> list[Piece]:
         texts = [layout.write(of, row) for row in some]
@@ -145,40 +149,37 @@ def _filled(
     heads = [_head(one, layout, counter) for one in tables] if layout.head else []
     others = pieces(second, second.rows) if second else []
     left = tokens - sum(piece.tokens for piece in [*heads, *others])
-    kept: list[Row] = []
-    texts: list[Piece] = []
-    while True:
-        batch = [row for row, _ in zip(rows, range(people.BATCH), strict=False)]
-        made = pieces(table, batch)
+    batches: list[list[tuple[Row, Piece]]] = []
+    while left > 0:
+        if len(batches) > 2:
+            certain += [str(row[table.key]) for row, _ in batches[-3]]
+        batch = list(islice(rows, BATCH))
         if not batch:
-            raise Reject("records", "too_few", f"{len(kept)} rows leave {left} of {tokens} tokens empty")
-        if sum(piece.tokens for piece in made) > left:
-            break
-        kept, texts, left = [*kept, *batch], [*texts, *made], left - sum(piece.tokens for piece in made)
-    spare = list(zip(batch, made, strict=True))
-    while fitting := [pair for pair in spare if pair[1].tokens <= left]:
-        chosen = _best(fitting, left)
-        spare.remove(chosen)
-        kept.append(chosen[0])
-        texts.append(chosen[1])
-        left -= chosen[1].tokens
-    return Records(World(Table(table.noun, table.nouns, table.columns, kept), second), texts, others, heads)
+            count = sum(map(len, batches))
+            raise Reject("records", "too_few", f"{count} rows leave {left} of {tokens} tokens empty")
+        batches.append(list(zip(batch, pieces(table, batch), strict=True)))
+        left -= sum(piece.tokens for _, piece in batches[-1])
+    pool = [pair for batch in batches[-2:] for pair in batch]
+    kept = [pair for batch in batches[:-2] for pair in batch]
+    spare = list(islice(rows, SPARE))
+    room = left + sum(piece.tokens for _, piece in pool)
+    pool += zip(spare, pieces(table, spare), strict=True)
+    chosen = _best_subset([piece.tokens for _, piece in pool], room)
+    kept += [pool[place] for place in chosen]
+    world = World(Table(table.noun, table.nouns, table.columns, [row for row, _ in kept]), second)
+    return Records(world, [piece for _, piece in kept], others, heads)
 
 
-def _best(fitting: list[tuple[Row, Piece]], left: int) -> tuple[Row, Piece]:
-    """The next row to take: any while there is room for several, then the one of a pair that fills the rest best."""
-    largest = max(piece.tokens for _, piece in fitting)
-    if left > 3 * largest:
-        return fitting[0]
-    sizes = [piece.tokens for _, piece in fitting]
-    alone = max(fitting, key=lambda pair: pair[1].tokens)
-    best, chosen = left - alone[1].tokens, alone
-    for place, pair in enumerate(fitting):
-        rest = left - pair[1].tokens
-        other = max((size for at, size in enumerate(sizes) if at != place and size <= rest), default=None)
-        if other is not None and rest - other < best:
-            best, chosen = rest - other, pair
-    return chosen
+def _best_subset(sizes: list[int], room: int) -> list[int]:
+    """Places of the sizes whose sum comes nearest to the room without exceeding it."""
+    reached: dict[int, list[int]] = {0: []}
+    for place, size in enumerate(sizes):
+        reached |= {
+            total + size: [*places, place]
+            for total, places in reached.items()
+            if total + size <= room and total + size not in reached
+        }
+    return reached[max(reached)]
 
 
 def _head(table: Table, layout: Layout, counter: TokenCounter) -> Piece:
@@ -191,9 +192,10 @@ def _head(table: Table, layout: Layout, counter: TokenCounter) -> Piece:
 
 
 def tell(
-    family: str, records: Records, layout: str, depth: Depth, lead: str, counter: TokenCounter, rng: Random
+    family: str, records: Records, layout: str, depth: Depth, lead: str, left: int, counter: TokenCounter, rng: Random
 ) -> Told:
-    """A question of the family over the records, in a context where what matters stands at the depth."""
+    """A question of the family over the records, of about `left` tokens, in a context where what matters stands at the
+    depth."""
     draw = Draw(records.world, rng)
     try:
         template, ask, value, keys = _ask(draw, family, rng)
@@ -203,7 +205,7 @@ def tell(
         draw.close()
     form, instruction = draw_format(value, rng)
     drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
-    question = min(drawn, key=lambda text: abs(counter.count(text) - QUESTION_TOKENS))
+    question = min(drawn, key=lambda text: abs(counter.count(text) - left))
     wanted = {*keys, *employers}
     context, tokens, offsets = _placed(records, wanted, LAYOUTS[layout], depth, rng)
     return Told(
@@ -215,7 +217,7 @@ def tell(
 def _ask(draw: Draw, family: str, rng: Random) -> tuple[str, Ask, Value, list[str]]:
     """A template of the family, what it asks, the answer and the keys of the rows that matter."""
     templates = FAMILIES[family]
-    target = rng.randint(2, max(3, min(LARGEST_COUNT, len(draw.table.rows) // 3)))
+    target = rng.randint(2, max(3, min(LARGEST_COUNT, 3 * len(draw.table.rows) // 4)))
     counts = []
     for name in rng.sample(list(templates), len(templates)):
         for _ in range(DRAWS):
@@ -286,7 +288,8 @@ def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> 
     shown = [column for column in table.columns if column.name in ask.shows]
     by_key = {row[table.key]: row for row in table.rows}
     heading = vary(
-        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] ({len(keys)}):", rng
+        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] ({len(keys)}):",
+        rng,
     )
     lines = [
         f"- {key}: " + ", ".join(f"{column.label} {written(by_key[key][column.name])}" for column in shown)

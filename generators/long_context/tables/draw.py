@@ -93,7 +93,9 @@ class Draw:
 
     def column(self, kind: Kind, *besides: Column, table: Table | None = None) -> Column:
         """One that is no link (those belong to the joins)."""
-        found = [one for one in (table or self.table).columns if one.kind == kind and not one.link and one not in besides]
+        found = [
+            one for one in (table or self.table).columns if one.kind == kind and not one.link and one not in besides
+        ]
         if not found:
             raise Unsuited
         return self.rng.choice(found)
@@ -143,7 +145,7 @@ class Draw:
                 "in": f"{name} IN ({literal(value)}, {literal(other)})",
             }[how]  # fmt: skip
         else:
-            known = sorted(value for row in (table or self.table).rows if (value := row[column.name]) is not None)  # type: ignore[type-var]
+            known = sorted(value for row in (table or self.table).rows if (value := row[column.name]) is not None)
             if len(set(known)) < 4:
                 raise Unsuited
             low, high = sorted(self.rng.sample(range(len(known)), 2))
@@ -156,9 +158,7 @@ class Draw:
                 more: f"{name} > {literal(value)}", less: f"{name} < {literal(value)}",
                 "between": f"{name} BETWEEN {literal(value)} AND {literal(other)}",
             }[how]  # fmt: skip
-        text = vary(column.clause(how), self.rng).format(
-            label=column.label, value=written(value), other=written(other)
-        )
+        text = vary(column.clause(how), self.rng).format(label=column.label, value=written(value), other=written(other))
         return Condition(text, sql, column)
 
     def not_of(self, condition_on: Column) -> tuple[Condition, str]:

@@ -57,9 +57,6 @@ COMPANY_COLUMNS = [
 FIXED = ("name", "born", "hired", "salary", "employer", "mentor")
 DRAWN = (3, 6)
 """How many of the other columns a context shows."""
-BATCH = 12
-"""Rows that are made together: a mentor comes from an earlier batch."""
-
 _FIRST = ("Amber", "Atlas", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Crane", "Delta", "Eagle", "Ember", "Falcon", "Fern",
           "Garnet", "Granite", "Harbour", "Heron", "Iris", "Juniper", "Kestrel", "Lark", "Linden", "Maple", "Meridian", "North",
           "Oak", "Orion", "Pine", "Pioneer", "Quarry", "Raven", "River", "Rowan", "Silver", "Sparrow", "Summit", "Swift", "Tidal",
@@ -97,9 +94,8 @@ def columns(rng: Random, known: set[str]) -> list[Column]:
     return [column for column in COLUMNS if column.name in drawn or (column.name in FIXED and column.name in known)]
 
 
-def rows(people: Iterator[Persona], employers: Table, rng: Random) -> Iterator[Row]:
-    """Rows with every column; no two of the same name. Those of the first batch have no mentor."""
-    names: list[str] = []
+def rows(people: Iterator[Persona], employers: Table, mentors: list[str], rng: Random) -> Iterator[Row]:
+    """Rows with every column; no two of the same name. Each has one of the `mentors` that there are when it is made."""
     taken: set[str] = set()
     for person in people:
         if person.name in taken or person.retired or person.occupation == "student":
@@ -111,7 +107,7 @@ def rows(people: Iterator[Persona], employers: Table, rng: Random) -> Iterator[R
             "name": person.name, "born": born, "hired": _hired(born, rng),
             "salary": 10 * rng.randint(140, 680), "commute": rng.randint(3, 95),
             "employer": rng.choice([row["company"] for row in employers.rows if row["sector"] == sector]),
-            "mentor": rng.choice(names[: len(names) // BATCH * BATCH]) if len(names) >= BATCH else None,
+            "mentor": rng.choice(mentors) if mentors else None,
             "sex": person.sex or None, "country": person.country or None, "city": person.city or None,
             "occupation": person.occupation or None, "industry": person.industry or None,
             "education": person.education or None, "marital": person.marital or None,
@@ -119,7 +115,6 @@ def rows(people: Iterator[Persona], employers: Table, rng: Random) -> Iterator[R
             "language": person.languages[0] if person.languages else None, "children": person.children,
         }  # fmt: skip
         taken.add(person.name)
-        names.append(person.name)
 
 
 def _hired(born: date, rng: Random) -> date:

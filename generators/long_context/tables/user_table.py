@@ -46,7 +46,10 @@ def read_table(path: Path, key: str | None, noun: tuple[str, str]) -> Table:
             f"params.table: questions need at least one column of categories and one of numbers or dates; {path} has "
             f"{', '.join(f'{name} ({kind})' for name, kind in kinds.items()) or 'none that can be read'}."
         )
-    columns = [Column(chosen, "key", _label(chosen)), *(Column(name, kind, _label(name)) for name, kind in kinds.items())]
+    columns = [
+        Column(chosen, "key", _label(chosen)),
+        *(Column(name, kind, _label(name)) for name, kind in kinds.items()),
+    ]
     rows: list[Row] = [{column.name: values[column.name][place] for column in columns} for place in range(len(raw))]
     return Table(noun[0], noun[1], columns, rows)
 

@@ -11,7 +11,9 @@ NEGATIONS: Family = {}
 @into(FILTERS)
 def count_one(d: Draw) -> Ask:
     a = d.condition()
-    question = d.say("[How many|What number of] {nouns} {a} [are there|do you find|does the text have|are listed]?", a=a.text)
+    question = d.say(
+        "[How many|What number of] {nouns} {a} [are there|do you find|does the text have|are listed]?", a=a.text
+    )
     return Ask(question, f"SELECT count(*) FROM t WHERE {a.sql}", a.sql, [a.column.name])
 
 
@@ -20,7 +22,9 @@ def count_two(d: Draw) -> Ask:
     a = d.condition(kinds=("category",))
     b = d.condition(a.column, kinds=("number", "date"))
     where = f"{a.sql} AND {b.sql}"
-    question = d.say("[Of the|Among the] {nouns} {a}, how many are [also|at the same time] {nouns} {b}?", a=a.text, b=b.text)
+    question = d.say(
+        "[Of the|Among the] {nouns} {a}, how many are [also|at the same time] {nouns} {b}?", a=a.text, b=b.text
+    )
     return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, b.column.name])
 
 
@@ -29,7 +33,11 @@ def count_either(d: Draw) -> Ask:
     a = d.condition()
     b = d.condition(a.column)
     where = f"({a.sql} OR {b.sql})"
-    question = d.say("[Count|Take|Consider] the {nouns} {a} and the {nouns} {b}, each {noun} once: how many [are they|is that]?", a=a.text, b=b.text)
+    question = d.say(
+        "[Count|Take|Consider] the {nouns} {a} and the {nouns} {b}, each {noun} once: how many [are they|is that]?",
+        a=a.text,
+        b=b.text,
+    )
     return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, b.column.name])
 
 
@@ -43,7 +51,9 @@ def count_one_of(d: Draw) -> Ask:
 @into(FILTERS)
 def count_between(d: Draw) -> Ask:
     a = d.of(d.column(d.rng.choice(("number", "date"))), "between")
-    question = d.say("[How many|What number of] {nouns} {a} [are there|does the text hold|are among the records]?", a=a.text)
+    question = d.say(
+        "[How many|What number of] {nouns} {a} [are there|does the text hold|are among the records]?", a=a.text
+    )
     return Ask(question, f"SELECT count(*) FROM t WHERE {a.sql}", a.sql, [a.column.name])
 
 
@@ -52,7 +62,11 @@ def count_distinct(d: Draw) -> Ask:
     column = d.column("category")
     a = d.condition(column)
     name = quoted(column.name)
-    question = d.say("How many different [values|entries] does the {label} [take|have] among {nouns} {a}?", label=column.label, a=a.text)
+    question = d.say(
+        "How many different [values|entries] does the {label} [take|have] among {nouns} {a}?",
+        label=column.label,
+        a=a.text,
+    )
     return Ask(question, f"SELECT count(DISTINCT {name}) FROM t WHERE {a.sql}", a.sql, [a.column.name, column.name])
 
 
@@ -97,8 +111,15 @@ def count_neither(d: Draw) -> Ask:
     a, _ = d.not_of(d.column("category", scope.column))
     b, _ = d.not_of(d.column("category", scope.column, a.column))
     where = f"{scope.sql} AND {a.sql} AND {b.sql}"
-    question = d.say("[Among|Of] the {nouns} {scope}, how many are {nouns} {a} and also {nouns} {b}?", scope=scope.text, a=a.text, b=b.text)
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", scope.sql, [scope.column.name, a.column.name, b.column.name])
+    question = d.say(
+        "[Among|Of] the {nouns} {scope}, how many are {nouns} {a} and also {nouns} {b}?",
+        scope=scope.text,
+        a=a.text,
+        b=b.text,
+    )
+    return Ask(
+        question, f"SELECT count(*) FROM t WHERE {where}", scope.sql, [scope.column.name, a.column.name, b.column.name]
+    )
 
 
 @into(NEGATIONS)
@@ -137,7 +158,9 @@ def absent_value(d: Draw) -> Ask:
     column = d.column("category")
     a = d.condition(column)
     name = quoted(column.name)
-    present = [row[0] for row in d.query(f"SELECT DISTINCT {name} FROM t WHERE {a.sql} AND {name} IS NOT NULL ORDER BY 1")]
+    present = [
+        row[0] for row in d.query(f"SELECT DISTINCT {name} FROM t WHERE {a.sql} AND {name} IS NOT NULL ORDER BY 1")
+    ]
     absent = [value for value in d.values(column) if value not in present]
     if len(present) < 4 or not absent:
         raise Unsuited
@@ -163,4 +186,9 @@ def sum_without(d: Draw) -> Ask:
         "[Add up|Sum] the {label} of all {nouns} {a}, [leaving out|without|except for] every {noun} {b}: what is the [total|sum]?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
-    return Ask(question, f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}", a.sql, [a.column.name, b.column.name, number.name])
+    return Ask(
+        question,
+        f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}",
+        a.sql,
+        [a.column.name, b.column.name, number.name],
+    )

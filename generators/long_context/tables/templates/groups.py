@@ -39,7 +39,12 @@ def mean_of(d: Draw) -> Ask:
     question = d.say(
         "What is the [average|mean] {label} of the {nouns} {a}, rounded to one decimal?", label=number.label, a=a.text
     )
-    return Ask(question, f"SELECT round(avg({quoted(number.name)}), 1) FROM t WHERE {a.sql}", a.sql, [a.column.name, number.name])
+    return Ask(
+        question,
+        f"SELECT round(avg({quoted(number.name)}), 1) FROM t WHERE {a.sql}",
+        a.sql,
+        [a.column.name, number.name],
+    )
 
 
 @into(GROUPS)
@@ -86,7 +91,11 @@ def counts_of_three(d: Draw) -> Ask:
     name = quoted(column.name)
     listed = ", ".join(map(literal, values))
     shown = f"{written(values[0])}, {written(values[1])} and {written(values[2])}"
-    question = d.say("How many {nouns} [have each of these as|are there for each of these values of] {label}: {shown}?", label=column.label, shown=shown)
+    question = d.say(
+        "How many {nouns} [have each of these as|are there for each of these values of] {label}: {shown}?",
+        label=column.label,
+        shown=shown,
+    )
     order = " ".join(f"WHEN {literal(value)} THEN {place}" for place, value in enumerate(values))
     where = f"{name} IN ({listed})"
     sql = f"SELECT {name}, count(*) FROM t WHERE {where} GROUP BY 1 ORDER BY CASE {name} {order} END"
@@ -125,4 +134,9 @@ def largest_sum(d: Draw) -> Ask:
         "Taken together, whose {number} is larger: that of all {nouns} with {label} {one}, or that of all with {label} {other}? Name the {label}.",
         number=number.label, label=column.label, one=written(one), other=written(other),
     )  # fmt: skip
-    return Ask(question, f"WITH g AS ({grouped}) SELECT v FROM g WHERE s = (SELECT max(s) FROM g)", where, [column.name, number.name])
+    return Ask(
+        question,
+        f"WITH g AS ({grouped}) SELECT v FROM g WHERE s = (SELECT max(s) FROM g)",
+        where,
+        [column.name, number.name],
+    )

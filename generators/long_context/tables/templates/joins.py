@@ -75,7 +75,9 @@ def of_the_second(d: Draw) -> Ask:
     second, link = _second(d), d.link("second")
     row = d.row(link)
     column = d.rng.choice(second.columns[1:])
-    question = d.say("What is the {label} of the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key])
+    question = d.say(
+        "What is the {label} of the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key]
+    )
     sql = f"SELECT c.{quoted(column.name)} FROM t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)} WHERE t.{_is(d, row)}"
     return Ask(question, sql, _is(d, row), [link.name])
 
@@ -176,7 +178,9 @@ def sharing_with(d: Draw) -> Ask:
     name = quoted(column.name)
     where = f"{name} = {literal(row[column.name])}"
     question = d.say(
-        "How many other {nouns} [share|have in common] the {label} [of|with] {key}?", label=column.label, key=row[d.table.key]
+        "How many other {nouns} [share|have in common] the {label} [of|with] {key}?",
+        label=column.label,
+        key=row[d.table.key],
     )
     return Ask(question, f"SELECT count(*) - 1 FROM t WHERE {where}", where, [column.name])
 

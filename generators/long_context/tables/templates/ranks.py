@@ -15,7 +15,9 @@ def highest(d: Draw) -> Ask:
     number = d.column("number")
     a = d.condition(number)
     name = quoted(number.name)
-    question = d.say("[Which|What] {noun} {a} has the [highest|greatest|largest] {label}?", a=a.text, label=number.label)
+    question = d.say(
+        "[Which|What] {noun} {a} has the [highest|greatest|largest] {label}?", a=a.text, label=number.label
+    )
     sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
     return Ask(question, sql, a.sql, [a.column.name, number.name])
 
@@ -25,7 +27,11 @@ def lowest(d: Draw) -> Ask:
     number = d.column("number")
     a = d.condition(number)
     name = quoted(number.name)
-    question = d.say("Among {nouns} {a}, [who or what|which one] has the [lowest|least|smallest] {label}?", a=a.text, label=number.label)
+    question = d.say(
+        "Among {nouns} {a}, [who or what|which one] has the [lowest|least|smallest] {label}?",
+        a=a.text,
+        label=number.label,
+    )
     sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT min({name}) FROM t WHERE {a.sql})"
     return Ask(question, sql, a.sql, [a.column.name, number.name])
 
@@ -98,7 +104,9 @@ def value_of_highest(d: Draw) -> Ask:
         other=other.label, label=number.label, a=a.text,
     )  # fmt: skip
     where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
-    return Ask(question, f"SELECT {quoted(other.name)} FROM t WHERE {where}", a.sql, [a.column.name, number.name, other.name])
+    return Ask(
+        question, f"SELECT {quoted(other.name)} FROM t WHERE {where}", a.sql, [a.column.name, number.name, other.name]
+    )
 
 
 @into(COMPARISONS)
@@ -110,7 +118,9 @@ def difference(d: Draw) -> Ask:
         "[How far apart are|What is the difference between] the {label} of {one} and that of {other}?",
         label=number.label, one=one[d.table.key], other=other[d.table.key],
     )  # fmt: skip
-    sql = f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
+    sql = (
+        f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
+    )
     return Ask(question, sql, f"{d.key} IN ({first}, {second})", [number.name])
 
 
@@ -125,7 +135,10 @@ def above_the_other(d: Draw) -> Ask:
         raise Unsuited
     name, first, second = quoted(number.name), literal(one[d.table.key]), literal(other[d.table.key])
     question = d.say(
-        "Is the {label} of {one} [above|higher than] that of {other}? [Say|Answer] yes or no.", label=number.label, one=one[d.table.key], other=other[d.table.key]
+        "Is the {label} of {one} [above|higher than] that of {other}? [Say|Answer] yes or no.",
+        label=number.label,
+        one=one[d.table.key],
+        other=other[d.table.key],
     )
     sql = f"SELECT (SELECT {name} FROM t WHERE {d.key} = {first}) > (SELECT {name} FROM t WHERE {d.key} = {second})"
     return Ask(question, sql, f"{d.key} IN ({first}, {second})", [number.name], "yes_no")
@@ -143,7 +156,10 @@ def same_value(d: Draw) -> Ask:
         raise Unsuited
     name, first, second = quoted(column.name), literal(one[d.table.key]), literal(other[d.table.key])
     question = d.say(
-        "[Do|Would you say that] {one} and {other} have the same {label}? [Yes or no|Answer yes or no].", label=column.label, one=one[d.table.key], other=other[d.table.key]
+        "[Do|Would you say that] {one} and {other} have the same {label}? [Yes or no|Answer yes or no].",
+        label=column.label,
+        one=one[d.table.key],
+        other=other[d.table.key],
     )
     sql = f"SELECT (SELECT {name} FROM t WHERE {d.key} = {first}) = (SELECT {name} FROM t WHERE {d.key} = {second})"
     return Ask(question, sql, f"{d.key} IN ({first}, {second})", [column.name], "yes_no")
@@ -164,7 +180,12 @@ def larger_group(d: Draw) -> Ask:
         "Among {nouns} {a}, is {one} or {other} the [more frequent|commoner] {label}?",
         a=a.text, one=written(one), other=written(other), label=column.label,
     )  # fmt: skip
-    return Ask(question, f"WITH g AS ({grouped}) SELECT v FROM g WHERE n = (SELECT max(n) FROM g)", where, [a.column.name, column.name])
+    return Ask(
+        question,
+        f"WITH g AS ({grouped}) SELECT v FROM g WHERE n = (SELECT max(n) FROM g)",
+        where,
+        [a.column.name, column.name],
+    )
 
 
 @into(COMPARISONS)
@@ -176,7 +197,10 @@ def nearest(d: Draw) -> Ask:
     name, key, value = quoted(number.name), literal(row[d.table.key]), literal(row[number.name])
     where = f"{a.sql} AND {d.key} <> {key}"
     question = d.say(
-        "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?", a=a.text, label=number.label, key=row[d.table.key]
+        "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?",
+        a=a.text,
+        label=number.label,
+        key=row[d.table.key],
     )
     gap = f"abs({name} - {value})"
     sql = f"SELECT {d.key} FROM t WHERE {where} AND {gap} = (SELECT min({gap}) FROM t WHERE {where})"
@@ -196,7 +220,12 @@ def between_two(d: Draw) -> Ask:
         a=a.text, label=number.label, one=one[d.table.key], other=other[d.table.key],
     )  # fmt: skip
     keys = f"{literal(one[d.table.key])}, {literal(other[d.table.key])}"
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", f"({where} OR {d.key} IN ({keys}))", [a.column.name, number.name])
+    return Ask(
+        question,
+        f"SELECT count(*) FROM t WHERE {where}",
+        f"({where} OR {d.key} IN ({keys}))",
+        [a.column.name, number.name],
+    )
 
 
 @into(COMPARISONS)
@@ -206,6 +235,8 @@ def above_the_mean(d: Draw) -> Ask:
     name = quoted(number.name)
     where = f"{a.sql} AND {name} > (SELECT avg({name}) FROM t WHERE {a.sql})"
     question = d.say(
-        "How many of the {nouns} {a} are above the [average|mean] {label} of [just these|that group]?", a=a.text, label=number.label
+        "How many of the {nouns} {a} are above the [average|mean] {label} of [just these|that group]?",
+        a=a.text,
+        label=number.label,
     )
     return Ask(question, f"SELECT count(*) FROM t WHERE {where}", a.sql, [a.column.name, number.name])
