@@ -103,9 +103,10 @@ async def by_documents(cell: Cell, config: Documents, counter: TokenCounter, ctx
             for section in excerpts
         ],
     )  # fmt: skip
-    hops = check_question(written, bundle, config)
+    hops = check_question(written, bundle, excerpts, config)
     question = f"{written.question.strip()} {written.format.strip()}"
-    await _closed_book(ctx, config, question, written.answer)
+    guesses = await _guesses(ctx, config, question)
+    await _require_unguessed(ctx, guesses, written.answer, question)
     asked = [user(f"{lead}\n\n{bundle.text}\n\n{question}")]
     attempts, lost = await _solve(ctx, asked, config.traces)
     vote = await majority_vote(
@@ -113,6 +114,7 @@ async def by_documents(cell: Cell, config: Documents, counter: TokenCounter, ctx
     )
     _require_majority(vote, attempts, config)
     kept = min((attempts[place] for place in vote.winner), key=lambda attempt: attempt.length)
+    await _require_unguessed(ctx, guesses, kept.claim, question)
     agreement = len(vote.winner) / config.traces
     return Record(
         messages=[*asked, kept.message],
@@ -149,8 +151,11 @@ def choose_sections(bundle: Bundle, wanted: int, depth: Depth, rng: Random) -> l
     return sorted(section for _, section in rounds[:wanted])
 
 
-def check_question(written: Written, bundle: Bundle, config: Documents) -> list[Found]:
-    """The evidence of each hop, found in the context. Reject `question` where something about it isn't as it must be."""
+def check_question(
+    written: Written, bundle: Bundle, excerpts: Sequence[Section], config: Documents
+) -> list[Found]:
+    """The evidence of each hop, found in the context: where a quote stands in an excerpt, else where it stands first.
+    Reject `question` where something about it isn't as it must be."""
 
     def reject(reason: str, detail: str = "") -> Reject:
         return Reject("question", reason, detail[:300], written=written.model_dump(mode="json"))
@@ -169,9 +174,11 @@ def check_question(written: Written, bundle: Bundle, config: Documents) -> list[
     starts = [section.start for section in sections]
     found: list[Found] = []
     for hop in written.hops:
-        place = find_quote(hop.quote, bundle.text)
-        if place is None:
+        places = find_quote(hop.quote, bundle.text)
+        if not places:
             raise reject("quote_missing", hop.quote)
+        shown = (place for place in places if any(one.start <= place < one.end for one in excerpts))
+        place = next(shown, places[0])
         section = sum(start <= place for start in starts) - 1
         if section in {one.section for one in found}:
             raise reject("same_section", hop.quote)
@@ -181,26 +188,29 @@ def check_question(written: Written, bundle: Bundle, config: Documents) -> list[
     return found
 
 
-def find_quote(quote: str, text: str) -> int | None:
-    """Where a quote stands, whatever its line breaks; None where it doesn't, or is too short to mean a place."""
+def find_quote(quote: str, text: str) -> list[int]:
+    """Where a quote stands, whatever its line breaks; nowhere if it is too short to mean a place."""
     words = quote.strip().strip("“”\"'… ").split()
     if len(" ".join(words)) < SHORTEST_QUOTE:
-        return None
-    match = re.search(r"\s+".join(map(re.escape, words)), text)
-    return match.start() if match else None
+        return []
+    return [match.start() for match in re.finditer(r"\s+".join(map(re.escape, words)), text)]
 
 
-async def _closed_book(ctx: Context, config: Documents, question: str, answer: str) -> None:
-    """Reject where the question is answered without the context. A lost call has not answered it."""
+async def _guesses(ctx: Context, config: Documents, question: str) -> list[str]:
+    """Answers without the context. A call that is lost is no answer."""
     prompt = ctx.prompt("closed_book", question=question)
     replies = await ctx.gather(
         (ctx.chat("closed_book", [user(prompt)]) for _ in range(config.closed_book)), keep_rejects=True
     )
-    claims = [final_answer(reply.text) for reply in replies if not isinstance(reply, Reject)]
-    for claim in claims:
-        vote = await majority_vote(ctx, [answer, claim], "semantic", role="judge", question=question)
+    return [final_answer(reply.text) for reply in replies if not isinstance(reply, Reject)]
+
+
+async def _require_unguessed(ctx: Context, guesses: Sequence[str], answer: str, question: str) -> None:
+    """Reject where a guess is the answer."""
+    for guess in dict.fromkeys(guesses):
+        vote = await majority_vote(ctx, [final_answer(answer), guess], "semantic", role="judge", question=question)
         if len(vote.groups) == 1:
-            raise Reject("closed_book", "answered", claim[:200], question=question)
+            raise Reject("closed_book", "answered", guess[:200], question=question)
 
 
 async def _solve(ctx: Context, asked: list[Message], traces: int) -> tuple[list[Attempt], Counter[str]]:
