@@ -1,6 +1,7 @@
 """Answers to long_context's sequential questions, found anew in the text of the context.
 
-Nothing of how the stories were drawn is used: a note is read by the sentences of words.yaml turned into patterns, and what
+Nothing of how the stories were drawn is used: a note is read by the sentences of words.yaml turned into patterns,
+and what
 follows from all notes is worked out here.
 """
 

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from generators.long_context import LongContext, Params
 from generators.long_context.context import token_counter
 from generators.long_context.documents.questions import find_quote
-from generators.long_context.tables import FAMILIES
+from generators.long_context.tables.templates import FAMILIES
 from gristmill.config import load_config, validate
 from gristmill.errors import ConfigError
 from gristmill.plan import make_plan
@@ -119,24 +118,32 @@ def test_a_wrong_config_is_told(params: dict[str, Any], reason: str) -> None:
 def test_people_may_come_from_a_dataset(tmp_path: Path) -> None:
     path = tmp_path / "people.jsonl"
     rows = [
-        {"name": f"Ada {chr(65 + n % 26)}{n}", "age": 20 + n % 45, "sex": "Female" if n % 2 else "Male", "occupation": f"job_{n % 9}",
+        {"name": f"Ada {chr(65 + n % 26)}{n}", "age": 20 + n % 45, "sex": "Female" if n % 2 else "Male",
+        "occupation": f"job_{n % 9}",
          "persona": f"Ada number {n} likes maps.", "education_level": "high_school" if n % 3 else "bachelors"}
         for n in range(200)
     ]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    summary = check_generator(config(tasks=14, params={"modes": ["personas"], "people": str(path), "lengths": [4096]}), tmp_path)
+    summary = check_generator(
+        config(tasks=14, params={"modes": ["personas"], "people": str(path), "lengths": [4096]}), tmp_path
+    )
     assert summary["accepted"] == 14
     assert all("Ada " in row["messages"][0]["content"] for row in rows_of(tmp_path / "one"))
 
 
 def test_evidence_is_counted_by_length_and_tenth() -> None:
     depths = EvidenceDepths()
-    for context in ({"tokens": 32_000, "evidence": [0, 3200, 31_999]}, {"tokens": 500, "evidence": [499]}, {"tokens": 7}, {}):
+    for context in (
+        {"tokens": 32_000, "evidence": [0, 3200, 31_999]},
+        {"tokens": 500, "evidence": [499]},
+        {"tokens": 7},
+        {},
+    ):
         depths.add(context)
     assert depths.figures() == {"512": [0] * 9 + [1], "32K": [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]}
 
 
-# --- examples ----------------------------------------------------------------------------------------------------------
+# --- examples ---------------------------------------------------------------------------------------------------------
 
 
 def examples() -> list[Record]:
@@ -166,7 +173,7 @@ def test_the_example_of_documents_has_its_evidence_in_different_sections() -> No
     assert str(metadata["answer"]) in str(answer_of(record))
 
 
-# --- as training data ----------------------------------------------------------------------------------------------------
+# --- as training data -------------------------------------------------------------------------------------------------
 
 
 def record_of(length: int) -> Record:
@@ -196,7 +203,7 @@ def test_a_record_of_512k_tokens_renders_and_packs(tmp_path: Path) -> None:
     from sft.prep import prepare
 
     record = record_of(524_288)
-    renderer = load_renderer("embedded", "nemotron3", "last")
+    renderer = load_renderer("embedded", "nemotron3", "keep")
     (sequences,) = renderer.render([record])
     assert not isinstance(sequences, RenderError)
     (sequence,) = sequences

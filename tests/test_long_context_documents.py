@@ -1,4 +1,4 @@
-"""Documents: what is read, cleaned and left out, topics, contexts of a length, and questions that survive every check."""
+"""Documents: what is read, cleaned and left out, topics, contexts of a length, and questions that pass every check."""
 
 import gzip
 import json
@@ -68,7 +68,7 @@ def built(tmp_path: Path, counter: TokenCounter, longest: int, **config: Any) ->
     return builder, path
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read(path: Path, **fields: Any) -> list[Document | Skipped]:
@@ -100,14 +100,23 @@ def test_a_folder_with_everything_in_it(tmp_path: Path) -> None:
     assert texts["src/tool.py"] == "def tool() -> None:\n    ..." and texts["r1"] == "A row's text"
     assert "Zipped" in texts.values() and "never read" not in texts.values()
     lost = Counter(one.reason for one in found if isinstance(one, Skipped))
-    assert lost == {"empty": 1, "binary": 1, "unreadable": 1} or lost == {"empty": 1, "binary": 1, "unreadable": 1, "no_text": 1}
+    assert lost == {"empty": 1, "binary": 1, "unreadable": 1} or lost == {
+        "empty": 1,
+        "binary": 1,
+        "unreadable": 1,
+        "no_text": 1,
+    }
 
 
 def test_rows_without_a_text_are_read_as_outlines_and_fields_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "profiles.jsonl"
-    path.write_text(json.dumps({"code": "xy", "data": {"People": {"Population": {"text": "<p>12 <b>million</b></p>"}}}}) + "\n")
+    path.write_text(
+        json.dumps({"code": "xy", "data": {"People": {"Population": {"text": "<p>12 <b>million</b></p>"}}}}) + "\n"
+    )
     (one,) = read(path)
-    assert isinstance(one, Document) and one.title == "xy" and "## People" in one.text and "text: 12 million" in one.text
+    assert (
+        isinstance(one, Document) and one.title == "xy" and "## People" in one.text and "text: 12 million" in one.text
+    )
     (named,) = read(path, text="code", title="code")
     assert isinstance(named, Document) and named.text == "xy"
     assert outline({"a": [1, None, "x"], "b": {}}) == "# a\n\n1\nx"
@@ -116,7 +125,11 @@ def test_rows_without_a_text_are_read_as_outlines_and_fields_can_be_named(tmp_pa
 
 
 def test_decoding_and_pages() -> None:
-    assert decode(b"\xef\xbb\xbfabc") == "abc" and decode(b"a\0b") is None and decode(bytes(range(1, 32)) * 9 + b"\xff") is None
+    assert (
+        decode(b"\xef\xbb\xbfabc") == "abc"
+        and decode(b"a\0b") is None
+        and decode(bytes(range(1, 32)) * 9 + b"\xff") is None
+    )
     assert page_text("<p>a<br>b<p>c<table><tr><td>1<td>2</table>").text.split() == ["a", "b", "c", "1", "2"]
 
 
@@ -130,7 +143,7 @@ def test_a_giant_line_is_cut(text: str, counter: TokenCounter) -> None:
     assert 2950 <= cut.tokens <= 3000 and text.startswith(cut.text)
 
 
-# --- the library -------------------------------------------------------------------------------------------------------
+# --- the library ------------------------------------------------------------------------------------------------------
 
 
 def test_what_stays_out_is_counted(tmp_path: Path, counter: TokenCounter) -> None:
@@ -154,7 +167,9 @@ def test_topics_are_the_subjects(tmp_path: Path, counter: TokenCounter, corpus: 
             assert subjects.most_common(1)[0][1] == sum(subjects.values()), (topic.terms, subjects)
             own = {*_SUBJECTS[subjects.most_common(1)[0][0]].split(), *_SUBJECTS}
             assert len(own & set(topic.terms)) >= 4 and len(topic.near) == len(shelf.topics) - 1
-        assert sum(topic.tokens for topic in shelf.topics) == sum(part.tokens for parts in shelf.parts.values() for part in parts)
+        assert sum(topic.tokens for topic in shelf.topics) == sum(
+            part.tokens for parts in shelf.parts.values() for part in parts
+        )
 
 
 @pytest.mark.parametrize("length", [2048, 4096, 12_000])
@@ -171,11 +186,15 @@ def test_contexts_have_their_length_and_keep_documents_apart(
             assert bundle.text[placed.start :].startswith(f"# Document {number}: {placed.title}\n\n")
             assert abs(counter.count(bundle.text[: placed.start]) - placed.offset) <= 3
         assert len({placed.title for placed in bundle.documents}) == len(bundle.documents)
-    assert bundles[0].text != bundles[1].text and [one.title for one in bundles[0].documents] != [one.title for one in bundles[1].documents]
+    assert bundles[0].text != bundles[1].text and [one.title for one in bundles[0].documents] != [
+        one.title for one in bundles[1].documents
+    ]
 
 
 def test_too_few_documents_are_told_with_what_is_missing(tmp_path: Path, counter: TokenCounter, corpus: Path) -> None:
-    with pytest.raises(ConfigError, match=r"120 documents with [\d,]+ tokens are too few for a context of 524,288.*add [\d,]+ tokens"):
+    with pytest.raises(
+        ConfigError, match=r"120 documents with [\d,]+ tokens are too few for a context of 524,288.*add [\d,]+ tokens"
+    ):
         built(tmp_path, counter, 524_288, sources=[str(corpus)])
 
 
@@ -189,7 +208,7 @@ def test_documents_longer_than_a_part_are_parts(tmp_path: Path, counter: TokenCo
         assert all(part.tokens <= 1.3 * LONGEST_PART for parts in shelf.parts.values() for part in parts)
 
 
-# --- questions ---------------------------------------------------------------------------------------------------------
+# --- questions --------------------------------------------------------------------------------------------------------
 
 
 def bundle_of(tmp_path: Path, counter: TokenCounter, corpus: Path, length: int = 6000) -> Bundle:
@@ -200,7 +219,9 @@ def bundle_of(tmp_path: Path, counter: TokenCounter, corpus: Path, length: int =
     return bundle
 
 
-def test_sections_come_from_different_documents_and_from_the_depth(tmp_path: Path, counter: TokenCounter, corpus: Path) -> None:
+def test_sections_come_from_different_documents_and_from_the_depth(
+    tmp_path: Path, counter: TokenCounter, corpus: Path
+) -> None:
     bundle = bundle_of(tmp_path, counter, corpus)
     for depth, (low, high) in {"start": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "end": (2 / 3, 1)}.items():
         sections = choose_sections(bundle, 4, depth, Random(1))  # type: ignore[arg-type]
@@ -219,7 +240,10 @@ def test_quotes_are_found_over_line_breaks() -> None:
 def written(bundle: Bundle, **changes: Any) -> Written:
     sections = choose_sections(bundle, 4, "even", Random(3))
     hops = [Hop(quote=bundle.text[one.start : one.start + 60], says="a number") for one in sections]
-    return Written(**{"question": "What is the sum of all four?", "format": "Give a number.", "answer": "4711", "hops": hops} | changes)
+    return Written(
+        **{"question": "What is the sum of all four?", "format": "Give a number.", "answer": "4711", "hops": hops}
+        | changes
+    )
 
 
 def test_each_fault_of_a_question_has_its_reason(tmp_path: Path, counter: TokenCounter, corpus: Path) -> None:
@@ -228,14 +252,17 @@ def test_each_fault_of_a_question_has_its_reason(tmp_path: Path, counter: TokenC
     found = check_question(good, bundle, shown, config)
     assert len(found) == 4 and len({hop.document for hop in found}) >= 2
     for hop, said in zip(found, good.hops, strict=True):
-        assert abs(counter.count(bundle.text[: bundle.text.index(said.quote)]) - hop.token) <= 0.2 * counter.count(bundle.text[:3000])
+        assert abs(counter.count(bundle.text[: bundle.text.index(said.quote)]) - hop.token) <= 0.2 * counter.count(
+            bundle.text[:3000]
+        )
     inside = bundle.sections(1)[1]
     one = bundle.text[inside.start : inside.end]
     same_paragraph = [*good.hops[:3], Hop(quote=one[:40], says=""), Hop(quote=one[60:100], says="")]
     first = [section for section in bundle.sections(160) if section.document == 0][:4]
     one_document = [Hop(quote=bundle.text[section.start : section.start + 80], says="") for section in first]
     faults: dict[str, dict[str, Any]] = {
-        "no_question": {"question": "Add all four."}, "no_format": {"format": " "}, "hop_count": {"hops": good.hops[:3]},
+        "no_question": {"question": "Add all four."}, "no_format": {"format": " "},
+        "hop_count": {"hops": good.hops[:3]},
         "holds_answer": {"question": "Is it 4711?"},
         "quote_missing": {"hops": [*good.hops[:3], Hop(quote="words that stand nowhere at all", says="")]},
         "same_section": {"hops": same_paragraph}, "one_document": {"hops": one_document},
@@ -247,7 +274,9 @@ def test_each_fault_of_a_question_has_its_reason(tmp_path: Path, counter: TokenC
 
 
 def teacher(
-    answers: Callable[[int], str], closed: str = "UNKNOWN", change: Callable[[dict[str, Any]], None] = lambda asked: None
+    answers: Callable[[int], str],
+    closed: str = "UNKNOWN",
+    change: Callable[[dict[str, Any]], None] = lambda asked: None,
 ) -> ScriptedModel:
     """A writer who quotes the excerpts that it is shown, and a solver that answers `answers(n)` in its n-th call."""
     calls = Counter[str]()
@@ -271,7 +300,7 @@ def teacher(
         n = calls["solver"]
         return Message(role="assistant", content=answers(n), reasoning_content="I add them. " * (1 + n % 5))
 
-    return ScriptedModel(script)  # type: ignore[arg-type]
+    return ScriptedModel(script)
 
 
 def config_of(corpus: Path, **documents: Any) -> dict[str, Any]:
@@ -288,15 +317,15 @@ def test_a_majority_gives_a_record_with_its_shortest_trace(tmp_path: Path, corpu
     summary = run_scripted(config_of(corpus), tmp_path / "run", model)
     assert summary["accepted"] == 4 and summary["by_category"] == {"documents/multi_document": 4}
     for row in rows_of(tmp_path / "run"):
-        metadata = json.loads(row["metadata"])
+        metadata: Any = json.loads(row["metadata"])
         asked, answer = row["messages"]
         assert answer["content"] == "Answer: 2500" and answer["reasoning_content"] == "I add them. "
         assert asked["content"].endswith("How many parts do the sections have together? End with `Answer: NUMBER`.")
-        assert abs(counter.count(asked["content"]) - 4096) <= 250 and asked["content"].count("# Document 1:") == 1
+        assert abs(counter.count(asked["content"]) - 4096) <= 120 and asked["content"].count("# Document 1:") == 1
         assert 4 <= metadata["hops"] == len(metadata["evidence"]) <= 7 and metadata["agreement"] >= 0.5
         for hop, token in zip(metadata["evidence"], metadata["context"]["evidence"], strict=True):
             assert hop["quote"] in asked["content"] and hop["token"] == token < metadata["context"]["tokens"]
-    solver_prompts = [request["messages"] for role, request in model.calls if role == "solver"]
+    solver_prompts: list[Any] = [request["messages"] for role, request in model.calls if role == "solver"]
     assert all(len(messages) == 1 for messages in solver_prompts) and len(solver_prompts) == 32
     assert set(summary["evidence"]) == {"4K"} and sum(summary["evidence"]["4K"]) >= 16
     assert "Evidence by depth and length" in (tmp_path / "run" / "report.html").read_text()
@@ -338,7 +367,9 @@ def test_a_majority_needs_its_share_of_all_attempts(tmp_path: Path, corpus: Path
     four_of_eight = teacher(lambda n: "Answer: 7" if n % 2 else f"Answer: {n}000")
     assert run_scripted(config_of(corpus, min_majority=0.5), tmp_path / "a", four_of_eight)["accepted"] == 4
     again = teacher(lambda n: "Answer: 7" if n % 2 else f"Answer: {n}000")
-    assert run_scripted(config_of(corpus, min_majority=0.6), tmp_path / "b", again)["by_reason"] == {"vote/no_majority": 4}
+    assert run_scripted(config_of(corpus, min_majority=0.6), tmp_path / "b", again)["by_reason"] == {
+        "vote/no_majority": 4
+    }
 
 
 def test_the_contract_holds_and_the_library_is_made_once(tmp_path: Path, corpus: Path) -> None:

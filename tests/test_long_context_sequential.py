@@ -1,4 +1,4 @@
-"""Sequential tasks: every answer is found anew in the context's text, and the trace goes through it from left to right."""
+"""Sequential tasks: answers are found anew in the context's text, and traces go through it from left to right."""
 
 import re
 from collections import Counter

@@ -2,7 +2,7 @@
 
 Record:  user       "... [17]\\nThe Opal account received 40 crowns from Noor.\\n\\n[18] ... (to 32,768 tokens) ...
                      What is the balance of the Opal account after the last note, in crowns? End with `Answer: ...`."
-         assistant  "Answer: 1240"       reasoning_content "I book what concerns the Opal account, line by line. [17] ..."
+         assistant  "Answer: 1240"       reasoning_content "I book what concerns the Opal account. [17] ..."
          metadata   {"cell": {"mode": "sequential", "kind": "ledger", "length": 32768, "depth": "even"},
                      "context": {"tokens": 32768, "evidence": [812, 1903, ...]}, "hops": 14, "answer": 1240, ...}
 
@@ -49,10 +49,11 @@ FAMILIES: tuple[FamilyName, ...] = ("filter", "join", "group", "top", "compare",
 
 
 class Params(Config):
-    """`lengths` are tokens of the user turn under `tokenizer` (a folder, a hub id or `embedded`); `depths` say where what
-    matters stands.
+    """`lengths` are tokens of the user turn under `tokenizer` (a folder, a hub id or `embedded`); `depths` say where
+    what matters stands.
 
-    For sequential: the `tasks`, and `steps` that matter at most. For personas: the `families` of questions; `people` is a
+    For sequential: the `tasks`,
+    and `steps` that matter at most. For personas: the `families` of questions; `people` is a
     dataset of personas (path or hf://NAME), `table` any table of yours with its `key` column and `noun` (singular and
     plural). For documents see there.
     """

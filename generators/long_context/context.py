@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A finished context: its text, its tokens, and for each wanted piece the token that it begins at and its number."""
+    """A finished context: its text, its tokens, and for each wanted piece where it begins (a token) and its number."""
 
     text: str
     tokens: int

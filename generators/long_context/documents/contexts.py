@@ -106,7 +106,7 @@ class Shelf:
             return [self._database.execute(ask, (part.id,)).fetchone() for part in parts]
 
     def bundle(self, topic: int, tokens: int, counter: TokenCounter, rng: Random) -> Bundle:
-        """A context of `tokens` tokens: of the topic's documents, and where these are too few, of the nearest topics'."""
+        """A context of `tokens` tokens: of the topic's documents, then of the nearest topics'."""
         chosen, used = self.topics[topic], 0
         taken: list[Part] = []
         for part in self._by_nearness(chosen, rng):

@@ -119,7 +119,8 @@ class Builder:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-            "CREATE TABLE parts (id INTEGER PRIMARY KEY, title TEXT, source TEXT, tokens INTEGER, topic INTEGER, text TEXT);"
+            "CREATE TABLE parts (id INTEGER PRIMARY KEY, title TEXT, source TEXT, tokens INTEGER, topic INTEGER, "
+            "text TEXT);"
             "CREATE TABLE topics (topic INTEGER PRIMARY KEY, tokens INTEGER, terms TEXT, near TEXT);"
             "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT);"
         )
@@ -252,7 +253,7 @@ class _NearDuplicates:
         return False
 
 
-# --- topics ------------------------------------------------------------------------------------------------------------
+# --- topics -----------------------------------------------------------------------------------------------------------
 
 
 def topic_count(parts: int, tokens: int, longest: int) -> int:

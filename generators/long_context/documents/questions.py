@@ -6,7 +6,8 @@
     solver       sees exactly the record's user turn, `traces` times
     vote         exact, then numbers, then the role `judge` in both orders; the shortest trace of the majority is kept
 
-Source: Nemotron 3 Super report (arXiv 2604.12374), long context: 4-7 hops, eight traces, semantic majority, the shortest.
+Source: Nemotron 3 Super report (arXiv 2604.12374), long context: 4-7 hops, eight traces, semantic majority,
+the shortest.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ SHORTEST_SECTION = 160
 
 LONGEST_EXCERPT = 1600
 SHORTEST_QUOTE = 12
-RESERVED = 250
+RESERVED = 120
 """Tokens that are left for the question, which comes after the context."""
 
 LEADS = (
@@ -120,7 +121,8 @@ async def by_documents(cell: Cell, config: Documents, counter: TokenCounter, ctx
         messages=[*asked, kept.message],
         category=f"documents/{cell.kind}",
         metadata={
-            "mode": "documents", "cell": {"mode": "documents", "kind": cell.kind, "length": cell.length, "depth": cell.depth},
+            "mode": "documents", "cell": {"mode": "documents", "kind": cell.kind, "length": cell.length,
+            "depth": cell.depth},
             "context": _context(bundle, hops), "hops": len(hops),
             "evidence": [
                 {"quote": hop.quote, "says": hop.says, "document": hop.document + 1, "token": hop.token} for hop in hops
@@ -129,7 +131,8 @@ async def by_documents(cell: Cell, config: Documents, counter: TokenCounter, ctx
             "candidates": [attempt.claim for attempt in attempts], "attempts": config.traces, "lost": {**lost},
             "agreement": round(agreement, 4), "groups": [len(group) for group in vote.groups],
         },
-        verdicts=[Verdict(name="vote", passed=True, score=round(agreement, 4), reason=f"{len(vote.winner)} of {config.traces} say {kept.claim[:100]!r}")],
+        verdicts=[Verdict(name="vote", passed=True, score=round(agreement, 4),
+        reason=f"{len(vote.winner)} of {config.traces} say {kept.claim[:100]!r}")],
     )  # fmt: skip
 
 
@@ -151,9 +154,7 @@ def choose_sections(bundle: Bundle, wanted: int, depth: Depth, rng: Random) -> l
     return sorted(section for _, section in rounds[:wanted])
 
 
-def check_question(
-    written: Written, bundle: Bundle, excerpts: Sequence[Section], config: Documents
-) -> list[Found]:
+def check_question(written: Written, bundle: Bundle, excerpts: Sequence[Section], config: Documents) -> list[Found]:
     """The evidence of each hop, found in the context: where a quote stands in an excerpt, else where it stands first.
     Reject `question` where something about it isn't as it must be."""
 

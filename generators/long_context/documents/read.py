@@ -2,7 +2,8 @@
 
     .txt .md .rst        a file is a document; its title is the first heading, else its name
     .html                its text, without scripts, styles and menus; the title is <title>
-    .jsonl .parquet .csv (also .jsonl.gz)  a row is a document: its text in `text`, `content`, `body` ..., else the row as an outline
+    .jsonl .parquet .csv (also .jsonl.gz)  a row is a document: its text in `text`, `content`, `body` ...,
+    else the row as an outline
     hf://NAME@REVISION   the same
     a folder             all of these in it, and source code; titles are paths
 
@@ -29,8 +30,10 @@ _PLAIN = {".txt", ".md", ".markdown", ".rst", ".tex", ""}
 _HTML = {".html", ".htm", ".xhtml"}
 _ROWS = {".jsonl", ".parquet", ".csv"}
 _CODE = {
-    ".py", ".pyi", ".js", ".ts", ".jsx", ".tsx", ".java", ".kt", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb",
-    ".php", ".swift", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".toml", ".yaml", ".yml", ".json", ".ini", ".cfg",
+    ".py", ".pyi", ".js", ".ts", ".jsx", ".tsx", ".java", ".kt", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go",
+    ".rs", ".rb",
+    ".php", ".swift", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".toml", ".yaml", ".yml", ".json", ".ini",
+    ".cfg",
     ".cmake", ".proto", ".jinja", ".css", ".vue",
 }  # fmt: skip
 _LEFT_OUT = {
@@ -223,7 +226,8 @@ def page_text(markup: str) -> Page:
 
 
 _SILENT = {"script", "style", "noscript", "template", "svg", "nav"}
-_BLOCKS = {"p", "div", "section", "article", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "pre", "blockquote", "header",
+_BLOCKS = {"p", "div", "section", "article", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "pre",
+"blockquote", "header",
            "footer", "main", "form"}  # fmt: skip
 _LINES = {"br", "tr", "li", "dt", "dd", "hr"}
 

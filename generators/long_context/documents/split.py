@@ -20,7 +20,7 @@ def split(text: str, tokens: int, counter: TokenCounter) -> list[Piece]:
         head = prefix(text, size) if len(text) > 1.2 * size else text
         cut.append(head.strip())
         text = text[len(head) :]
-    return [piece for piece in counter.pieces([part for part in cut if part])]
+    return counter.pieces([part for part in cut if part])
 
 
 def prefix(text: str, size: int) -> str:

@@ -1,7 +1,7 @@
 """What a sequential task is made of, before it is spread over a context.
 
-    Step("The Amber fund received 40 crowns.", "the balance rises by 40 to 340")     matters to the question
-    Step("The Birch fund received 12 crowns.")                                         a near miss: not a word in the trace
+    Step("The Amber fund received 40 crowns.", "the balance rises by 40 to 340")   matters to the question
+    Step("The Birch fund received 12 crowns.")                                       a near miss: not in the trace
 
 A task draws a Story from words.yaml: its steps in the order in which a reader meets them, and what is asked. The trace
 goes through the steps that matter, from the first to the last, and says after each where things stand.

@@ -25,7 +25,8 @@ def state(rng: Random, steps: int) -> Story:
         vary(rng.choice(stock["state_questions"][variant]), rng).format(thing=thing),
         answers[variant],
         start=f"I follow the {thing} and note who holds it or where it lies.",
-        end=f"So the {thing} ends up {_at(spot, holders)}; {hands} people held it, {_last(holders, spot)} last before that.",
+        end=f"So the {thing} ends up {_at(spot, holders)}; {hands} people held it, "
+        f"{_last(holders, spot)} last before that.",
         facts={"variant": variant, "thing": thing},
     )
 
@@ -100,7 +101,8 @@ def update(rng: Random, steps: int) -> Story:
     return Story(
         interleaved(relevant, near, rng), question, final if variant == "record" else changes,
         start=f"I keep the last word on each field of the {club}: {listed(list(asked.values()))}.",
-        end="At the end: " + "; ".join(f"{name} {value}" for name, value in final.items()) + f"; {changes} changes in all.",
+        end="At the end: " + "; ".join(f"{name} {value}" for name,
+        value in final.items()) + f"; {changes} changes in all.",
         facts={"variant": variant, "club": club, "fields": list(asked.values())},
     )  # fmt: skip
 

@@ -1,11 +1,14 @@
 """Questions about many records: people and the companies they work for, or the rows of the user's table.
 
-    context    Jan Gheorghiu: the date of birth is 4 May 1964, the employer is Rowan Freight ...     (some hundred of them)
-    question   "Among all people whose employer is one of the companies founded before 1950, which has the highest salary?"
+    context    Jan Gheorghiu: the date of birth is 4 May 1964,
+    the employer is Rowan Freight ...     (some hundred of them)
+    question   "Among all people whose employer is a company founded before 1950, which has the highest salary?"
     answer     the result of SQL over the same rows; `metadata.sql` is the query
 
-A template (templates/) draws what it needs of the world at hand, SQL gives the answer, and a template whose answer isn't
-one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on, as far as they are read.
+A template (templates/) draws what it needs of the world at hand, SQL gives the answer,
+and a template whose answer isn't
+one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on,
+as far as they are read.
 
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
 """
@@ -56,7 +59,8 @@ LEADS = (
     "These records are all that is known.",
 )
 _ENDS = (
-    "[So|Therefore|That makes] the answer[: | is ]{answer}.", "[From these|Taken together], {answer} [follows|results].",
+    "[So|Therefore|That makes] the answer[: | is ]{answer}.",
+    "[From these|Taken together], {answer} [follows|results].",
     "[This|That] [gives|leads to] {answer}.",
 )  # fmt: skip
 
@@ -97,7 +101,7 @@ class Records(NamedTuple):
 def ask(
     family: str, length: int, depth: Depth, table: Table | None, crowd: Crowd, counter: TokenCounter, rng: Random
 ) -> Told:
-    """A question of a family over a context of its own, `length` tokens together. Without a table it is about people."""
+    """A question of a family over a context of its own, `length` tokens together; without a table about people."""
     lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
     layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
     room = whole - QUESTION_TOKENS
@@ -109,7 +113,7 @@ def ask(
     return tell(family, records, name, depth, lead, left, counter, rng)
 
 
-# --- worlds of a length ------------------------------------------------------------------------------------------------
+# --- worlds of a length -----------------------------------------------------------------------------------------------
 
 
 def people_world(crowd: Iterator[Persona], tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
@@ -133,7 +137,12 @@ def table_world(table: Table, tokens: int, layout: Layout, counter: TokenCounter
 
 
 def _filled(
-    table: Table, second: Table | None, rows: Iterator[Row], tokens: int, layout: Layout, counter: TokenCounter,
+    table: Table,
+    second: Table | None,
+    rows: Iterator[Row],
+    tokens: int,
+    layout: Layout,
+    counter: TokenCounter,
     certain: list[str],
 ) -> Records:
     """Takes rows until the context is full; of the last two batches and some spare ones those that leave least over.
@@ -188,7 +197,7 @@ def _head(table: Table, layout: Layout, counter: TokenCounter) -> Piece:
     return Piece(text + layout.separator, counter.pieces([text], layout.separator)[0].tokens)
 
 
-# --- questions ---------------------------------------------------------------------------------------------------------
+# --- questions --------------------------------------------------------------------------------------------------------
 
 
 def tell(
@@ -288,7 +297,8 @@ def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> 
     shown = [column for column in table.columns if column.name in ask.shows]
     by_key = {row[table.key]: row for row in table.rows}
     heading = vary(
-        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] ({len(keys)}):",
+        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] "
+        f"({len(keys)}):",
         rng,
     )
     lines = [
@@ -299,7 +309,8 @@ def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> 
     companies = set(_second_keys(draw, ask))
     if second is not None and companies:
         lines += [
-            f"- {row[second.key]}: " + ", ".join(f"{column.label} {written(row[column.name])}" for column in second.columns[1:])
+            f"- {row[second.key]}: "
+            + ", ".join(f"{column.label} {written(row[column.name])}" for column in second.columns[1:])
             for row in second.rows if row[second.key] in companies
         ]  # fmt: skip
     return "\n".join([heading, *lines, vary(rng.choice(_ENDS), rng).replace("{answer}", plain(value))])

@@ -3,7 +3,8 @@
     d.condition()     Condition("whose salary is above 3200", '"salary" > 3200')
     d.query("SELECT count(*) FROM t WHERE ...")
 
-The table is `t` in SQL, the second one `c`. A template that doesn't find what it needs raises Unsuited and is drawn anew.
+The table is `t` in SQL,
+the second one `c`. A template that doesn't find what it needs raises Unsuited and is drawn anew.
 """
 
 from collections import Counter
@@ -78,7 +79,7 @@ class Draw:
         return vary(text, self.rng).format(noun=self.table.noun, nouns=self.table.nouns, **slots)
 
     def tie_rule(self) -> str:
-        return self.say("[Ties go|Where two are equal, the place goes|A tie is decided by alphabet: it goes] to the {name} that comes first in the alphabet.",
+        return self.say("[Ties go|Where two are equal, the place goes] to the {name} that comes first in the alphabet.",
                         name=self.table.columns[0].label)  # fmt: skip
 
     @property

@@ -1,6 +1,7 @@
 """How a row is written down: as sentences, a block of fields, JSON, XML, a line of CSV or of a Markdown table.
 
-Each layout writes a row by itself, so that records can be counted, shuffled and put anywhere. Those that need a line with
+Each layout writes a row by itself, so that records can be counted,
+shuffled and put anywhere. Those that need a line with
 the columns' names (`csv`, `markdown`) have one, and their rows follow line by line.
 """
 
@@ -15,8 +16,8 @@ from generators.long_context.tables.table import Cell, Column, Row, Table, writt
 
 
 class Layout(NamedTuple):
-    """`head` writes what stands before a table's rows; rows are divided by `separator`. `mixed` says that the records of
-    both tables may stand among each other."""
+    """`head` writes what stands before a table's rows; rows are divided by `separator`. `mixed` says that
+    the records of both tables may stand among each other."""
 
     write: Callable[[Table, Row], str]
     head: Callable[[Table], str] | None

@@ -22,10 +22,12 @@ COLUMNS = [
     Column("hired", "date", "day of hiring", {"before": "hired before {value}", "after": "hired after {value}",
            "between": "hired between {value} and {other}, both days included"}),
     Column("salary", "number", "monthly salary", {
-        "above": "[earning|with a salary of] more than {value}", "below": "[earning|with a salary of] less than {value}",
+        "above": "[earning|with a salary of] more than {value}",
+        "below": "[earning|with a salary of] less than {value}",
         "between": "earning [between {value} and {other} (inclusive)|from {value} to {other}]"}),
     Column("commute", "number", "way to work in minutes", {
-        "above": "with a way to work of more than {value} minutes", "below": "with a way to work of less than {value} minutes",
+        "above": "with a way to work of more than {value} minutes",
+        "below": "with a way to work of less than {value} minutes",
         "between": "with a way to work of {value} to {other} minutes"}),
     Column("employer", "category", "employer", {"eq": "[employed by|on the payroll of] {value}",
            "ne": "not employed by {value}", "in": "employed by {value} or {other}"}, link="second"),
@@ -40,7 +42,8 @@ COLUMNS = [
     Column("education", "category", "education"),
     Column("marital", "category", "marital status"),
     Column("hobby", "category", "hobby"),
-    Column("language", "category", "first language", {"eq": "[with {value} as first language|whose first language is {value}]"}),
+    Column("language", "category", "first language",
+    {"eq": "[with {value} as first language|whose first language is {value}]"}),
     Column("children", "number", "number of children", {
         "above": "with more than {value} children", "below": "with a number of children below {value}"}),
 ]  # fmt: skip
@@ -48,7 +51,8 @@ COLUMNS = [
 COMPANY_COLUMNS = [
     Column("company", "key", "company"),
     Column("sector", "category", "sector", {"eq": "in the sector {value}", "ne": "outside the sector {value}"}),
-    Column("seat", "category", "seat", {"eq": "[with its seat in|based in] {value}", "ne": "based elsewhere than in {value}"}),
+    Column("seat", "category", "seat", {"eq": "[with its seat in|based in] {value}",
+    "ne": "based elsewhere than in {value}"}),
     Column("founded", "number", "founding year", {"above": "founded after {value}", "below": "founded before {value}",
            "between": "founded from {value} to {other}"}),
     Column("staff", "number", "number of staff"),
@@ -57,19 +61,24 @@ COMPANY_COLUMNS = [
 FIXED = ("name", "born", "hired", "salary", "employer", "mentor")
 DRAWN = (3, 6)
 """How many of the other columns a context shows."""
-_FIRST = ("Amber", "Atlas", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Crane", "Delta", "Eagle", "Ember", "Falcon", "Fern",
-          "Garnet", "Granite", "Harbour", "Heron", "Iris", "Juniper", "Kestrel", "Lark", "Linden", "Maple", "Meridian", "North",
-          "Oak", "Orion", "Pine", "Pioneer", "Quarry", "Raven", "River", "Rowan", "Silver", "Sparrow", "Summit", "Swift", "Tidal",
+_FIRST = ("Amber", "Atlas", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Crane", "Delta", "Eagle", "Ember",
+"Falcon", "Fern",
+          "Garnet", "Granite", "Harbour", "Heron", "Iris", "Juniper", "Kestrel", "Lark", "Linden", "Maple",
+          "Meridian", "North",
+          "Oak", "Orion", "Pine", "Pioneer", "Quarry", "Raven", "River", "Rowan", "Silver", "Sparrow", "Summit",
+          "Swift", "Tidal",
           "Union", "Vale", "Vega", "Willow", "Zenith")  # fmt: skip
 _LAST = {
-    "health care": ("Clinics", "Care"), "education": ("Schools", "Academy"), "construction": ("Builders", "Construction"),
+    "health care": ("Clinics", "Care"), "education": ("Schools", "Academy"), "construction": ("Builders",
+    "Construction"),
     "software and telecoms": ("Systems", "Networks"), "finance and law": ("Bank", "Partners"),
     "transport and logistics": ("Lines", "Freight"), "food and hospitality": ("Foods", "Hotels"),
     "agriculture and environment": ("Farms", "Gardens"), "manufacturing and energy": ("Works", "Energy"),
     "arts and media": ("Studios", "Press"), "trade and services": ("Stores", "Services"),
     "science and public service": ("Institute", "Agency"),
 }  # fmt: skip
-_SEATS = ("Aarhus", "Bergen", "Bologna", "Brno", "Cork", "Durban", "Ghent", "Graz", "Hanoi", "Kumasi", "Leipzig", "Lyon", "Malmö",
+_SEATS = ("Aarhus", "Bergen", "Bologna", "Brno", "Cork", "Durban", "Ghent", "Graz", "Hanoi", "Kumasi", "Leipzig",
+"Lyon", "Malmö",
           "Mombasa", "Porto", "Pune", "Riga", "Tampere", "Toronto", "Utrecht", "Valencia", "Wellington")  # fmt: skip
 _OTHER_SECTOR = "trade and services"
 

@@ -24,22 +24,22 @@ _SAYS: dict[Kind, dict[str, str]] = {
         "in": "whose {label} is [either |]{value} or {other}",
     },
     "number": {
-        "above": "[whose {label} is above {value}|where the {label} is more than {value}|whose {label} exceeds {value}]",
+        "above": "[whose {label} is above {value}|where the {label} is more than {value}]",
         "below": "[whose {label} is below {value}|where the {label} is less than {value}]",
-        "between": "[whose {label} lies between {value} and {other} (inclusive)|where the {label} is from {value} to {other}]",
+        "between": "[whose {label} lies between {value} and {other} (inclusive)|where {label} is {value} to {other}]",
     },
     "date": {
         "before": "whose {label} is before {value}",
         "after": "whose {label} is after {value}",
-        "between": "[whose {label} lies between {value} and {other}, both days included|whose {label} is from {value} to {other}]",
+        "between": "whose {label} lies between {value} and {other}, both days included",
     },
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Column:
-    """`label` is how people call it; `says` replaces the clauses of its kind where it names one. A link holds the key of
-    a row: of this table (`own`) or of the second one (`second`)."""
+    """`label` is how people call it; `says` replaces the clauses of its kind where it names one. A link holds the key
+    of a row: of this table (`own`) or of the second one (`second`)."""
 
     name: str
     kind: Kind

@@ -76,7 +76,8 @@ def list_matching(d: Draw) -> Ask:
     b = d.condition(a.column, kinds=("number", "date", "category"))
     where = f"{a.sql} AND {b.sql}"
     question = d.say(
-        "[Which|What] {nouns} {a} are also {nouns} {b}? [Give|List] the {key} of each, [in alphabetical order|sorted by alphabet].",
+        "[Which|What] {nouns} {a} are also {nouns} {b}? [Give|List] the {key} of each, [in alphabetical "
+        "order|sorted by alphabet].",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
     sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
@@ -90,7 +91,8 @@ def only_match(d: Draw) -> Ask:
     c = d.condition(a.column, b.column)
     where = f"{a.sql} AND {b.sql} AND {c.sql}"
     question = d.say(
-        "[Exactly one|A single|Only one] {noun} {a} is both a {noun} {b} and a {noun} {c}: [which one|what is the {key}]?",
+        "[Exactly one|A single|Only one] {noun} {a} is both a {noun} {b} and a {noun} {c}: [which one|what is the "
+        "{key}]?",
         a=a.text, b=b.text, c=c.text, key=d.table.columns[0].label,
     )  # fmt: skip
     return Ask(question, f"SELECT {d.key} FROM t WHERE {where}", where, [a.column.name, b.column.name, c.column.name])
@@ -128,7 +130,8 @@ def list_except(d: Draw) -> Ask:
     b = d.condition(a.column)
     where = f"{a.sql} AND NOT ({b.sql})"
     question = d.say(
-        "[Take|Start with] all {nouns} {a} and [leave out|strike|remove] every {noun} {b}. [Who or what remains|Which remain] ([by|give the] {key}, in alphabetical order)?",
+        "[Take|Start with] all {nouns} {a} and [leave out|strike|remove] every {noun} {b}. [Who or what "
+        "remains|Which remain] ([by|give the] {key}, in alphabetical order)?",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
     sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
@@ -172,7 +175,8 @@ def absent_value(d: Draw) -> Ask:
         label=column.label, a=a.text, shown=shown,
     )  # fmt: skip
     values = ", ".join(f"({literal(option)})" for option in options)
-    sql = f"SELECT v FROM (VALUES {values}) AS options(v) WHERE v NOT IN (SELECT {name} FROM t WHERE {a.sql} AND {name} IS NOT NULL)"
+    taken = f"SELECT {name} FROM t WHERE {a.sql} AND {name} IS NOT NULL"
+    sql = f"SELECT v FROM (VALUES {values}) AS options(v) WHERE v NOT IN ({taken})"
     return Ask(question, sql, f"{a.sql} AND {name} IN (SELECT * FROM (VALUES {values}))", [a.column.name, column.name])
 
 
@@ -183,7 +187,8 @@ def sum_without(d: Draw) -> Ask:
     b = d.condition(number, a.column)
     where = f"{a.sql} AND NOT ({b.sql})"
     question = d.say(
-        "[Add up|Sum] the {label} of all {nouns} {a}, [leaving out|without|except for] every {noun} {b}: what is the [total|sum]?",
+        "[Add up|Sum] the {label} of all {nouns} {a}, [leaving out|without|except for] every {noun} {b}: what is "
+        "the [total|sum]?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
     return Ask(

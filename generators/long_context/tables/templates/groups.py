@@ -131,7 +131,8 @@ def largest_sum(d: Draw) -> Ask:
     where = f"{name} IN ({literal(one)}, {literal(other)})"
     grouped = f"SELECT {name} AS v, sum({value}) AS s FROM t WHERE {where} GROUP BY 1"
     question = d.say(
-        "Taken together, whose {number} is larger: that of all {nouns} with {label} {one}, or that of all with {label} {other}? Name the {label}.",
+        "Taken together, whose {number} is larger: that of all {nouns} with {label} {one}, or that of all with "
+        "{label} {other}? Name the {label}.",
         number=number.label, label=column.label, one=written(one), other=written(other),
     )  # fmt: skip
     return Ask(

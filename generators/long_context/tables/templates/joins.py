@@ -32,7 +32,8 @@ def of_the_linked(d: Draw) -> Ask:
     row = d.row(link)
     column = d.column(d.rng.choice(("number", "date", "category")))
     question = d.say(
-        "[What is the {label} of|Which {label} has] the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key]
+        "[What is the {label} of|Which {label} has] the {link} of {key}?", label=column.label, link=link.label,
+        key=row[d.table.key]
     )  # fmt: skip
     sql = f"SELECT m.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(link.name)} = m.{d.key} WHERE t.{_is(d, row)}"
     return Ask(question, sql, _is(d, row, _linked(d, row, link)), [link.name, column.name])
@@ -78,7 +79,8 @@ def of_the_second(d: Draw) -> Ask:
     question = d.say(
         "What is the {label} of the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key]
     )
-    sql = f"SELECT c.{quoted(column.name)} FROM t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)} WHERE t.{_is(d, row)}"
+    joined = f"t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)}"
+    sql = f"SELECT c.{quoted(column.name)} FROM {joined} WHERE t.{_is(d, row)}"
     return Ask(question, sql, _is(d, row), [link.name])
 
 
@@ -209,7 +211,8 @@ def top_sharing_with_extreme(d: Draw) -> Ask:
     if d.query(f"SELECT count(*) FROM t WHERE {when} = (SELECT min({when}) FROM t)")[0][0] != 1:
         raise Unsuited
     question = d.say(
-        "[Find|Look for] the {noun} with the earliest {day}. Of all {nouns} with that {noun}'s {label}, which has the highest {number}?",
+        "[Find|Look for] the {noun} with the earliest {day}. Of all {nouns} with that {noun}'s {label}, which has "
+        "the highest {number}?",
         day=day.label, label=column.label, number=number.label,
     )  # fmt: skip
     sql = f"SELECT {d.key} FROM t WHERE {where} AND {name} = (SELECT max({name}) FROM t WHERE {where})"

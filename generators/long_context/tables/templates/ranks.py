@@ -86,7 +86,8 @@ def all_highest(d: Draw) -> Ask:
     name = quoted(number.name)
     where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
     question = d.say(
-        "[Several|Two or more] {nouns} {a} share the highest {label}. [Which|Who or what] are they, in alphabetical order?",
+        "[Several|Two or more] {nouns} {a} share the highest {label}. [Which|Who or what] are they, in "
+        "alphabetical order?",
         a=a.text, label=number.label,
     )  # fmt: skip
     sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
