@@ -1,6 +1,7 @@
 """The generator as a whole: the contract, its recipe, its examples, and its records as training data."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from generators.long_context import LongContext, Params
 from generators.long_context.context import token_counter
+from generators.long_context.documents.library import Documents
 from generators.long_context.documents.questions import find_quote
+from generators.long_context.sequential import TASKS
 from generators.long_context.tables.templates import FAMILIES
 from gristmill.config import load_config, validate
 from gristmill.errors import ConfigError
@@ -143,7 +146,21 @@ def test_evidence_is_counted_by_length_and_tenth() -> None:
     assert depths.figures() == {"512": [0] * 9 + [1], "32K": [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]}
 
 
-# --- examples ---------------------------------------------------------------------------------------------------------
+# --- the page and the examples --------------------------------------------------------------------------------
+
+
+def test_the_page_names_every_task_template_count_parameter_and_reason() -> None:
+    page = (ROOT / "docs/long_context.md").read_text("utf-8")
+    assert f"<!-- count -->{sum(map(len, FAMILIES.values()))}<!-- end -->" in page
+    assert all(f"`{name}`" in page for name in [*TASKS, *FAMILIES, *Params.model_fields, *Documents.model_fields])
+    for path in LongContext.folder().rglob("*.py"):
+        source = path.read_text("utf-8")
+        reasons = [
+            *(reason for pair in re.findall(r'Reject\(\s*"(\w+)", "(\w+)"', source) for reason in pair),
+            *re.findall(r'reject\("(\w+)"', source),
+            *re.findall(r'Skipped\([\w.]+, "(\w+)"', source),
+        ]
+        assert all(f"`{reason}`" in page for reason in reasons), path
 
 
 def examples() -> list[Record]:
