@@ -88,9 +88,7 @@ def library(folder: Path, documents: int, words: int) -> None:
     builder.finish("benchmark")
     million = builder.tokens / 1e6
     print(f"library: {builder.documents:,} documents, {million:.1f}M tokens")
-    print(
-        f"  read, cleaned, counted: {read[0]:.0f} s ({read[1]:.0f} s of CPU), {million / read[1]:.2f}M tokens per CPU second"
-    )
+    print(f"  read and counted: {read[0]:.0f} s ({read[1]:.0f} s of CPU), {million / read[1]:.2f}M tokens/s")
     print(f"  topics: {clustered[0]:.0f} s ({clustered[1]:.0f} s of CPU)")
 
 

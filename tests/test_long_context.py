@@ -14,6 +14,7 @@ from generators.long_context.context import token_counter
 from generators.long_context.documents.library import Documents
 from generators.long_context.documents.questions import find_quote
 from generators.long_context.sequential import TASKS
+from generators.long_context.tables.crowd import Crowd
 from generators.long_context.tables.templates import FAMILIES
 from gristmill.config import load_config, validate
 from gristmill.errors import ConfigError
@@ -132,6 +133,13 @@ def test_people_may_come_from_a_dataset(tmp_path: Path) -> None:
     )
     assert summary["accepted"] == 14
     assert all("Ada " in row["messages"][0]["content"] for row in rows_of(tmp_path / "one"))
+
+
+def test_a_dataset_without_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+    path.write_text('{"persona": "Somebody who likes maps."}\n')
+    with pytest.raises(ConfigError, match="nobody with a name"):
+        Crowd(str(path), 0, 4096)
 
 
 def test_evidence_is_counted_by_length_and_tenth() -> None:

@@ -6,8 +6,7 @@
     solver       sees exactly the record's user turn, `traces` times
     vote         exact, then numbers, then the role `judge` in both orders; the shortest trace of the majority is kept
 
-Source: Nemotron 3 Super report (arXiv 2604.12374), long context: 4-7 hops, eight traces, semantic majority,
-the shortest.
+Source: Nemotron 3 Super report (arXiv 2604.12374), long context: 4-7 hops, eight traces, semantic majority.
 """
 
 import asyncio

@@ -2,9 +2,8 @@
 
     .txt .md .rst        a file is a document; its title is the first heading, else its name
     .html                its text, without scripts, styles and menus; the title is <title>
-    .jsonl .parquet .csv (also .jsonl.gz)  a row is a document: its text in `text`, `content`, `body` ...,
-    else the row as an outline
-    hf://NAME@REVISION   the same
+    .jsonl .parquet .csv a row is a document: its text in `text`, `content`, `body` ..., else the row as an outline
+    hf://NAME@REVISION   the same (.jsonl may also be .jsonl.gz)
     a folder             all of these in it, and source code; titles are paths
 
 What can't be used is Skipped with its reason: `empty`, `binary`, `unreadable`, `no_text`.

@@ -5,11 +5,10 @@
     trace      "I book what concerns the Opal account, line by line.
                 [2] “The Opal account received 40 crowns from Noor.” +40, balance 340 ..."
 
-Seven tasks: `count` (reports of a topic), `keys` (values and how often each is told),
-`state` (things that pass from hand
-to hand), `update` (contradicting statements, the last one holds), `ledger` (balances), `chain` (registers set from one
-another), `order` (events in order of time). The trace is written by rule: the notes that matter, in the order in which
-they stand, each with its number, its words and where things stand after it.
+Seven tasks: `count` (reports of a topic), `keys` (values and how often each is told), `state` (things that pass from
+hand to hand), `update` (contradicting statements, the last one holds), `ledger` (balances), `chain` (registers set from
+one another), `order` (events in order of time). The trace is written by rule: the notes that matter, in the order in
+which they stand, each with its number, its words and where things stand after it.
 
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: seven sequential tasks with rule-made traces.
 """

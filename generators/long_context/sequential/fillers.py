@@ -1,4 +1,4 @@
-"""Snippets that mean nothing to any task: two to four sentences on a quiet place, or paragraphs of the user's files."""
+"""Snippets that mean nothing to any task: one to four sentences on a quiet place."""
 
 from collections.abc import Iterator
 from itertools import islice

@@ -1,34 +1,29 @@
 """Questions about many records: people and the companies they work for, or the rows of the user's table.
 
-    context    Jan Gheorghiu: the date of birth is 4 May 1964,
-    the employer is Rowan Freight ...     (some hundred of them)
+    context    Jan Gheorghiu: the date of birth is 4 May 1964, the employer is Rowan Freight ...    (and hundreds more)
     question   "Among all people whose employer is a company founded before 1950, which has the highest salary?"
     answer     the result of SQL over the same rows; `metadata.sql` is the query
 
-A template (templates/) draws what it needs of the world at hand, SQL gives the answer,
-and a template whose answer isn't
-one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on,
-as far as they are read.
+A template (templates/) draws what it needs of the world at hand, SQL gives the answer, and a template whose answer
+isn't one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on, with the columns
+that are read.
 
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
 """
 
-from collections.abc import Iterator
-from itertools import chain, islice
 from random import Random
 from typing import NamedTuple
 
 from generators.long_context.answers import Value, as_json, draw_format, plain, write_answer
 from generators.long_context.context import Depth, Piece, TokenCounter, band_places
-from generators.long_context.tables import people
 from generators.long_context.tables.crowd import Crowd
 from generators.long_context.tables.draw import Ask, Draw, Unsuited
 from generators.long_context.tables.layouts import LAYOUTS, Layout
-from generators.long_context.tables.table import Row, Table, World, quoted, written
+from generators.long_context.tables.table import Table, quoted, written
 from generators.long_context.tables.templates import FAMILIES
+from generators.long_context.tables.worlds import Records, people_world, table_world
 from generators.long_context.wording import asked, vary
 from gristmill import Reject
-from gristmill.personas import Persona
 from schemas import JsonObject
 
 DRAWS = 60
@@ -38,11 +33,6 @@ CANDIDATES = 5
 """Counts drawn before one is chosen: that nearest to a random number, so that small ones don't prevail."""
 
 LARGEST_COUNT = 45
-BATCH, SPARE = 4, 16
-"""Rows that are made at once, and how many more there are to choose the last ones from."""
-
-SMALL = 8192
-"""Tokens below which each sector has one company."""
 
 QUESTION_TOKENS = 45
 """What is left for the question at least: the context is made before it is known."""
@@ -89,15 +79,6 @@ class Told(NamedTuple):
         }  # fmt: skip
 
 
-class Records(NamedTuple):
-    """A world, and its records as pieces: those of the table, then those of the second one."""
-
-    world: World
-    pieces: list[Piece]
-    second: list[Piece]
-    heads: list[Piece]
-
-
 def ask(
     family: str, length: int, depth: Depth, table: Table | None, crowd: Crowd, counter: TokenCounter, rng: Random
 ) -> Told:
@@ -111,90 +92,6 @@ def ask(
         records = table_world(table, room, layout, counter, rng)
     left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
     return tell(family, records, name, depth, lead, left, counter, rng)
-
-
-# --- worlds of a length -----------------------------------------------------------------------------------------------
-
-
-def people_world(crowd: Iterator[Persona], tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
-    """As many people as fit. Reject where the dataset has too few."""
-    employers = people.companies(rng, 1 if tokens < SMALL else 2)
-    mentors: list[str] = []
-    stream = people.rows(crowd, employers, mentors, rng)
-    first = next(stream, None)
-    if first is None:
-        raise Reject("records", "too_few", "no person has a name and an occupation")
-    known = {name for name, value in first.items() if value is not None} | {"mentor"}
-    table = Table("person", "people", people.columns(rng, known), [])
-    return _filled(table, employers, chain([first], stream), tokens, layout, counter, mentors)
-
-
-def table_world(table: Table, tokens: int, layout: Layout, counter: TokenCounter, rng: Random) -> Records:
-    """As many rows of the user's table as fit, a new choice for each context. Reject where it has too few."""
-    order = rng.sample(range(len(table.rows)), len(table.rows))
-    empty = Table(table.noun, table.nouns, table.columns, [])
-    return _filled(empty, None, (table.rows[place] for place in order), tokens, layout, counter, [])
-
-
-def _filled(
-    table: Table,
-    second: Table | None,
-    rows: Iterator[Row],
-    tokens: int,
-    layout: Layout,
-    counter: TokenCounter,
-    certain: list[str],
-) -> Records:
-    """Takes rows until the context is full; of the last two batches and some spare ones those that leave least over.
-
-    `certain` grows by the keys of the rows that stay in any case: only to those may other rows lead.
-    """
-
-    def pieces(of: Table, some: list[Row]) -> list[Piece]:
-        texts = [layout.write(of, row) for row in some]
-        return [Piece(text + layout.separator, count) for text, count in counter.pieces(texts, layout.separator)]
-
-    tables = [table] if second is None else [table, second]
-    heads = [_head(one, layout, counter) for one in tables] if layout.head else []
-    others = pieces(second, second.rows) if second else []
-    left = tokens - sum(piece.tokens for piece in [*heads, *others])
-    batches: list[list[tuple[Row, Piece]]] = []
-    while left > 0:
-        if len(batches) > 2:
-            certain += [str(row[table.key]) for row, _ in batches[-3]]
-        batch = list(islice(rows, BATCH))
-        if not batch:
-            count = sum(map(len, batches))
-            raise Reject("records", "too_few", f"{count} rows leave {left} of {tokens} tokens empty")
-        batches.append(list(zip(batch, pieces(table, batch), strict=True)))
-        left -= sum(piece.tokens for _, piece in batches[-1])
-    pool = [pair for batch in batches[-2:] for pair in batch]
-    kept = [pair for batch in batches[:-2] for pair in batch]
-    spare = list(islice(rows, SPARE))
-    room = left + sum(piece.tokens for _, piece in pool)
-    pool += zip(spare, pieces(table, spare), strict=True)
-    chosen = _best_subset([piece.tokens for _, piece in pool], room)
-    kept += [pool[place] for place in chosen]
-    world = World(Table(table.noun, table.nouns, table.columns, [row for row, _ in kept]), second)
-    return Records(world, [piece for _, piece in kept], others, heads)
-
-
-def _best_subset(sizes: list[int], room: int) -> list[int]:
-    """Places of the sizes whose sum comes nearest to the room without exceeding it."""
-    reached: dict[int, list[int]] = {0: []}
-    for place, size in enumerate(sizes):
-        reached |= {
-            total + size: [*places, place]
-            for total, places in reached.items()
-            if total + size <= room and total + size not in reached
-        }
-    return reached[max(reached)]
-
-
-def _head(table: Table, layout: Layout, counter: TokenCounter) -> Piece:
-    assert layout.head is not None
-    text = layout.head(table)
-    return Piece(text + layout.separator, counter.pieces([text], layout.separator)[0].tokens)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
     d.condition()     Condition("whose salary is above 3200", '"salary" > 3200')
     d.query("SELECT count(*) FROM t WHERE ...")
 
-The table is `t` in SQL,
-the second one `c`. A template that doesn't find what it needs raises Unsuited and is drawn anew.
+The table is `t` in SQL, the second one `c`. A template that doesn't find what it needs raises Unsuited and is drawn
+anew.
 """
 
 from collections import Counter

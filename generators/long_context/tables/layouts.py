@@ -1,8 +1,7 @@
 """How a row is written down: as sentences, a block of fields, JSON, XML, a line of CSV or of a Markdown table.
 
-Each layout writes a row by itself, so that records can be counted,
-shuffled and put anywhere. Those that need a line with
-the columns' names (`csv`, `markdown`) have one, and their rows follow line by line.
+Each layout writes a row by itself, so that records can be counted, shuffled and put anywhere. Those that need a line
+with the columns' names (`csv`, `markdown`) have one, and their rows follow line by line.
 """
 
 import csv

@@ -1,25 +1,14 @@
 """Arithmetic on days."""
 
+from calendar import month_name
+
 from generators.long_context.tables.draw import Ask, Draw, Unsuited
 from generators.long_context.tables.table import literal, quoted
 from generators.long_context.tables.templates.registry import Family, into
 
 DATES: Family = {}
 
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
+_MONTHS = tuple(month_name[1:])
 
 
 @into(DATES)
