@@ -27,6 +27,7 @@ from generators.long_context.tables.user_table import read_table
 from gristmill import Reject
 from gristmill.errors import ConfigError
 from tests.long_context_records import days_in, rows_of
+from tests.long_context_truths import TRUTHS
 
 pytestmark = pytest.mark.embedded  # its tokenizer
 
@@ -278,3 +279,31 @@ def test_quotes_and_pipes_in_values_survive_sql_and_layouts(
         one = tables.ask("filter", 4096, "even", table, crowd, counter, Random(number))
         assert one.value and one.context
     assert literal("c'd") == "'c''d'"
+
+
+# --- what the templates mean ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", TRUTHS)
+def test_sql_means_what_python_works_out(template: str, world: Draw) -> None:
+    make = next(family[template] for family in FAMILIES.values() if template in family)
+    compared = 0
+    for _ in range(200):
+        try:
+            ask = make(world)
+            value, keys = world.answer(ask), set(world.evidence(ask))
+        except Unsuited:
+            continue
+        rows = [row for row in world.table.rows if row["name"] in keys]
+        truth = TRUTHS[template](rows, ask.shows, ask.question)
+        if template == "top_k":
+            truth = [row["name"] for row in truth]
+        if ask.kind == "yes_no":
+            truth = "yes" if truth else "no"
+        if isinstance(truth, date):
+            truth = plain_cell(truth)
+        assert truth == pytest.approx(value, abs=0.051) if template == "mean_of" else truth == value, ask
+        compared += 1
+        if compared == 12:
+            break
+    assert compared >= 2

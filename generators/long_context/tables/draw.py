@@ -8,7 +8,7 @@ anew.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
@@ -48,7 +48,6 @@ class Ask:
     evidence: str
     shows: list[str]
     kind: AnswerKind = "one"
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Draw:
