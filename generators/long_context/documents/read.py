@@ -9,9 +9,11 @@
 What can't be used is Skipped with its reason: `empty`, `binary`, `unreadable`, `no_text`.
 """
 
+import csv
 import gzip
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -75,7 +77,7 @@ def read_documents(source: str, text: str | None = None, title: str | None = Non
         for file in sorted(_files(path)):
             yield from _file(file, str(file.relative_to(path)), text, title)
     elif path.is_file():
-        yield from _file(path, path.name, text, title, alone=True)
+        yield from _file(path, path.name, text, title)
     else:
         raise ConfigError(
             f"params.documents.sources: {source} doesn't exist (paths are relative to the working directory)."
@@ -95,28 +97,31 @@ def _suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
 
 
-def _file(
-    path: Path, name: str, text: str | None, title: str | None, alone: bool = False
-) -> Iterator[Document | Skipped]:
+def _file(path: Path, name: str, text: str | None, title: str | None) -> Iterator[Document | Skipped]:
+    """The documents of a file. What is damaged ends there: what comes after it can't be read."""
+    try:
+        if _suffix(path) in _ROWS:
+            rows = _gzipped(path) if path.suffix == ".gz" else read_rows(str(path))
+            yield from _rows(name, rows, text, title)
+        else:
+            yield _whole(path, name)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error, ConfigError):
+        yield Skipped(name, "unreadable")
+
+
+def _whole(path: Path, name: str) -> Document | Skipped:
+    """A file that is one document."""
     suffix = _suffix(path)
-    if suffix in _ROWS:
-        rows = _gzipped(path) if path.suffix == ".gz" else read_rows(str(path))
-        yield from _rows(name, rows, text, title)
-        return
     if path.stat().st_size > LARGEST_FILE:
-        yield Skipped(name, "too_large")
-        return
+        return Skipped(name, "too_large")
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     content = decode(raw)
     if content is None:
-        yield Skipped(name, "binary")
-    elif suffix in _HTML:
+        return Skipped(name, "binary")
+    if suffix in _HTML:
         page = page_text(content)
-        yield _document(page.title or name, page.text, name)
-    elif suffix in _CODE:
-        yield _document(name, content, name)
-    else:
-        yield _document(_heading(content) or name, content, name)
+        return _document(page.title or name, page.text, name)
+    return _document(name if suffix in _CODE else _heading(content) or name, content, name)
 
 
 def _gzipped(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
@@ -219,7 +224,7 @@ class Page(NamedTuple):
 def page_text(markup: str) -> Page:
     """A page's title and its text: blocks on lines of their own, without scripts, styles and navigation."""
     reader = _PageReader()
-    reader.feed(markup)
+    reader.feed(markup.replace("<![", "<! ["))  # which it would stop at where that is none of its sections
     reader.close()
     return Page(" ".join(reader.title.split()), "".join(reader.parts).strip())
 
