@@ -127,7 +127,7 @@ def records() -> None:
         seconds = []
         for number in range(2 * len(FAMILIES)):
             family = list(FAMILIES)[number % len(FAMILIES)]
-            _, cpu = clocked(partial(tables.ask, family, length, "even", None, crowd, counter, Random(number)))
+            _, cpu = clocked(partial(tables.ask, family, length, "even", crowd, counter, Random(number)))
             seconds.append(cpu)
         print(f"records, {length:,} tokens: {1000 * median(seconds):.0f} ms of CPU each (median of {len(seconds)})")
 
@@ -138,7 +138,7 @@ def longest() -> None:
     _, cpu = clocked(lambda: tell("ledger", 524_288, "even", 60, fillers, counter, Random(0)))
     print(f"one sequential context of 512K: {1000 * cpu:.0f} ms of CPU")
     crowd = Crowd(None, 0, 524_288)
-    _, cpu = clocked(lambda: tables.ask("join", 524_288, "even", None, crowd, counter, Random(0)))
+    _, cpu = clocked(lambda: tables.ask("join", 524_288, "even", crowd, counter, Random(0)))
     print(f"one context of records of 512K: {1000 * cpu:.0f} ms of CPU")
 
 

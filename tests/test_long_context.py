@@ -17,10 +17,10 @@ from generators.long_context.sequential import TASKS
 from generators.long_context.tables.crowd import Crowd
 from generators.long_context.tables.templates import FAMILIES
 from gristmill.config import load_config, validate
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, GristmillError
 from gristmill.plan import make_plan
 from gristmill.render import RenderError, load_renderer
-from gristmill.testing import check_generator
+from gristmill.testing import check_generator, run_scripted
 from gristmill.text.evidence import EvidenceDepths
 from judges.fields import answer as answer_of
 from schemas import Record
@@ -38,12 +38,12 @@ RECIPE = ROOT / "recipes/generate/long_context.yaml"
 
 def config(**changes: Any) -> dict[str, Any]:
     params = {"lengths": [2048, 4096], **changes.pop("params", {})}
-    return {"generator": "long_context", "tasks": 28, "params": params, **changes}
+    return {"generator": "long_context", "tasks": 16, "params": params, **changes}
 
 
 def test_the_contract_holds(tmp_path: Path) -> None:
     summary = check_generator(config(), tmp_path)
-    assert summary["accepted"] >= 26 and summary["failed"] == 0
+    assert summary["accepted"] >= 15 and summary["failed"] == 0
     assert sum(map(sum, summary["evidence"].values())) > 100
 
 
@@ -59,8 +59,6 @@ def test_kinds_lengths_and_depths_come_evenly() -> None:
 @pytest.fixture(scope="module")
 def recipe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recipe, cut to a fifth."""
-    from gristmill.testing import run_scripted
-
     loaded = load_config(RECIPE, ["samples=70"], RunConfig)
     folder = tmp_path_factory.mktemp("recipe") / "run"
     content = loaded.model_dump(mode="json", exclude_unset=True)
@@ -111,12 +109,19 @@ def test_the_teachers_recipe_is_a_plan_once_it_has_documents(tmp_path: Path) -> 
         ({"modes": ["documents"]}, "params.documents.sources"),
         ({"table": "nowhere.parquet"}, "nowhere.parquet doesn't exist"),
         ({"lengths": [100]}, "lengths"),
+        ({"tokenizer": "train:600"}, "nothing to train"),
         ({"tasks": ["guess"]}, "tasks"),
     ],
 )
 def test_a_wrong_config_is_told(params: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         make_plan(RunConfig.model_validate(config(params=params)))
+
+
+@pytest.mark.parametrize("params", [{"tokenizer": "no/such folder"}, {"people": "nowhere.jsonl"}])
+def test_what_is_missing_ends_the_run_before_the_first_task(tmp_path: Path, params: dict[str, Any]) -> None:
+    with pytest.raises(GristmillError, match=r"tokenizer|nowhere\.jsonl"):
+        run_scripted(config(params=params), tmp_path / "run")
 
 
 def test_people_may_come_from_a_dataset(tmp_path: Path) -> None:

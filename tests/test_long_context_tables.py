@@ -49,7 +49,7 @@ def crowd() -> Crowd:
 def told(crowd: Crowd, counter: TokenCounter) -> dict[str, list[tuple[int, Told]]]:
     return {
         family: [
-            (length, tables.ask(family, length, "even", None, crowd, counter, Random(f"{family}{number}")))
+            (length, tables.ask(family, length, "even", crowd, counter, Random(f"{family}{number}")))
             for number in range(PER_FAMILY)
             for length in (LENGTHS[number % 2],)
         ]
@@ -193,7 +193,7 @@ def test_each_template_finds_an_answer(family: str, name: str, world: Draw) -> N
 
 def test_evidence_stands_at_the_depth(crowd: Crowd, counter: TokenCounter) -> None:
     for depth, (low, high) in {"start": (0, 0.37), "middle": (0.3, 0.7), "end": (0.63, 1)}.items():
-        one = tables.ask("join", 8192, depth, None, crowd, counter, Random(11))  # type: ignore[arg-type]
+        one = tables.ask("join", 8192, depth, crowd, counter, Random(11))  # type: ignore[arg-type]
         shares = [offset / one.tokens for offset in one.offsets]
         within = [low <= share <= high for share in shares]
         assert sum(within) >= len(within) - 1 or one.layout in ("csv", "markdown")
@@ -226,7 +226,7 @@ def test_any_table_can_be_asked_about(tmp_path: Path, crowd: Crowd, counter: Tok
         "order_no": "key", "customer": "category", "amount": "number", "placed": "date", "paid": "category",
     }  # fmt: skip
     for family in FAMILIES:
-        one = tables.ask(family, 4096, "even", table, crowd, counter, Random(family))
+        one = tables.ask(family, 4096, "even", table, counter, Random(family))
         rows = [
             {key or "order no": value for key, value in row.items()}
             for row in rows_of(one.context, one.layout, "order no")
@@ -261,7 +261,7 @@ def test_a_table_that_is_too_short_is_a_reject_that_says_so(
 ) -> None:
     table = read_table(write(tmp_path / "orders.parquet", orders(20)), None, ("order", "orders"))
     with pytest.raises(Reject, match="too_few") as caught:
-        tables.ask("filter", 8192, "even", table, crowd, counter, Random(0))
+        tables.ask("filter", 8192, "even", table, counter, Random(0))
     assert "20 rows leave" in caught.value.detail
 
 
@@ -276,7 +276,7 @@ def test_quotes_and_pipes_in_values_survive_sql_and_layouts(
     ]  # fmt: skip
     table = read_table(write(tmp_path / "t.parquet", rows), None, ("thing", "things"))
     for number in range(14):
-        one = tables.ask("filter", 4096, "even", table, crowd, counter, Random(number))
+        one = tables.ask("filter", 4096, "even", table, counter, Random(number))
         assert one.value and one.context
     assert literal("c'd") == "'c''d'"
 

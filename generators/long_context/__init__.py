@@ -91,16 +91,25 @@ class LongContext(Generator[Cell, Params]):
         super().__init__(params, seed=seed, seeds=seeds)
         if "documents" in params.modes and not params.documents.sources:
             raise ConfigError("params.documents.sources: the mode documents needs files, folders or hf:// names.")
-        if params.table is not None and not params.table.is_file():
-            raise ConfigError(f"params.table: {params.table} doesn't exist.")
+        if params.tokenizer.startswith("train:"):
+            raise ConfigError("params.tokenizer: nothing to train one on; name a folder, a hub id or embedded.")
+        for key, path in (("table", params.table), ("people", self._people_file())):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"params.{key}: {path} doesn't exist.")
 
     def files(self) -> list[Path]:
-        params = self.params
-        named = [params.people] if params.people and not params.people.startswith("hf://") else []
-        tables_ = [params.table] if params.table else []
-        return [*(Path(name) for name in named), *tables_, *params.documents.files()]
+        named = (self._people_file(), self.params.table)
+        return [*(path for path in named if path is not None), *self.params.documents.files()]
+
+    def _people_file(self) -> Path | None:
+        people = self.params.people
+        return Path(people) if people and not people.startswith("hf://") else None
 
     async def prepare(self, ctx: Context) -> None:
+        """Makes the library of documents. A wrong tokenizer, table or dataset of people ends the run here."""
+        await asyncio.to_thread(lambda: self._counter)
+        if "personas" in self.params.modes:
+            await asyncio.to_thread(lambda: self._rows)
         if "documents" in self.params.modes:
             await open_library(ctx, self.params.documents, self.params.tokenizer, max(self.params.lengths))
 
@@ -144,13 +153,11 @@ class LongContext(Generator[Cell, Params]):
         return make_fillers(self.seed, max(self.params.lengths), self._counter)
 
     @cached_property
-    def _crowd(self) -> Crowd:
-        return Crowd(self.params.people, self.seed, max(self.params.lengths))
-
-    @cached_property
-    def _table(self) -> Table | None:
+    def _rows(self) -> Table | Crowd:
         params = self.params
-        return read_table(params.table, params.key, params.noun) if params.table else None
+        if params.table:
+            return read_table(params.table, params.key, params.noun)
+        return Crowd(params.people, self.seed, max(params.lengths))
 
     # --- records ------------------------------------------------------------------------------------------------------
 
@@ -171,7 +178,7 @@ class LongContext(Generator[Cell, Params]):
         )  # fmt: skip
 
     def _records(self, cell: Cell, rng: Random) -> Record:
-        told = tables.ask(cell.kind, cell.length, cell.depth, self._table, self._crowd, self._counter, rng)
+        told = tables.ask(cell.kind, cell.length, cell.depth, self._rows, self._counter, rng)
         return _record(
             cell, f"{told.lead}\n\n{told.context}\n\n{told.question}", told.answer, told.trace,
             tokens=told.tokens, evidence=told.offsets, more=told.metadata(),

@@ -79,17 +79,15 @@ class Told(NamedTuple):
         }  # fmt: skip
 
 
-def ask(
-    family: str, length: int, depth: Depth, table: Table | None, crowd: Crowd, counter: TokenCounter, rng: Random
-) -> Told:
-    """A question of a family over a context of its own, `length` tokens together; without a table about people."""
+def ask(family: str, length: int, depth: Depth, source: Table | Crowd, counter: TokenCounter, rng: Random) -> Told:
+    """A question of a family over a context of its own, `length` tokens together: rows of the table, or people."""
     lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
     layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
     room = whole - QUESTION_TOKENS
-    if table is None:
-        records = people_world(crowd.stream(rng), room, layout, counter, rng)
+    if isinstance(source, Table):
+        records = table_world(source, room, layout, counter, rng)
     else:
-        records = table_world(table, room, layout, counter, rng)
+        records = people_world(source.stream(rng), room, layout, counter, rng)
     left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
     return tell(family, records, name, depth, lead, left, counter, rng)
 
