@@ -82,7 +82,7 @@ def _settled(group: list[Fact]) -> Fact | None:
     """The fact of the latest filing, in its best precision, with the values that it replaced."""
     latest = max(fact.filed for fact in group)
     told = [fact for fact in group if fact.filed == latest]
-    best = max(told, key=lambda fact: (_precision(fact), fact.block >= 0, fact.block))
+    best = max(told, key=lambda fact: (_precision(fact), fact.block >= 0, -fact.block))
     if not all(agree(best.value, fact.value, fact.decimals) for fact in told):
         return None
     before = [fact.value for fact in sorted(group, key=lambda fact: fact.filed)

@@ -1,0 +1,146 @@
+"""financial_qa: questions on company filings, with every figure of the answer held against the filing's XBRL facts.
+
+Record:  system     excerpts of the filing: "# Harrow Creek Instruments, Inc.: Form 10-K ... ### CONSOLIDATED BALANCE SHEETS ..."
+         user       "How many times did current assets cover current liabilities at Harrow Creek Instruments when fiscal
+                    2024 closed?"
+         assistant  "Harrow Creek Instruments' current ratio for fiscal 2024 was 3.33 times. It follows from ..."
+         metadata   company, cik, year, form, sections, template, xbrl (the facts used, and what an answer must give)
+
+Two modes. `computed` builds question, working and answer from tagged facts and formulas; a model only rewords. `teacher`
+asks a model: up to three rewordings of each question, five candidate answers from distinct seeds, and a larger model
+that chooses among them (GenSelect).
+
+Source: Nemotron 3 Super report (arXiv 2604.12374), financial QA: expert questions as templates over S&P 500 companies
+and fiscal years 2019-2024, comparisons within a GICS sub-industry, GenSelect, answerability, percentile outliers.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from generators.financial_qa.computed import Asked, by_computation, feasible
+from generators.financial_qa.library import Key, Library, open_library
+from generators.financial_qa.templates import Form, Template, templates_of
+from generators.financial_qa.universe import read_constituents
+from gristmill import Config, Context, Generator, Record, Reject
+from gristmill.seeds import BadSeed
+from gristmill.walk import paired
+from schemas import Seed
+
+BUNDLED = Path(__file__).parent / "companies"
+WORDINGS = 3
+"""How often a question on one filing may be asked, each time in other words."""
+
+
+class Params(Config):
+    """`filings` are folders of HTML filings and company facts; `universe` is the constituents' table that says which
+    companies are peers. `lookups` bounds the share of single facts among computed questions.
+    """
+
+    mode: Literal["computed", "teacher"] = "computed"
+    filings: list[Path] = [BUNDLED]
+    universe: Path | None = None
+    templates: str = ""
+    years: Annotated[list[int], Field(min_length=1)] = [2019, 2020, 2021, 2022, 2023, 2024]
+    forms: Annotated[list[Form], Field(min_length=1)] = ["10-K", "10-Q"]
+    peers: Annotated[int, Field(ge=1, le=4)] = 1
+    context_tokens: Annotated[int, Field(ge=500)] = 3000
+    paraphrase: bool | str = True
+    paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    lookups: Annotated[float, Field(ge=0, le=0.15)] = 0.1
+
+
+class Unreadable(Seed):
+    """A file that is no filing, as a task: it is rejected with its reason."""
+
+    file: str
+    reason: str
+    detail: str
+
+
+class FinancialQA(Generator[Seed, Params]):
+    name = "financial_qa"
+    version = "1"
+
+    @cached_property
+    def library(self) -> Library:
+        table = self.params.universe or next(
+            (folder / "constituents.csv" for folder in self.params.filings if (folder / "constituents.csv").is_file()), None
+        )
+        return open_library(self.params.filings, read_constituents(table) if table else {})
+
+    @cached_property
+    def _templates(self) -> tuple[dict[str, Template], list[BadSeed]]:
+        found, bad = templates_of(self.params.templates)
+        return {template.key: template for template in found}, bad
+
+    def files(self) -> list[Path]:
+        return [self.params.universe] if self.params.universe else []
+
+    def coverage_axes(self) -> dict[str, list[str]]:
+        if self.params.mode != "computed":
+            return {}
+        used = [one for one in self._templates[0].values() if one.computable]
+        return {name: list(dict.fromkeys(str(getattr(one, name if name != "template" else "key")) for one in used))
+                for name in ("template", "group", "shape")}  # fmt: skip
+
+    def tasks(self) -> Iterator[Seed | BadSeed]:
+        templates, bad = self._templates
+        yield from bad
+        for file, fault in self.library.faults:
+            yield Unreadable(file=file, reason=fault.reason, detail=fault.detail)
+        yield from computed_tasks(self.library, list(templates.values()), self.params, self.seed)
+
+    async def run(self, seed: Seed, ctx: Context) -> Record:
+        if isinstance(seed, Unreadable):
+            raise Reject("filing", seed.reason, seed.detail)
+        assert isinstance(seed, Asked)
+        template = self._templates[0][seed.template]
+        role = "paraphraser" if self.params.paraphrase is True else self.params.paraphrase or ""
+        return await by_computation(
+            seed, template, self.library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
+        )
+
+
+def keys_of(library: Library, params: Params) -> list[Key]:
+    """The periods that the config wants, in order."""
+    return sorted(key for key in library.filings if key.year in params.years and key.form in params.forms)
+
+
+def computed_tasks(library: Library, templates: list[Template], params: Params, seed: int) -> Iterator[Asked]:
+    """Templates in turn, filings evenly; every pair for which the facts are there once a round, in other words each
+    round. Comparisons only where a peer of the sub-industry has the facts too.
+    """
+    wanted = keys_of(library, params)
+    able = {
+        template.key: [key for key in wanted if feasible(template, library.filings[key])] for template in templates
+    }
+    rivals = {
+        (name, key): [peer for peer in library.peers(key, params.peers) if peer in able[name]]
+        for name, keys in able.items() for key in keys
+    }  # fmt: skip
+    kinds = {template.key: template for template in templates}
+    allowed = {
+        name: [key for key in keys if not kinds[name].comparative or rivals[name, key]] for name, keys in able.items()
+    }
+    places = {key: place for place, key in enumerate(wanted)}
+    size = sum(map(len, allowed.values()))
+    count = looked_up = 0
+    for number, (name, key) in enumerate(islice(paired(allowed, Random(f"{seed}|financial_qa")), size * WORDINGS)):
+        template, round_ = kinds[name], number // size
+        if round_ >= len(template.ask):
+            continue
+        lookup = template.shape == "lookup"
+        if lookup and looked_up + 1 > params.lookups * (count + 1):
+            continue
+        count, looked_up = count + 1, looked_up + lookup
+        yield Asked(
+            template=name, cik=key.cik, form=key.form, year=key.year, period=key.period,
+            peers=[peer.cik for peer in rivals[name, key]] if template.comparative else [],
+            wording=(places[key] + round_) % len(template.ask),
+        )  # fmt: skip
