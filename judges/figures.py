@@ -33,16 +33,16 @@ _FIGURE = re.compile(
         (?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?![\d])
         (?:[\s-]?(?P<scale>hundred|thousand|million|billion|trillion|mio|mn|mm|bn|tn|k|m|b|t)s?\b)?
         (?P<close2>\s*\))?(?:\s(?P<after>thousand|million|billion|trillion|bn)\b)?
-        \s?(?P<unit>%|percentage[ -]points?|percent(?:age)?\b|pct\b|pp\b|p\.p\.|ppts?\b|points?\b|bps?\b|basis[ ]points?|×(?!\s?\d)|x\b|times\b|days?\b|shares\b|cents?\b|(?:US[ ])?dollars\b|USD\b|:\s?1\b|per[ ]cent\b)?
+        \s?(?P<unit>%|percentage[ -]points?|percent(?:age)?\b|pct\b|pp\b|p\.p\.|ppts?\b|points?\b|bps?\b|basis[ ]points?|(?<=\d)×(?!\s*[\d$€£¥(])|x\b(?!\s*[\d$€£¥(])|times\b|days?\b|shares\b|cents?\b|(?:US[ ])?dollars\b|USD\b|:\s?1\b|per[ ]cent\b)?
         (?P<close>\s*\))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _LETTERS = {"m": 6, "b": 9, "t": 12, "k": 3, "mm": 6}
 _LATEX = (
+    (r"(?<=\d)[\u00a0\u202f](?=\d{3}\b)", ","),
     (r"\\text(?:bf|rm)?\{([^{}]*)\}", r"\1"), (r"\\mathrm\{([^{}]*)\}", r"\1"), (r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2"),
     (r"\\(?:times|cdot)", "×"), (r"\\([%$])", r"\1"), (r"\\boxed\{([^{}]*)\}", r"\1"), (r"\\[,;!: ]", " "), (r"\{,\}", ","),
     (r"\\approx", "≈"), (r"\\[\[\]()]", " "), (r"[−–—](?=\s?[$€£¥]?\d)", "-"), (r"[\u00a0\u202f]", " "), (r"\*\*|__|`", ""),
-    (r"(?<=\d)\s(?=\d{3}\b)", ","),
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class Figure:
     """`value` is absolute, in units (a percentage divided by 100); `step` is that of its last digit.
 
     `sign` is -1 or 1 where one is written, 0 where none is, and None in parentheses. `digits` counts the significant
-    ones; `at` is where it stands in the cleaned text.
+    ones; `scaled` says that a word such as million belongs to it; `at` is where it stands in the cleaned text.
     """
 
     value: Fraction
@@ -59,6 +59,7 @@ class Figure:
     kind: Kind
     sign: int | None
     digits: int
+    scaled: bool
     at: tuple[int, int]
     text: str
 
@@ -91,13 +92,15 @@ def _figure(match: re.Match[str]) -> Figure:
     power = _scale(match["scale"] or match["after"], currency or kind == "money")
     closed = match["close"] or match["close2"]
     within = bool((match["open"] or match["open2"]) and closed)
-    written = f"{match['sign'] or ''}{match['sign2'] or ''}".strip()
+    before = match.string[: match.start()].rstrip(" ")[-1:]
+    between = (match["sign"] or "").endswith(" ") or (bool(match["sign"]) and before.isdigit())  # an operator
+    written = f"{'' if between else match['sign'] or ''}{match['sign2'] or ''}"
     sign = None if within and not written else -1 if "-" in written else 1 if written else 0
     significant = len(digits.replace(".", "").lstrip("0")) or 1
     scaled = factor * 10**power
     if power and kind == "bare":
         kind = "money"
-    return Figure(value * scaled, step * scaled, kind, sign, significant, match.span(), match[0].strip())
+    return Figure(value * scaled, step * scaled, kind, sign, significant, bool(power), match.span(), match[0].strip())
 
 
 def _factor(match: re.Match[str], unit: str, currency: bool) -> tuple[Fraction, Kind]:

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from generators.financial_qa.computed import Asked, by_computation, feasible
 from generators.financial_qa.library import Key, Library, open_library
+from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
 from generators.financial_qa.universe import read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
@@ -39,7 +40,9 @@ WORDINGS = 3
 
 class Params(Config):
     """`filings` are folders of HTML filings and company facts; `universe` is the constituents' table that says which
-    companies are peers. `lookups` bounds the share of single facts among computed questions.
+    companies are peers. `lookups` bounds the share of single facts among computed questions. For the teacher:
+    `candidates` answers for each question and for each of up to `rewordings` rewordings; `reconfirm` asks for the choice
+    among them twice.
     """
 
     mode: Literal["computed", "teacher"] = "computed"
@@ -53,6 +56,9 @@ class Params(Config):
     paraphrase: bool | str = True
     paraphrase_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     lookups: Annotated[float, Field(ge=0, le=0.15)] = 0.1
+    candidates: Annotated[int, Field(ge=1, le=16)] = 5
+    reconfirm: bool = False
+    rewordings: Annotated[int, Field(ge=0, le=3)] = 3
 
 
 class Unreadable(Seed):
@@ -94,13 +100,15 @@ class FinancialQA(Generator[Seed, Params]):
         yield from bad
         for file, fault in self.library.faults:
             yield Unreadable(file=file, reason=fault.reason, detail=fault.detail)
-        yield from computed_tasks(self.library, list(templates.values()), self.params, self.seed)
+        yield from walk(self.library, list(templates.values()), self.params, self.seed)
 
-    async def run(self, seed: Seed, ctx: Context) -> Record:
+    async def run(self, seed: Seed, ctx: Context) -> Record | list[Record]:
         if isinstance(seed, Unreadable):
             raise Reject("filing", seed.reason, seed.detail)
         assert isinstance(seed, Asked)
         template = self._templates[0][seed.template]
+        if self.params.mode == "teacher":
+            return await by_teacher(seed, template, self.library, self.params, ctx)
         role = "paraphraser" if self.params.paraphrase is True else self.params.paraphrase or ""
         return await by_computation(
             seed, template, self.library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
@@ -112,35 +120,31 @@ def keys_of(library: Library, params: Params) -> list[Key]:
     return sorted(key for key in library.filings if key.year in params.years and key.form in params.forms)
 
 
-def computed_tasks(library: Library, templates: list[Template], params: Params, seed: int) -> Iterator[Asked]:
-    """Templates in turn, filings evenly; every pair for which the facts are there once a round, in other words each
-    round. Comparisons only where a peer of the sub-industry has the facts too.
+def walk(library: Library, templates: list[Template], params: Params, seed: int) -> Iterator[Asked]:
+    """Templates in turn, filings evenly; every pair once a round, in other words each round. Computed questions only
+    where the facts are there; comparisons only where a peer of the sub-industry has them too.
     """
-    wanted = keys_of(library, params)
+    wanted, computed = keys_of(library, params), params.mode == "computed"
+    kinds = {template.key: template for template in templates if template.computable or not computed}
     able = {
-        template.key: [key for key in wanted if feasible(template, library.filings[key])] for template in templates
-    }
+        name: [key for key in wanted if template.asked_of(key.form)
+               and (not computed or feasible(template, library.filings[key]))]
+        for name, template in kinds.items()
+    }  # fmt: skip
     rivals = {
         (name, key): [peer for peer in library.peers(key, params.peers) if peer in able[name]]
-        for name, keys in able.items() for key in keys
+        for name, keys in able.items() if kinds[name].comparative for key in keys
     }  # fmt: skip
-    kinds = {template.key: template for template in templates}
-    allowed = {
-        name: [key for key in keys if not kinds[name].comparative or rivals[name, key]] for name, keys in able.items()
-    }
-    places = {key: place for place, key in enumerate(wanted)}
-    size = sum(map(len, allowed.values()))
+    allowed = {name: [key for key in keys if rivals.get((name, key), True)] for name, keys in able.items()}
+    size, places = sum(map(len, allowed.values())), {key: place for place, key in enumerate(wanted)}
     count = looked_up = 0
     for number, (name, key) in enumerate(islice(paired(allowed, Random(f"{seed}|financial_qa")), size * WORDINGS)):
         template, round_ = kinds[name], number // size
-        if round_ >= len(template.ask):
-            continue
         lookup = template.shape == "lookup"
-        if lookup and looked_up + 1 > params.lookups * (count + 1):
+        if round_ >= len(template.ask) or (lookup and looked_up + 1 > params.lookups * (count + 1)):
             continue
         count, looked_up = count + 1, looked_up + lookup
         yield Asked(
             template=name, cik=key.cik, form=key.form, year=key.year, period=key.period,
-            peers=[peer.cik for peer in rivals[name, key]] if template.comparative else [],
-            wording=(places[key] + round_) % len(template.ask),
+            peers=[peer.cik for peer in rivals.get((name, key), [])], wording=(places[key] + round_) % len(template.ask),
         )  # fmt: skip

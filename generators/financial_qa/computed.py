@@ -27,7 +27,7 @@ from generators.financial_qa.library import Key, Library
 from generators.financial_qa.metrics import metrics
 from generators.financial_qa.segments import breakdown
 from generators.financial_qa.solve import Expected, Solution, Used, listed, solve
-from generators.financial_qa.telling import Telling, Unit, scale_of
+from generators.financial_qa.telling import Telling, Unit, scale_of, short_name
 from generators.financial_qa.templates import Template
 from gristmill import Answer, Context, Record, Reject
 from judges.rewording import Vocabulary
@@ -74,7 +74,7 @@ def tellings(task: Asked, library: Library, style: int) -> list[Telling]:
     for key in (task.key, *(Key(peer, *task.key[1:]) for peer in task.peers)):
         if key not in library.filings:
             raise Reject("facts", "missing", f"no {key.form} of {key.cik} for {key.period} {key.year}")
-        found.append(Telling(library.filings[key], library.companies[key.cik].name, style))
+        found.append(Telling(library.filings[key], short_name(library.companies[key.cik].name), style))
     return found
 
 

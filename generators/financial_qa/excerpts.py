@@ -28,8 +28,11 @@ _NO_STATEMENTS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
+    """`blocks` are the numbers of the blocks that it shows."""
+
     text: str
     sections: list[str]
+    blocks: frozenset[int] = frozenset()
 
 
 def excerpt(filing: Filing, facts: Iterable[Fact], sections: Iterable[str], tokens: int) -> Excerpt:
@@ -53,7 +56,7 @@ def excerpt(filing: Filing, facts: Iterable[Fact], sections: Iterable[str], toke
             parts.append("[...]")
         parts.append(filing.markdown([number]))
         last = number
-    return Excerpt("\n\n".join(parts), named)
+    return Excerpt("\n\n".join(parts), named, frozenset(shown))
 
 
 def wanted_sections(filing: Filing, sections: Iterable[str]) -> list[str]:

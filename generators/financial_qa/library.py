@@ -18,7 +18,6 @@ import orjson
 
 from generators.financial_qa.companyfacts import read_companyfacts
 from generators.financial_qa.filings.read import Filing, read_filing
-from generators.financial_qa.telling import short_name
 from generators.financial_qa.universe import Company
 from gristmill import Reject
 from gristmill.errors import ConfigError
@@ -46,7 +45,7 @@ class Library:
         if filing.blocks or key not in self.filings:
             self.filings[key] = filing
         if filing.cik not in self.companies:
-            self.companies[filing.cik] = Company(filing.cik, short_name(filing.company), "", "")
+            self.companies[filing.cik] = Company(filing.cik, filing.company, "", "")
 
     def peers(self, key: Key, most: int) -> list[Key]:
         """The same period of other companies of the sub-industry."""

@@ -15,7 +15,7 @@ from random import Random
 from generators.financial_qa.facts import Fact
 from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import Computed, Dimension, NotComputable, compute, decimal_of, names_in, parsed, shifted
-from generators.financial_qa.metrics import metrics
+from generators.financial_qa.metrics import end_of, metrics
 from generators.financial_qa.telling import Telling, Unit, possessive, scale_of, spelled
 from generators.financial_qa.templates import Template
 
@@ -114,7 +114,11 @@ def scaled(telling: Telling, template: Template) -> Telling:
     """In the scale of the facts that the template may use."""
     keys = {name for formula in template.all_formulas() for name, _ in names_in(parsed(formula))}
     concepts = {concept for key in keys for concept in metrics()[key].concepts}
-    facts = [fact for concept in concepts for fact in telling.filing.facts.of(concept) if not fact.dimensions]
+    first, last = end_of(telling.filing, -3), telling.filing.period_end
+    facts = [
+        fact for concept in concepts for fact in telling.filing.facts.of(concept)
+        if not fact.dimensions and first < fact.end <= last
+    ]  # fmt: skip
     return replace(telling, scale=scale_of(facts or telling.filing.facts))
 
 

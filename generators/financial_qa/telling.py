@@ -137,7 +137,7 @@ def possessive(name: str) -> str:
 
 def short_name(registered: str) -> str:
     """HARROW CREEK INSTRUMENTS, INC. as people write it."""
-    name = registered.split("/")[0].strip().rstrip(".")
+    name = registered.split("/")[0].partition("(")[0].strip().rstrip(".")
     while True:
         bare = name.rstrip(",. ")
         suffix = next((suffix for suffix in _SUFFIXES if bare.lower().endswith(suffix)), None)
