@@ -18,32 +18,55 @@ from judges.numbers import SCALES
 
 Kind = Literal["money", "percent", "times", "days", "shares", "bare"]
 
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_MONTHS = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
+    r"|Nov(?:ember)?|Dec(?:ember)?)"
+)
+_YEAR = r"(?:19|20)\d\d"
 _NO_FIGURE = re.compile(
-    rf"\b(?:{_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.? \d{{1,2}}(?:st|nd|rd|th)?(?:,? (?:19|20)\d\d)?\b"
-    rf"|\b\d{{1,2}} (?:{_MONTHS})(?: (?:19|20)\d\d)?\b|\b(?:19|20)\d\d-\d\d-\d\d\b"
-    r"|\b(?:form )?(?:10-[KQ]|8-K|20-F)\b|\b(?:items?|notes?|notice|part|table|page|exhibit|section|asc|asu|topic)\s+\d+[A-C]?(?:\.\d+)?\b"
-    r"|\b(?:fy|cy|f|q[1-4] ?|[1-4]q ?)['’]?(?:\d{4}|\d{2})\b|\bq[1-4]\b|\b[1-4]q\b"
-    r"|(?<![$€£¥\d.,])(?:19|20)\d\d(?:\s?[-–/]\s?(?:19|20)?\d\d)?(?![\d%]|,\d|\.\d|\s?(?:million|billion|thousand|%))\b"
-    r"|(?m:^\s*(?:[#>*-]\s*)?\(?\d{1,2}[.)](?=\s))|\b\d+-(?:year|day|month|week|quarter|point|for)\b",
+    "|".join(
+        (
+            rf"\b{_MONTHS}\.? \d{{1,2}}(?:st|nd|rd|th)?(?:,? {_YEAR})?\b",
+            rf"\b\d{{1,2}} {_MONTHS}(?: {_YEAR})?\b",
+            rf"\b{_YEAR}-\d\d-\d\d\b",
+            r"\b(?:form )?(?:10-[KQ]|8-K|20-F)\b",
+            r"\b(?:items?|notes?|part|table|page|exhibit|section|asc|asu|topic)\s+\d+[A-C]?(?:\.\d+)?\b",
+            r"\b(?:fy|cy|f|q[1-4] ?|[1-4]q ?)['’]?(?:\d{4}|\d{2})\b|\bq[1-4]\b|\b[1-4]q\b",
+            rf"(?<![$€£¥\d.,]){_YEAR}(?:\s?[-–/]\s?(?:19|20)?\d\d)?(?![\d%]|,\d|\.\d|\s?(?:million|billion|thousand|%))\b",
+            r"(?m:^\s*(?:[#>*-]\s*)?\(?\d{1,2}[.)](?=\s))",  # the number of a list's item
+            r"\b\d+-(?:year|day|month|week|quarter|point|for)\b",
+        )
+    ),
     re.IGNORECASE,
 )
 _FIGURE = re.compile(
-    r"""(?P<open>\(\s*)?(?P<sign>[-+]\s?)?(?:(?P<currency>US\$|[$€£¥]|(?:USD|EUR|GBP|JPY)\s)\s?)?(?P<open2>\(\s*)?(?P<sign2>[-+])?
+    r"""(?P<open>\(\s*)?(?P<sign>[-+]\s?)?(?:(?P<currency>US\$|[$€£¥]|(?:USD|EUR|GBP|JPY)\s)\s?)?
+        (?P<open2>\(\s*)?(?P<sign2>[-+])?
         (?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?![\d])
         (?:[\s-]?(?P<scale>hundred|thousand|million|billion|trillion|mio|mn|mm|bn|tn|k|m|b|t)s?\b)?
         (?P<close2>\s*\))?(?:\s(?P<after>thousand|million|billion|trillion|bn)\b)?
-        \s?(?P<unit>%|percentage[ -]points?|percent(?:age)?\b|pct\b|pp\b|p\.p\.|ppts?\b|points?\b|bps?\b|basis[ ]points?|(?<=\d)×(?!\s*[\d$€£¥(])|x\b(?!\s*[\d$€£¥(])|times\b|days?\b|shares\b|cents?\b|(?:US[ ])?dollars\b|USD\b|:\s?1\b|per[ ]cent\b)?
-        (?P<close>\s*\))?""",
+        \s?(?P<unit>
+            %|percentage[ -]points?|per[ ]?cent(?:age)?\b|pct\b|pp\b|p\.p\.|ppts?\b|points?\b|bps?\b|basis[ ]points?
+            |(?<=\d)×(?!\s*[\d$€£¥(])|x\b(?!\s*[\d$€£¥(])|times\b|:\s?1\b
+            |days?\b|shares\b|cents?\b|(?:US[ ])?dollars\b|USD\b
+        )?(?P<close>\s*\))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _LETTERS = {"m": 6, "b": 9, "t": 12, "k": 3, "mm": 6}
-_LATEX = (
+_DRESS = (
     (r"(?<=\d)[\u00a0\u202f](?=\d{3}\b)", ","),
-    (r"\\text(?:bf|rm)?\{([^{}]*)\}", r"\1"), (r"\\mathrm\{([^{}]*)\}", r"\1"), (r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2"),
-    (r"\\(?:times|cdot)", "×"), (r"\\([%$])", r"\1"), (r"\\boxed\{([^{}]*)\}", r"\1"), (r"\\[,;!: ]", " "), (r"\{,\}", ","),
-    (r"\\approx", "≈"), (r"\\[\[\]()]", " "), (r"[−–—](?=\s?[$€£¥]?\d)", "-"), (r"[\u00a0\u202f]", " "), (r"\*\*|__|`", ""),
-)  # fmt: skip
+    (r"[\u00a0\u202f]", " "),
+    (r"\\(?:text(?:bf|rm)?|mathrm|boxed)\{([^{}]*)\}", r"\1"),
+    (r"\{,\}", ","),
+    (r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2"),
+    (r"\\(?:times|cdot)", "×"),
+    (r"\\approx", "≈"),
+    (r"\\([%$])", r"\1"),
+    (r"\\[,;!: ]", " "),
+    (r"\\[\[\]()]", " "),
+    (r"[−–—](?=\s?[$€£¥]?\d)", "-"),
+    (r"\*\*|__|`", ""),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +89,7 @@ class Figure:
 
 def cleaned(text: str) -> str:
     """Without the dress of LaTeX and markdown, and with plain signs."""
-    for pattern, plain in _LATEX:
+    for pattern, plain in _DRESS:
         text = re.sub(pattern, plain, text)
     return text
 
@@ -106,7 +129,7 @@ def _figure(match: re.Match[str]) -> Figure:
 def _factor(match: re.Match[str], unit: str, currency: bool) -> tuple[Fraction, Kind]:
     if unit.startswith(("bp", "basis")):
         return Fraction(1, 10_000), "percent"
-    if unit.startswith(("%", "perc", "pct", "pp", "p.p", "point")):
+    if unit.startswith(("%", "per", "pct", "pp", "p.p", "point")):
         return Fraction(1, 100), "percent"
     if unit in ("x", "×", "times") or unit.startswith(":"):
         return Fraction(1), "times"

@@ -6,10 +6,10 @@
 
 A sentence is read as the sequence of what it says. Words that carry nothing in its field are left out; words that mean
 the same there are one; all others stand for themselves, without their endings. Numbers, quoted letters and names are
-taken as they are. A rewording passes if its sentences say what the template's say, one for one in any order: so nothing
-is lost, added, negated or turned round. With `in_order=False` the words of a sentence may come in another order, but
-names and numbers may not: "from 2023 to 2024" is not "from 2024 to 2023". That refuses many honest rewordings, and costs
-no more than the template's wording.
+taken as they are. A rewording passes if its sentences say what the template's say, one for one in any order: so
+nothing is lost, added, negated or turned round. With `in_order=False` the words of a sentence may come in another
+order, but names and numbers may not: "from 2023 to 2024" is not "from 2024 to 2023". That refuses many honest
+rewordings, and costs no more than the template's wording.
 
 A vocabulary is a YAML file: `empty` words, lines of words that are the `same`, and `numbers` from zero on.
 """

@@ -14,9 +14,8 @@ from typing import Literal
 
 from gristmill import Config, Context, Judge, Record, Verdict
 from judges.fields import answer, before_answer, final_answer, lookup
-from judges.figures import figures_in
+from judges.figures import cleaned, figures_in
 from judges.xbrl_proof import Findings, Proof, check, shown, states
-from judges.figures import cleaned
 
 _MOST = 3
 """Contradictions that a reason tells."""
@@ -50,7 +49,9 @@ class XBRL(Judge[Params]):
             why = found.missing or [f"{text} is in no fact" for text in found.unknown] or ["it states no figure"]
             passed = False if formula else True if self.params.unchecked == "keep" else None
             return self._say(passed, 0.5, "not checkable: " + "; ".join(why[:_MOST]))
-        return self._say(True, 1.0, f"confirmed: {len(found.confirmed)} figure{'s' if len(found.confirmed) > 1 else ''}")
+        return self._say(
+            True, 1.0, f"confirmed: {len(found.confirmed)} figure{'s' if len(found.confirmed) > 1 else ''}"
+        )
 
     def _say(self, passed: bool | None, score: float, reason: str) -> Verdict:
         return Verdict(name=self.name, passed=passed, score=score, reason=reason)

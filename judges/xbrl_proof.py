@@ -5,9 +5,9 @@
     answer      "Gross profit of $534.3 million on revenue of $1.13bn: 47.1%."     three figures, all confirmed
                 "... on revenue of $1.31bn: 47.1%."                                contradicted: 1.31bn, the facts: 1.13bn
 
-A figure is right where the exact value rounds to it. It may quote a fact, state a result or a value on the way to it,
-stand in the excerpts beside the same words, or follow by one operation from figures before it in its sentence. Where a
-sentence speaks of one metric, one period and one amount, it must be that fact.
+A figure is right where the exact value rounds to it. It may quote a fact, state a result or a value on the way to
+it, stand in the excerpts beside the same words, or follow by one operation from figures before it in its sentence.
+Where a clause speaks of one metric, one period and one amount, it must be that fact.
 """
 
 import re
@@ -55,7 +55,9 @@ _ARITHMETIC = re.compile(
     r"|exceed\w*|average|half|multipl\w+)\b|" + _CHANGE.pattern, re.IGNORECASE,
 )  # fmt: skip
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(*#$•-])|\n+")
-_CLAUSE = re.compile(r";|:\s|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s")
+_CLAUSE = re.compile(
+    r";|:\s|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s"
+)
 _WORD = re.compile(r"[a-z]{4,}")
 _COMMON = {"with", "from", "that", "this", "were", "have", "total", "fiscal", "year", "years", "ended", "quarter",
            "company", "million", "thousand", "billion", "percent", "other", "which", "than", "same", "more"}  # fmt: skip
@@ -108,7 +110,8 @@ class Proof:
         known = [_known(row) for row in told["facts"]]
         powers = tuple(sorted({power for fact in known for power in fact.target.powers} | {0}))
         derived = [
-            Target("a value on the way", Fraction(value), _UNITS[dimension], powers) for value, dimension in told["derived"]
+            Target("a value on the way", Fraction(value), _UNITS[dimension], powers)
+            for value, dimension in told["derived"]
         ]
         expected = [
             (Target(row["name"], Fraction(row["value"]), _UNITS[row["unit"]], powers,
@@ -204,7 +207,9 @@ def check(answer: str, excerpts: str, proof: Proof) -> Findings:
                 continue
             if wrong := _bound_elsewhere(figure, sentence, proof):
                 findings.contradicted.append(wrong)
-            elif _supported(figure, sentence.text, proof, beside) or _follows(figure, sentence.text, [*before, *supported]):
+            elif _supported(figure, sentence.text, proof, beside) or _follows(
+                figure, sentence.text, [*before, *supported]
+            ):
                 supported.append(figure)
                 findings.confirmed.append(figure.text)
             elif not _roughly(figure, sentence.text, proof):
@@ -225,7 +230,7 @@ def _supported(figure: Figure, sentence: str, proof: Proof, beside: "Beside") ->
 
 
 def _roughly(figure: Figure, sentence: str, proof: Proof) -> bool:
-    """"About $1 billion" is an approximation of what lies within a tenth; it proves and contradicts nothing."""
+    """ "About $1 billion" is an approximation of what lies within a tenth; it proves and contradicts nothing."""
     if not _ROUGHLY.search(sentence[: figure.at[0]]) or figure.digits > 2:
         return False
     return any(
@@ -268,7 +273,9 @@ def _mentions(clause: str, terms: Sequence[str]) -> Iterator[str]:
     rest = clause
     for term in terms:
         for match in re.finditer(rf"(?<![\w-]){re.escape(term)}(?![\w-])", rest, re.IGNORECASE):
-            if not re.search(r"\b(?:of|on|per|to|in|deferred|cost|other|less|excluding)\s*$", rest[: match.start()], re.IGNORECASE):
+            if not re.search(
+                r"\b(?:of|on|per|to|in|deferred|cost|other|less|excluding)\s*$", rest[: match.start()], re.IGNORECASE
+            ):
                 yield term
         rest = re.sub(rf"(?<![\w-]){re.escape(term)}(?![\w-])", "·", rest, flags=re.IGNORECASE)
 
@@ -308,7 +315,9 @@ def _unsupported(figure: Figure, sentence: str, proof: Proof, findings: Findings
         findings.unknown.append(figure.text)
     elif proof.expected or named:
         nearest = _nearest(figure, proof)
-        findings.contradicted.append(f"says {figure.text}, the facts say {nearest}" if nearest else f"says {figure.text}")
+        findings.contradicted.append(
+            f"says {figure.text}, the facts say {nearest}" if nearest else f"says {figure.text}"
+        )
     else:
         findings.unknown.append(figure.text)
 
@@ -358,7 +367,7 @@ def _words(text: str) -> set[str]:
 
 
 def _same(figure: Figure, told: Figure) -> bool:
-    if figure.digits < 2 or {figure.kind, told.kind} & {"percent"} and figure.kind != told.kind:
+    if figure.digits < 2 or ({figure.kind, told.kind} & {"percent"} and figure.kind != told.kind):
         return False
     factors: Iterable[int] = (0,) if told.scaled and figure.scaled else (0, 3, 6)
     return any(abs(figure.value - told.value * 10**power) <= (figure.step / 2 if power or figure.step > told.step else 0)

@@ -1,14 +1,13 @@
 """financial_qa: questions on company filings, with every figure of the answer held against the filing's XBRL facts.
 
-Record:  system     excerpts of the filing: "# Harrow Creek Instruments, Inc.: Form 10-K ... ### CONSOLIDATED BALANCE SHEETS ..."
-         user       "How many times did current assets cover current liabilities at Harrow Creek Instruments when fiscal
-                    2024 closed?"
+Record:  system     excerpts of the filing: "# Harrow Creek Instruments, Inc.: Form 10-K ... BALANCE SHEETS ..."
+         user       "What was Harrow Creek Instruments' current ratio at the end of fiscal 2024?"
          assistant  "Harrow Creek Instruments' current ratio for fiscal 2024 was 3.33 times. It follows from ..."
          metadata   company, cik, year, form, sections, template, xbrl (the facts used, and what an answer must give)
 
-Two modes. `computed` builds question, working and answer from tagged facts and formulas; a model only rewords. `teacher`
-asks a model: up to three rewordings of each question, five candidate answers from distinct seeds, and a larger model
-that chooses among them (GenSelect).
+Two modes. `computed` builds question, working and answer from tagged facts and formulas; a model only rewords.
+`teacher` asks a model: up to three rewordings of each question, five candidate answers from distinct seeds, and a
+larger model that chooses among them (GenSelect).
 
 Source: Nemotron 3 Super report (arXiv 2604.12374), financial QA: expert questions as templates over S&P 500 companies
 and fiscal years 2019-2024, comparisons within a GICS sub-industry, GenSelect, answerability, percentile outliers.
@@ -24,10 +23,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from generators.financial_qa.computed import Asked, by_computation, feasible
+from generators.financial_qa.edgar import EdgarConfig, fetch_all
+from generators.financial_qa.filings.html import require_lxml
 from generators.financial_qa.library import Key, Library, open_library
 from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
-from generators.financial_qa.universe import read_constituents
+from generators.financial_qa.universe import Company, read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
 from gristmill.seeds import BadSeed
 from gristmill.walk import paired
@@ -39,14 +40,15 @@ WORDINGS = 3
 
 
 class Params(Config):
-    """`filings` are folders of HTML filings and company facts; `universe` is the constituents' table that says which
-    companies are peers. `lookups` bounds the share of single facts among computed questions. For the teacher:
-    `candidates` answers for each question and for each of up to `rewordings` rewordings; `reconfirm` asks for the choice
-    among them twice.
+    """`filings` are folders of HTML filings and company facts, to which `edgar` adds what it fetches; with neither they
+    are the bundled, invented companies. `universe` is the constituents' table that says which companies are peers.
+    `lookups` bounds the share of single facts among computed questions. For the teacher: `candidates` answers for each
+    question and for each of up to `rewordings` rewordings; `reconfirm` asks for the choice among them twice.
     """
 
     mode: Literal["computed", "teacher"] = "computed"
-    filings: list[Path] = [BUNDLED]
+    filings: list[Path] = []
+    edgar: EdgarConfig | None = None
     universe: Path | None = None
     templates: str = ""
     years: Annotated[list[int], Field(min_length=1)] = [2019, 2020, 2021, 2022, 2023, 2024]
@@ -73,12 +75,31 @@ class FinancialQA(Generator[Seed, Params]):
     name = "financial_qa"
     version = "1"
 
+    def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
+        super().__init__(params, seed=seed, seeds=seeds)
+        require_lxml()
+
+    @cached_property
+    def folders(self) -> list[Path]:
+        fetched = [self.params.edgar.cache] if self.params.edgar else []
+        return [*self.params.filings, *fetched] or [BUNDLED]
+
+    @cached_property
+    def universe(self) -> dict[str, Company]:
+        """The companies of the table in the config, or of the one in a folder of filings."""
+        tables = [self.params.universe] if self.params.universe else [one / "constituents.csv" for one in self.folders]
+        found = next((table for table in tables if self.params.universe or table.is_file()), None)
+        return read_constituents(found) if found else {}
+
     @cached_property
     def library(self) -> Library:
-        table = self.params.universe or next(
-            (folder / "constituents.csv" for folder in self.params.filings if (folder / "constituents.csv").is_file()), None
-        )
-        return open_library(self.params.filings, read_constituents(table) if table else {})
+        return open_library(self.folders, self.universe)
+
+    async def prepare(self, ctx: Context) -> None:
+        params = self.params
+        if params.edgar:
+            absent = await fetch_all(params.edgar, self.universe, list(params.forms), params.years, ctx)
+            (ctx.artifacts / "absent.txt").write_text("\n".join(absent), encoding="utf-8")
 
     @cached_property
     def _templates(self) -> tuple[dict[str, Template], list[BadSeed]]:
@@ -146,5 +167,6 @@ def walk(library: Library, templates: list[Template], params: Params, seed: int)
         count, looked_up = count + 1, looked_up + lookup
         yield Asked(
             template=name, cik=key.cik, form=key.form, year=key.year, period=key.period,
-            peers=[peer.cik for peer in rivals.get((name, key), [])], wording=(places[key] + round_) % len(template.ask),
+            peers=[peer.cik for peer in rivals.get((name, key), [])],
+            wording=(places[key] + round_) % len(template.ask),
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Computed mode: question, working and answer built from facts and formulas alone; a model only rewords the question.
 
     task        template current_ratio, company 9900001, 10-K of 2024
-    question    "How many times did current assets cover current liabilities at Harrow Creek Instruments when fiscal 2024 closed?"
+    question    "What was Harrow Creek Instruments' current ratio at the end of fiscal 2024?"
     trace       "The relevant lines are current assets of $786,335 thousand ... Current ratio = ... = 3.33 times ..."
     answer      "Harrow Creek Instruments' current ratio for fiscal 2024 was 3.33 times. It follows from ..."
 
@@ -14,21 +14,21 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import Field
 
 from generators.financial_qa.excerpts import Excerpt, excerpt
-from generators.financial_qa.facts import Fact
 from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import NotComputable, computable, shifted
 from generators.financial_qa.library import Key, Library
 from generators.financial_qa.metrics import metrics
 from generators.financial_qa.segments import breakdown
-from generators.financial_qa.solve import Expected, Solution, Used, listed, solve
+from generators.financial_qa.solve import OFFSETS, solve
 from generators.financial_qa.telling import Telling, Unit, scale_of, short_name
 from generators.financial_qa.templates import Template
+from generators.financial_qa.wording import capital, listed, wording
+from generators.financial_qa.work import Solution, Used
 from gristmill import Answer, Context, Record, Reject
 from judges.rewording import Vocabulary
 from schemas import Json, JsonObject, Seed, assistant, system, user
@@ -55,12 +55,6 @@ class Asked(Seed):
 
 class Rewording(Answer):
     text: Annotated[str, Field(min_length=10, max_length=600)]
-
-
-@cache
-def wording() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "wording.yaml").read_text(encoding="utf-8"))
-    return found
 
 
 @cache
@@ -91,7 +85,7 @@ async def by_computation(
     text, phrasing = await phrase(asked, names_of(template, told), reword, ctx)
     last = solution.expected[-1]
     shown = dressed(text, told[0].company, last.unit, ctx.rng)
-    excerpts = [excerpt(one.filing, facts_of(solution, one.company), template.sections, tokens // len(told)) for one in told]
+    excerpts = [excerpt(one.filing, solution.of(one.company), template.sections, tokens // len(told)) for one in told]
     introduced = "\n\n".join([ctx.rng.choice(wording()["systems"]), *(one.text for one in excerpts)])
     return Record(
         messages=[system(introduced), user(shown), assistant(solution.answer, trace(solution, told[0], ctx.rng))],
@@ -129,8 +123,7 @@ def question(template: Template, told: Sequence[Telling], number: int) -> str:
     if "{kind" in pattern:
         found = breakdown(first.filing)
         values |= {"kind": found.kind, "kinds": found.kinds} if found else {"kind": "segment", "kinds": "segments"}
-    text = pattern.format(**values)
-    return text[:1].upper() + text[1:]
+    return capital(pattern.format(**values))
 
 
 def dressed(text: str, company: str, unit: Unit, rng: Random) -> str:
@@ -150,9 +143,7 @@ def names_of(template: Template, told: Sequence[Telling]) -> list[str]:
     return [*companies, *periods, template.name, *kinds, *terms]
 
 
-async def phrase(
-    text: str, names: list[str], reword: tuple[str, float], ctx: Context
-) -> tuple[str, JsonObject]:
+async def phrase(text: str, names: list[str], reword: tuple[str, float], ctx: Context) -> tuple[str, JsonObject]:
     """The question, reworded by a role if the rewording asks the same; and how it came about."""
     role, share = reword
     if not role or ctx.rng.random() >= share:
@@ -174,7 +165,10 @@ async def phrase(
 def trace(solution: Solution, telling: Telling, rng: Random) -> str:
     words = wording()
     several = len({used.company for used in solution.used}) > 1
-    facts = [f"{used.name} of {used.told}{f' at {used.company}' if several else ''} for {used.period}" for used in solution.used]
+    facts = [
+        f"{used.name} of {used.told}{f' at {used.company}' if several else ''} for {used.period}"
+        for used in solution.used
+    ]
     last = solution.expected[-1]
     lines = [rng.choice(words["begins"]).format(facts=listed(facts))]
     if solution.steps:
@@ -182,10 +176,6 @@ def trace(solution: Solution, telling: Telling, rng: Random) -> str:
     scale = scale_of(used.fact for used in solution.used if len(used.fact.unit) == 3)
     lines.append(rng.choice(words["ends"]).format(result=replace(telling, scale=scale).told(last.value, last.unit)))
     return "\n".join(lines)
-
-
-def facts_of(solution: Solution, company: str) -> list[Fact]:
-    return [used.fact for used in solution.used if used.company == company]
 
 
 def proof(solution: Solution, restated: dict[object, list[str]]) -> JsonObject:
@@ -204,12 +194,12 @@ def fact_row(used: Used, restated: Sequence[str] = ()) -> JsonObject:
     fact = used.fact
     row: JsonObject = {
         "company": used.company, "names": list[Json](used.names), "period": used.period, "concept": fact.concept,
-        "value": str(fact.value), "unit": fact.unit, "decimals": fact.decimals,
+        "value": f"{fact.value:f}", "unit": fact.unit, "decimals": fact.decimals,
         "start": fact.start.isoformat() if fact.start else None, "end": fact.end.isoformat(), "row": fact.label,
     }  # fmt: skip
     if fact.dimensions:
         row["members"] = [member for _, member in fact.dimensions]
-    otherwise = [*map(str, fact.earlier), *restated]
+    otherwise = [*(f"{value:f}" for value in fact.earlier), *restated]
     return {**row, "otherwise": list[Json](otherwise)} if otherwise else row
 
 
@@ -219,10 +209,9 @@ def feasible(template: Template, filing: Filing) -> bool:
         return False
     if template.shape == "segments":
         return breakdown(filing) is not None
-    offsets = {"growth": (0, -1), "change": (0, -1), "trend": (0, -1, -2), "total": (0, -1, -2), "cagr": (0, -2)}
     if template.shape == "bridge":
         return all(computable(formula, filing) for formula in template.all_formulas())
     return all(
         any(computable(shifted(formula, offset) if offset else formula, filing) for formula in template.formula)
-        for offset in offsets.get(template.shape, (0,))
+        for offset in OFFSETS.get(template.shape, (0,))
     )

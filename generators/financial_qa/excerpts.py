@@ -1,4 +1,4 @@
-"""What of a filing a record shows: the passages that the answer rests on, then those of the wanted sections, in a budget.
+"""What of a filing a record shows: the passages that the answer rests on, then as much of the wanted sections as fits.
 
     # Harrow Creek Instruments, Inc.: Form 10-K for fiscal 2024 (December 28, 2024)
     ## Item 8. Financial Statements and Supplementary Data

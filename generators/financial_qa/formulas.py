@@ -74,7 +74,9 @@ def _name(node: ast.expr) -> Name:
     match node:
         case ast.Name(id=key) if key in metrics():
             return key, 0
-        case ast.Subscript(value=ast.Name(id=key), slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(n)))):
+        case ast.Subscript(
+            value=ast.Name(id=key), slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(n)))
+        ):
             if key in metrics():
                 return key, -n
     raise ValueError(f"{ast.unparse(node)} is no metric, number or operation")
@@ -94,7 +96,9 @@ def shifted(formula: str, offset: int) -> str:
         def visit_Call(self, node: ast.Call) -> ast.expr:
             (argument,) = node.args
             key, _ = _name(argument)
-            return ast.parse(f"({ast.unparse(_at(key, offset - 1))} + {ast.unparse(_at(key, offset))}) / 2", mode="eval").body
+            return ast.parse(
+                f"({ast.unparse(_at(key, offset - 1))} + {ast.unparse(_at(key, offset))}) / 2", mode="eval"
+            ).body
 
     return ast.unparse(Shift().visit(ast.parse(formula, mode="eval").body))
 
@@ -110,7 +114,9 @@ def compute(formula: str, filing: Filing, show: "Show") -> Computed:
     for key, offsets in _wanted(formula).items():
         series = find_series(filing, metrics()[key], offsets)
         if series is None:
-            raise NotComputable(f"{metrics()[key].name} is not tagged for {'all periods' if len(offsets) > 1 else 'it'}")
+            raise NotComputable(
+                f"{metrics()[key].name} is not tagged for {'all periods' if len(offsets) > 1 else 'it'}"
+            )
         done.inputs |= {(key, offset): fact for offset, fact in series.items()}
     if len({fact.unit[:3] for fact in done.inputs.values() if fact.unit not in ("shares", "pure")}) > 1:
         raise NotComputable("the facts are in several currencies")
@@ -188,7 +194,9 @@ def _enclosed(node: ast.expr, words: str, operator: ast.operator) -> str:
     if not isinstance(node, ast.BinOp):
         return words
     weak = isinstance(node.op, ast.Add | ast.Sub)
-    return f"({words})" if isinstance(operator, ast.Mult | ast.Div) or (isinstance(operator, ast.Sub) and weak) else words
+    return (
+        f"({words})" if isinstance(operator, ast.Mult | ast.Div) or (isinstance(operator, ast.Sub) and weak) else words
+    )
 
 
 def decimal_of(value: Fraction, places: int) -> Decimal:

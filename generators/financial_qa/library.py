@@ -3,8 +3,8 @@
     library = open_library([Path("filings")], constituents)
     library.filings[Key("320193", "10-K", 2024, "FY")]
 
-A file that is none is kept with its reason. Of two documents for one period (an amendment) the later one in the order of
-names counts. A tenth of a second per document, read once per run.
+A file that is none is kept with its reason. Of two documents for one period (an amendment) the later one in the order
+of names counts. A tenth of a second per document, read once per run.
 """
 
 import gzip
@@ -66,7 +66,7 @@ class Library:
                 continue
             for fact in filing.facts:
                 if fact.key in values and values[fact.key] != fact.value:
-                    told[fact.key].append(str(fact.value))
+                    told[fact.key].append(f"{fact.value:f}")
         return told
 
 

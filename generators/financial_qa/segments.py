@@ -12,17 +12,14 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
 from random import Random
-from typing import TYPE_CHECKING
 
 from generators.financial_qa.facts import Fact
 from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.metrics import find, fits, metrics
-from generators.financial_qa.telling import Unit
-
-if TYPE_CHECKING:
-    from generators.financial_qa.solve import Work
-    from generators.financial_qa.templates import Template
+from generators.financial_qa.templates import Template
+from generators.financial_qa.wording import answer, listed, moved
+from generators.financial_qa.work import Work
 
 _AXES = {
     "us-gaap:StatementBusinessSegmentsAxis": ("segment", "segments"),
@@ -119,81 +116,106 @@ def _adds_up(parts: tuple[Part, ...], after: Fact, before: Fact, eliminated: lis
     )  # fmt: skip
 
 
-def solve_segments(template: "Template", works: "list[Work]", rng: Random) -> None:
+def solve_segments(template: Template, works: list[Work], rng: Random) -> str:
     """The shape `segments`. NotComputable without a breakdown that adds up."""
-    from generators.financial_qa.solve import a_change, capital, expect, listed, moved
-
     work, found = works[0], breakdown(works[0].telling.filing)
     if found is None:
         raise NotComputable("no breakdown of revenue adds up")
-    telling, parts = work.telling, sorted(found.parts, key=lambda part: -part.after.value)
-    now, then = telling.period(), telling.period(-1)
-
-    def amount(value: Decimal | Fraction) -> str:
-        return telling.told(Fraction(value), "money")
-
-    def sums() -> tuple[Fraction, Fraction]:
-        after, before = (sum((Fraction(getattr(part, when).value) for part in parts), Fraction(0)) for when in ("after", "before"))
-        work.line(f"Sum of the {found.kinds}, {now} = {' + '.join(amount(part.after.value) for part in parts)} = {amount(after)}")
-        return work.derive(after), work.derive(before)
-
-    def result(value: Fraction, unit: Unit) -> str:
-        expect(work, template.name, value, unit)
-        return telling.told(value, unit)
-
-    both = template.how in ("fastest", "slowest", "shift", "contribution")
+    parts = sorted(found.parts, key=lambda part: -part.after.value)
     for part in parts:
-        work.use((f"revenue of {part.name}", part.name), now, part.after)
-        if both:
-            work.use((f"revenue of {part.name}", part.name), then, part.before)
-    largest, solution = parts[0], work.solution
-    match template.how:
-        case "largest":
-            after, _ = sums()
-            told = result(Fraction(largest.after.value) / after, "percent")
-            work.line(f"Share of {largest.name} = {amount(largest.after.value)} / {amount(after)} = {told}")
-            solution.answer = rng.choice([
-                f"{largest.name} was the largest {found.kind} of {telling.company} in {now}: {amount(largest.after.value)}, or {told} of the {amount(after)} that the {found.kinds} brought together.",
-                f"The largest {found.kind} is {largest.name}, with {told} ({amount(largest.after.value)} of {amount(after)}) in {now}.",
-            ])  # fmt: skip
-        case "fastest" | "slowest":
-            for part in parts:
-                work.line(f"Growth of {part.name} = ({amount(part.after.value)} − {amount(part.before.value)}) / {amount(part.before.value)} = {telling.told(part.growth, 'percent')}")
-            pick = (max if template.how == "fastest" else min)(parts, key=lambda part: part.growth)
-            solution.derived += [(part.growth, "number") for part in parts]
-            told = result(pick.growth, "percent")
-            rest = listed([f"{part.name} {telling.told(part.growth, 'percent')}" for part in parts if part is not pick])
-            solution.answer = rng.choice([
-                f"{pick.name}, with {told} from {then} to {now} ({amount(pick.before.value)} to {amount(pick.after.value)}). The others: {rest}.",
-                f"Revenue of {pick.name} went from {amount(pick.before.value)} in {then} to {amount(pick.after.value)} in {now}, {a_change(pick.growth)} of {told.lstrip('-')}. For comparison: {rest}.",
-            ])  # fmt: skip
-        case "reconcile":
-            work.use(metrics()["revenue"].names, now, found.after)
-            after, _ = sums()
-            difference = Fraction(found.after.value) - after
-            told = result(difference, "money")
-            work.line(f"Difference = {amount(found.after.value)} − {amount(after)} = {told}")
-            why = "They add up exactly." if difference == 0 else "The difference is what is eliminated or not allocated on consolidation."
-            solution.answer = f"The {found.kinds} of {telling.company} bring {amount(after)} for {now}, and consolidated revenue is {amount(found.after.value)}: a difference of {told}. {why}"
-        case "shift":
-            after, before = sums()
-            work.line(f"Sum of the {found.kinds}, {then} = {' + '.join(amount(part.before.value) for part in parts)} = {amount(before)}")
-            shares = Fraction(largest.before.value) / before, Fraction(largest.after.value) / after
-            told = result(shares[1] - shares[0], "points")
-            one, other = (telling.told(work.derive(share, "number"), "percent") for share in shares)
-            work.line(f"Share of {largest.name}: {one} in {then}, {other} in {now}; change {told}")
-            solution.answer = f"The share of {largest.name}, the largest {found.kind} of {telling.company}, {moved(shares[1] - shares[0])} {told.lstrip('-')}, from {one} in {then} to {other} in {now}."
-        case "contribution":
-            changes = {part: Fraction(part.after.value - part.before.value) for part in parts}
-            for part, change in changes.items():
-                work.line(f"Change of {part.name} = {amount(part.after.value)} − {amount(part.before.value)} = {amount(change)}")
-            solution.derived += [(change, "money") for change in changes.values()]
-            pick = max(changes, key=lambda part: abs(changes[part]))
-            told = result(changes[pick], "money")
-            rest = listed([f"{part.name} {amount(change)}" for part, change in changes.items() if part is not pick])
-            solution.answer = f"{capital(pick.name)} weighed most in the change from {then} to {now}: {told}. The others moved by: {rest}."
-        case "spread":
-            smallest = parts[-1]
-            told = result(Fraction(largest.after.value) / Fraction(smallest.after.value), "times")
-            work.line(f"{largest.name} / {smallest.name} = {amount(largest.after.value)} / {amount(smallest.after.value)} = {told}")
-            solution.answer = f"{largest.name} brought {told} the revenue of {smallest.name} in {now}: {amount(largest.after.value)} against {amount(smallest.after.value)}."
+        work.use((f"revenue of {part.name}", part.name), work.telling.period(), part.after)
+        if template.how in ("fastest", "slowest", "shift", "contribution"):
+            work.use((f"revenue of {part.name}", part.name), work.telling.period(-1), part.before)
+    values = {
+        "c": work.telling.company, "y": work.telling.period(), "b": work.telling.period(-1),
+        "kind": found.kind, "kinds": found.kinds,
+    }  # fmt: skip
+    how = {
+        "largest": _share, "fastest": _growth, "slowest": _growth, "reconcile": _reconcile, "shift": _shift,
+        "contribution": _contribution, "spread": _spread,
+    }  # fmt: skip
+    return answer(template.how, rng, **values, **how[template.how](template, work, found, parts))
+
+
+def _amount(work: Work, value: Decimal | Fraction) -> str:
+    return work.telling.told(Fraction(value), "money")
+
+
+def _sum(work: Work, found: Breakdown, values: list[Decimal], period: str) -> Fraction:
+    total = work.derive(Fraction(sum(values, Decimal(0))))
+    terms = " + ".join(_amount(work, value) for value in values)
+    work.line(f"Sum of the {found.kinds}, {period} = {terms} = {_amount(work, total)}")
+    return total
+
+
+def _share(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    total, largest = _sum(work, found, [part.after.value for part in parts], work.telling.period()), parts[0]
+    told = work.expect(template.name, Fraction(largest.after.value) / total, "percent")
+    now, whole = _amount(work, largest.after.value), _amount(work, total)
+    work.line(f"Share of {largest.name} = {now} / {whole} = {told}")
+    return {"part": largest.name, "now": now, "total": whole, "told": told}
+
+
+def _growth(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    told = {}
+    for part in parts:
+        now, then = _amount(work, part.after.value), _amount(work, part.before.value)
+        told[part.name] = work.telling.told(work.derive(part.growth, "number"), "percent")
+        work.line(f"Growth of {part.name} = ({now} − {then}) / {then} = {told[part.name]}")
+    pick = (max if template.how == "fastest" else min)(parts, key=lambda part: part.growth)
+    work.expect(template.name, pick.growth, "percent")
+    return {
+        "part": pick.name, "told": told.pop(pick.name), "now": _amount(work, pick.after.value),
+        "then": _amount(work, pick.before.value), "listing": listed([f"{name} {rate}" for name, rate in told.items()]),
+    }  # fmt: skip
+
+
+def _reconcile(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    work.use(metrics()["revenue"].names, work.telling.period(), found.after)
+    total = _sum(work, found, [part.after.value for part in parts], work.telling.period())
+    difference = Fraction(found.after.value) - total
+    told, now, whole = (
+        work.expect(template.name, difference, "money"),
+        _amount(work, found.after.value),
+        _amount(work, total),
+    )
+    work.line(f"Difference = {now} − {whole} = {told}")
+    note = "The difference is what is eliminated on consolidation." if difference else "They add up exactly."
+    return {"total": whole, "now": now, "told": told, "note": note}
+
+
+def _shift(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    largest = parts[0]
+    after = _sum(work, found, [part.after.value for part in parts], work.telling.period())
+    before = _sum(work, found, [part.before.value for part in parts], work.telling.period(-1))
+    shares = Fraction(largest.before.value) / before, Fraction(largest.after.value) / after
+    then, now = (work.telling.told(work.derive(share, "number"), "percent") for share in shares)
+    change = shares[1] - shares[0]
+    told = work.expect(template.name, change, "points")
+    periods = f"{then} in {work.telling.period(-1)}, {now} in {work.telling.period()}"
+    work.line(f"Share of {largest.name}: {periods}; change {told}")
+    return {"part": largest.name, "told": told.lstrip("-"), "then": then, "now": now, **moved(float(change))}
+
+
+def _contribution(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    told = {}
+    for part in parts:
+        now, then = _amount(work, part.after.value), _amount(work, part.before.value)
+        told[part.name] = _amount(work, work.derive(Fraction(part.after.value - part.before.value)))
+        work.line(f"Change of {part.name} = {now} − {then} = {told[part.name]}")
+    pick = max(parts, key=lambda part: abs(part.after.value - part.before.value))
+    work.expect(template.name, Fraction(pick.after.value - pick.before.value), "money")
+    rest = {name: change for name, change in told.items() if name != pick.name}
+    return {
+        "part": pick.name,
+        "told": told[pick.name],
+        "listing": listed([f"{name} {by}" for name, by in rest.items()]),
+    }
+
+
+def _spread(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:
+    largest, smallest = parts[0], parts[-1]
+    told = work.expect(template.name, Fraction(largest.after.value) / Fraction(smallest.after.value), "times")
+    now, then = _amount(work, largest.after.value), _amount(work, smallest.after.value)
+    work.line(f"{largest.name} / {smallest.name} = {now} / {then} = {told}")
+    return {"part": largest.name, "least": smallest.name, "told": told, "now": now, "then": then}

@@ -14,14 +14,15 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from generators.financial_qa.computed import Asked, about, facts_of, names_of, proof, question, tellings, vocabulary
+from generators.financial_qa.computed import Asked, about, names_of, proof, question, tellings, vocabulary
 from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.library import Library
 from generators.financial_qa.metrics import metrics
-from generators.financial_qa.solve import Solution, Used, solve
+from generators.financial_qa.solve import solve
 from generators.financial_qa.telling import Telling, scale_of
 from generators.financial_qa.templates import Template
+from generators.financial_qa.work import Solution, Used
 from gristmill import Answer, Context, Record, Reject
 from gristmill.llm import Reply
 from judges.genselect import select
@@ -50,12 +51,14 @@ class Settings(Protocol):
     def context_tokens(self) -> int: ...
 
 
-async def by_teacher(task: Asked, template: Template, library: Library, settings: Settings, ctx: Context) -> list[Record]:
+async def by_teacher(
+    task: Asked, template: Template, library: Library, settings: Settings, ctx: Context
+) -> list[Record]:
     """A record for the question and one for each rewording. Rejects: facts (missing), select (no_agreement), llm."""
     told = tellings(task, library, ctx.rng.randrange(3))
     solution = worked_out(template, told, ctx)
     excerpts = [
-        excerpt(one.filing, facts_of(solution, one.company), template.sections, settings.context_tokens // len(told))
+        excerpt(one.filing, solution.of(one.company), template.sections, settings.context_tokens // len(told))
         for one in told
     ]
     asked = question(template, told, task.wording)
@@ -82,7 +85,9 @@ async def reworded(text: str, names: list[str], number: int, ctx: Context) -> li
     except Reject:
         return []
     distinct = dict.fromkeys(one.strip() for one in replied.questions)
-    kept = [one for one in distinct if one != text and not vocabulary().differences(one, text, names=names, in_order=False)]
+    kept = [
+        one for one in distinct if one != text and not vocabulary().differences(one, text, names=names, in_order=False)
+    ]
     return kept[:number]
 
 
@@ -97,10 +102,17 @@ def worked_out(template: Template, told: Sequence[Telling], ctx: Context) -> Sol
 
 
 async def _record(
-    messages: list[Message], text: str, asked: str, template: Template, shared: JsonObject, settings: Settings, ctx: Context
+    messages: list[Message],
+    text: str,
+    asked: str,
+    template: Template,
+    shared: JsonObject,
+    settings: Settings,
+    ctx: Context,
 ) -> Record:
     replies = await ctx.gather(
-        (ctx.chat("solver", messages, seed=ctx.rng.randrange(2**31)) for _ in range(settings.candidates)), keep_rejects=True
+        (ctx.chat("solver", messages, seed=ctx.rng.randrange(2**31)) for _ in range(settings.candidates)),
+        keep_rejects=True,
     )
     given = [reply for reply in replies if not isinstance(reply, Reject)]
     if not given:
@@ -123,7 +135,9 @@ async def _choose(shown: str, replies: list[Reply], reconfirm: bool, ctx: Contex
     if reconfirm:
         again = await select(ctx, shown, texts, role="selector", criteria=CRITERIA)
         if texts[again.position] != texts[chosen.position]:
-            raise Reject("select", "no_agreement", f"first {chosen.position + 1}, then {again.position + 1}", candidates=texts)
+            raise Reject(
+                "select", "no_agreement", f"first {chosen.position + 1}, then {again.position + 1}", candidates=texts
+            )
     return replies[chosen.position], chosen.reason
 
 

@@ -1,9 +1,9 @@
 """How companies, periods, facts and results are told in questions, workings and answers.
 
-    Telling(filing, "Harrow Creek Instruments", style=0)
-    .period(-1)         "fiscal 2023"                       (a quarter: "the quarter ended July 1, 2023")
-    .figure(fact)       "$1,134,471 thousand"               in the scale of the filing's own tables
-    result(Fraction(471, 1000), "percent")                  "47.1%"
+Telling(filing, "Harrow Creek Instruments", style=0)
+.period(-1)         "fiscal 2023"                       (a quarter: "the quarter ended July 1, 2023")
+.figure(fact)       "$1,134,471 thousand"               in the scale of the filing's own tables
+result(Fraction(471, 1000), "percent")                  "47.1%"
 """
 
 from collections.abc import Iterable

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lxml import etree
-
 from generators.financial_qa.filings import tables
+from generators.financial_qa.filings.html import walk
 from generators.financial_qa.filings.inline import Place
 
 _BLOCKS = {
-    "address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2",
-    "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section", "table", "tbody", "td", "th",
+    "address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl", "dt", "footer", "form", "h1",
+    "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section", "table", "tbody", "td", "th",
     "thead", "tr", "ul", "html",
 }  # fmt: skip
 _SKIPPED = {"head", "script", "style", "ix:header", "noscript", "template"}
@@ -82,7 +81,7 @@ class _Reader:
 
     def read(self, root: Any) -> None:
         weights, links = [False], 0
-        walker = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
+        walker: Any = walk(root)
         for event, element in walker:
             if event in ("comment", "pi"):
                 self._say(element.tail, weights[-1], links)

@@ -1,8 +1,8 @@
 """A filing: what is filed, by whom and for which period; its text as markdown, its Items, its facts.
 
-    filing = read_filing(Path("aapl-10-k.html.gz"))
-    filing.sections["7"]                    the blocks of Item 7
-    filing.facts.of("us-gaap:Revenues")     [Fact(...), ...]
+filing = read_filing(Path("aapl-10-k.html.gz"))
+filing.sections["7"]                    the blocks of Item 7
+filing.facts.of("us-gaap:Revenues")     [Fact(...), ...]
 """
 
 import gzip
@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from lxml import etree
-
 from generators.financial_qa.facts import Facts
 from generators.financial_qa.filings.blocks import Block, read_document
+from generators.financial_qa.filings.html import parse
 from generators.financial_qa.filings.inline import read_about, read_facts
 from generators.financial_qa.filings.sections import find_sections
 from gristmill import Reject
@@ -23,7 +22,6 @@ LARGEST = 60_000_000
 """Bytes of HTML. The largest 10-Ks are about half of it; a parsed tree takes some eight times the file."""
 
 _FORMS = re.compile(r"10-(?:K|Q)(?:T|/A)?|20-F|40-F", re.IGNORECASE)
-_DECLARED = re.compile(rb"(?:encoding|charset)\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _LEAST = 2000
 """Characters of text: a scanned filing is a few captions around pictures."""
 
@@ -75,14 +73,7 @@ def read_filing(path: Path) -> Filing:
 def parse_filing(raw: bytes, name: str) -> Filing:
     if len(raw) > LARGEST:
         raise Reject("filing", "too_large", f"{name}: more than {LARGEST // 10**6} MB")
-    if not raw.strip():
-        raise Reject("filing", "empty", name)
-    try:
-        root = etree.fromstring(decoded(raw).encode(), etree.HTMLParser(huge_tree=True, encoding="utf-8"))
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise Reject("filing", "unreadable", f"{name}: {error}") from None
-    if root is None:
-        raise Reject("filing", "empty", name)
+    root = parse(raw, name)
     document = read_document(root)
     blocks = document.blocks
     if sum(len(block.text) for block in blocks) < _LEAST:
@@ -103,19 +94,6 @@ def parse_filing(raw: bytes, name: str) -> Filing:
         fiscal_period=about.get("DocumentFiscalPeriodFocus", "FY" if form.upper().startswith("10-K") else ""),
         period_end=end, facts=facts, blocks=blocks, sections=sections, source=name,
     )  # fmt: skip
-
-
-def decoded(raw: bytes) -> str:
-    """The text, whatever its declaration says: UTF-8 where it can be that, else as declared, else Windows' Latin."""
-    declared = _DECLARED.search(raw[:2000])
-    named = declared[1].decode() if declared else ""
-    for encoding in ("utf-8-sig", "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else named, "cp1252"):
-        try:
-            text = raw.decode(encoding)
-        except (LookupError, UnicodeDecodeError):
-            continue
-        return re.sub(r"^\s*<\?xml[^>]*\?>", "", text).replace("\x00", "")
-    return raw.decode("cp1252", errors="replace")
 
 
 def _form_in(blocks: list[Block]) -> str:

@@ -1,4 +1,4 @@
-"""Where a filing's Items begin. A 10-Q numbers them anew in each of its two parts: "I.2" is its discussion, "7" a 10-K's.
+"""Where a filing's Items begin. A 10-Q numbers them anew in each part: "I.2" is its discussion, "7" that of a 10-K.
 
 The same words stand in the table of contents, in running text ("see Item 1A, Risk Factors") and at the head of the
 Item. A head is a short block of its own that is no link; of several, the one with most text up to the next head is it,
@@ -15,7 +15,9 @@ _ITEM = re.compile(
 )
 _PART = re.compile(r"^part\s+(i{1,3}|iv)\b[\s.,:—–-]*(?P<rest>.*)$", re.IGNORECASE)
 _LONGEST = 250
-_IN_TEXT = re.compile(r"^[\s.,]*(?:of|in|and|to|under|above|below|for|see|was|is)\b|\bof this (?:report|form)", re.IGNORECASE)
+_IN_TEXT = re.compile(
+    r"^[\s.,]*(?:of|in|and|to|under|above|below|for|see|was|is)\b|\bof this (?:report|form)", re.IGNORECASE
+)
 
 PRIORITY = {
     "10-K": ["7", "8", "7A", "1A", "1", "5", "3", "2", "1C", "9A"],

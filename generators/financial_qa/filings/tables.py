@@ -56,7 +56,7 @@ def read_rows(table: Any) -> list[Row]:
             if text := " ".join("".join(_texts(td)).split()):
                 row.append(Cell(column, column + width, text, list(td.iter("ix:nonfraction"))))
             if height > 1:
-                blocked |= {place: height - 1 for place in range(column, column + width)}
+                blocked |= dict.fromkeys(range(column, column + width), height - 1)
             column += width
         if row:
             rows.append(_joined(row))
