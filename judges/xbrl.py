@@ -63,7 +63,7 @@ def last_claim(text: str, proof: Proof) -> str:
     figures = figures_in(final)
     if not proof.expected or final == cleaned(text).strip() or not figures:
         return ""
-    targets = [target for target, required in proof.expected if required]
-    if not targets or any(states(figure, target, final) for figure in figures for target in targets):
+    targets = [target for target, _ in proof.expected]
+    if any(states(figure, target, final) for figure in figures for target in targets):
         return ""
     return f"concludes with {figures[-1].text}, the facts say {shown(targets[-1])} ({targets[-1].name})"

@@ -1,6 +1,6 @@
 """Which figures of an answer the tagged facts confirm, which they contradict, and which they say nothing about.
 
-    facts       revenue of fiscal 2024: 1,134,471,000 USD, told in thousands       gross profit ...
+    facts       revenue of fiscal 2024: 1,134,471,000 USD, told in thousands; gross profit ...
     expected    gross margin: 0.471
     answer      "Gross profit of $534.3 million on revenue of $1.13bn: 47.1%."     three figures, all confirmed
                 "... on revenue of $1.31bn: 47.1%."                                contradicted: 1.31bn, the facts: 1.13bn
@@ -11,7 +11,7 @@ Where a clause speaks of one metric, one period and one amount, it must be that 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -22,45 +22,65 @@ from judges.figures import Figure, cleaned, figures_in
 Measure = Literal["money", "shares", "per_share", "ratio", "days", "number"]
 
 _UNITS: dict[str, Measure] = {
-    "percent": "ratio", "points": "ratio", "times": "ratio", "dollars": "ratio", "days": "days", "money": "money",
-    "per_share": "per_share", "number": "number", "shares": "shares",
-}  # fmt: skip
+    "percent": "ratio",
+    "points": "ratio",
+    "times": "ratio",
+    "dollars": "ratio",
+    "days": "days",
+    "money": "money",
+    "per_share": "per_share",
+    "number": "number",
+    "shares": "shares",
+}
 _FITTING: dict[Measure, set[str]] = {
-    "money": {"money", "bare"}, "shares": {"shares", "bare", "money"}, "per_share": {"money", "bare"},
-    "ratio": {"percent", "times", "bare", "money"}, "days": {"days", "bare", "times"}, "number": {"percent", "times", "bare", "days"},
-}  # fmt: skip
+    "money": {"money", "bare"},
+    "shares": {"shares", "bare", "money"},
+    "per_share": {"money", "bare"},
+    "ratio": {"percent", "times", "bare", "money"},
+    "days": {"days", "bare", "times"},
+    "number": {"percent", "times", "bare", "days"},
+}
 _CONSTANTS = {0, 1, 2, 3, 4, 12, 52, 100, 360, 365, 366, 1000, 10_000}
 _SLACK = Fraction(1, 2000)
 """Of a derived value: what rounding of its inputs may make."""
 
 _UP = re.compile(
     r"\b(?:rose|rise[sn]?|rising|increas\w+|gr[eo]w\w*|growth|gain\w*|improv\w+|higher|up|expan\w+|widen\w*|climb\w*"
-    r"|strengthen\w*|jump\w*|added|more)\b", re.IGNORECASE,
-)  # fmt: skip
+    r"|strengthen\w*|jump\w*|added|more)\b",
+    re.IGNORECASE,
+)
 _DOWN = re.compile(
-    r"\b(?:fell|fall\w*|decreas\w+|declin\w+|dropp?\w*|shr[aiu]nk\w*|contract(?:ed|ion|ing)|lower|down|los[ts]\w*|reduc\w+"
-    r"|worsen\w*|narrow\w*|slipp?\w*|weaken\w*|less|fewer|below|negative|deficit|outflow|used|shortfall|net cash|surplus"
-    r"|minus|decrement|consum\w+)\b", re.IGNORECASE,
-)  # fmt: skip
+    r"\b(?:fell|fall\w*|decreas\w+|declin\w+|dropp?\w*|shr[aiu]nk\w*|contract(?:ed|ion|ing)|lower|down|los[ts]\w*"
+    r"|reduc\w+|worsen\w*|narrow\w*|slipp?\w*|weaken\w*|less|fewer|below|negative|deficit|outflow|used|shortfall"
+    r"|net cash|surplus|minus|consum\w+)\b",
+    re.IGNORECASE,
+)
 _CHANGE = re.compile(
-    rf"{_UP.pattern}|{_DOWN.pattern}|\b(?:change[sd]?|difference|differ\w*|moved?|gap|apart|ahead|contribut\w+|versus|vs)\b",
+    rf"{_UP.pattern}|{_DOWN.pattern}"
+    r"|\b(?:change[sd]?|difference|differ\w*|moved?|gap|apart|ahead|contribut\w+|versus|vs)\b",
     re.IGNORECASE,
 )
 _ROUGHLY = re.compile(
-    r"(?:about|around|roughly|approximately|approx\.?|nearly|almost|over|more than|just under|just over|some|close to|~|≈"
-    r"|less than|at least|under|above|below)\s*$", re.IGNORECASE,
-)  # fmt: skip
+    r"(?:about|around|roughly|approximately|approx\.?|nearly|almost|over|more than|just under|just over|some|close to|~"
+    r"|≈|less than|at least|under|above|below)\s*$",
+    re.IGNORECASE,
+)
 _ARITHMETIC = re.compile(
-    r"[=+×*÷/≈]|\s[-x]\s|\b(?:divid\w+|minus|less|plus|total\w*|sum|together|differ\w+|ratio|share|of|per|gap|apart|ahead"
-    r"|exceed\w*|average|half|multipl\w+)\b|" + _CHANGE.pattern, re.IGNORECASE,
-)  # fmt: skip
+    r"[=+×*÷/≈]|\s[-x]\s|\b(?:divid\w+|minus|less|plus|total\w*|sum|together|differ\w+|ratio|share|of|per|gap|apart"
+    rf"|ahead|exceed\w*|average|half|multipl\w+)\b|{_CHANGE.pattern}",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(*#$•-])|\n+")
 _CLAUSE = re.compile(
-    r";|:\s|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s"
+    r";|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s"
 )
+_CAPTION = re.compile(r"\bin (thousands|millions|billions)\b", re.IGNORECASE)
+_POWERS = {"thousands": 3, "millions": 6, "billions": 9}
 _WORD = re.compile(r"[a-z]{4,}")
-_COMMON = {"with", "from", "that", "this", "were", "have", "total", "fiscal", "year", "years", "ended", "quarter",
-           "company", "million", "thousand", "billion", "percent", "other", "which", "than", "same", "more"}  # fmt: skip
+_COMMON = set(
+    "with from that this were have total fiscal year years ended quarter company million thousand billion percent other"
+    " which than same more".split()
+)
 
 
 class Target(NamedTuple):
@@ -75,7 +95,7 @@ class Target(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A fact: what it is called, whose and of which period it is, and its value, also as it was before a restatement."""
+    """A fact: what it is called, whose and of which period it is, its value, and those before or after a restatement."""
 
     names: tuple[str, ...]
     company: str
@@ -250,7 +270,8 @@ def _bound_elsewhere(figure: Figure, sentence: Sentence, proof: Proof) -> str:
     periods = {fact.period for fact in proof.known if re.search(rf"{re.escape(fact.period)}\b", clause)}
     if len(named) != 1 or len(periods) != 1:
         return ""
-    companies = {fact.company for fact in proof.known if fact.company in clause}
+    everyone = {fact.company for fact in proof.known}
+    companies = {one for one in everyone if one in clause} or {one for one in everyone if one in sentence.text}
     facts = [
         fact for fact in proof.known
         if named[0] in fact.names and fact.period in periods and (not companies or fact.company in companies)
@@ -342,33 +363,41 @@ def shown(target: Target) -> str:
 
 
 class Beside:
-    """The figures of the excerpts, and the words that stand beside each of them."""
+    """The figures of the excerpts, and the words that stand beside each of them. A caption such as "(In thousands)" tells
+    the scale of the tables that follow.
+    """
 
     def __init__(self, excerpts: str) -> None:
-        self._lines: list[tuple[set[str], list[Figure]]] = []
+        self._lines: list[tuple[set[str], list[Figure], tuple[int, ...]]] = []
+        powers: tuple[int, ...] = (0, 3, 6)
         for line in excerpts.splitlines():
-            if re.search(r"\d", line):
-                figures = figures_in(cleaned(line))
-                if figures:
-                    self._lines.append((_words(line.split("|")[1] if line.startswith("|") else line), figures))
+            if caption := _CAPTION.search(line):
+                powers = (0, _POWERS[caption[1].lower()])
+            if line.startswith("#"):
+                powers = (0, 3, 6)
+            if figures := figures_in(cleaned(line)):
+                self._lines.append((_words(line.split("|")[1] if line.startswith("|") else line), figures, powers))
 
     def tells(self, figure: Figure, sentence: str) -> bool:
-        """Whether a line that shares a word with the sentence has the figure, in any of the usual scales."""
+        """Whether a line that shares a word with the sentence has the figure."""
         words = _words(sentence)
         return any(
-            _same(figure, told)
-            for beside, figures in self._lines if words & beside
+            _same(figure, told, powers)
+            for beside, figures, powers in self._lines
+            if words & beside
             for told in figures
-        )  # fmt: skip
+        )
 
 
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.lower())) - _COMMON
 
 
-def _same(figure: Figure, told: Figure) -> bool:
-    if figure.digits < 2 or ({figure.kind, told.kind} & {"percent"} and figure.kind != told.kind):
+def _same(figure: Figure, told: Figure, powers: tuple[int, ...]) -> bool:
+    if figure.digits < 2 or (figure.kind != told.kind and "percent" in (figure.kind, told.kind)):
         return False
-    factors: Iterable[int] = (0,) if told.scaled and figure.scaled else (0, 3, 6)
-    return any(abs(figure.value - told.value * 10**power) <= (figure.step / 2 if power or figure.step > told.step else 0)
-               for power in factors)  # fmt: skip
+    scales = (0,) if told.scaled or told.kind == "percent" else powers[1:] if figure.scaled else powers
+    return any(
+        abs(figure.value - told.value * 10**power) <= (figure.step / 2 if figure.step > told.step * 10**power else 0)
+        for power in scales
+    )
