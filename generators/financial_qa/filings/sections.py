@@ -43,8 +43,8 @@ def find_sections(document: Document, form: str) -> dict[str, range]:
     for head in listed_heads(document, quarterly):
         best.setdefault(head.item, head)
     chosen = _in_order([best[item] for item in sorted(best, key=order)])
-    ends = [head.block for head in chosen[1:]] + [len(blocks)]
-    return {head.item: range(head.block, end) for head, end in zip(chosen, ends, strict=True)}
+    ends = [*(head.block for head in chosen[1:]), len(blocks)]
+    return {head.item: range(head.block, end) for head, end in zip(chosen, ends, strict=False)}
 
 
 def _heads(blocks: list[Block], quarterly: bool) -> list[Head]:
@@ -76,8 +76,8 @@ def listed_heads(document: Document, quarterly: bool) -> list[Head]:
 
 
 def _sizes(heads: list[Head], blocks: list[Block]) -> list[int]:
-    ends = [head.block for head in heads[1:]] + [len(blocks)]
-    return [sum(len(block.text) for block in blocks[head.block : end]) for head, end in zip(heads, ends, strict=True)]
+    ends = [*(head.block for head in heads[1:]), len(blocks)]
+    return [sum(len(block.text) for block in blocks[head.block : end]) for head, end in zip(heads, ends, strict=False)]
 
 
 def order(item: str) -> tuple[int, int, str]:
