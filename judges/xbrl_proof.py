@@ -3,7 +3,7 @@
     facts       revenue of fiscal 2024: 1,134,471,000 USD, told in thousands; gross profit ...
     expected    gross margin: 0.471
     answer      "Gross profit of $534.3 million on revenue of $1.13bn: 47.1%."     three figures, all confirmed
-                "... on revenue of $1.31bn: 47.1%."                                contradicted: 1.31bn, the facts: 1.13bn
+                "... on revenue of $1.31bn: 47.1%."                     contradicted: 1.31bn, the facts: 1.13bn
 
 A figure is right where the exact value rounds to it. It may quote a fact, state a result or a value on the way to
 it, stand in the excerpts beside the same words, or follow by one operation from figures before it in its sentence.
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import permutations
 from typing import Any, Literal, NamedTuple, Self
 
 from judges.figures import Figure, cleaned, figures_in
@@ -71,15 +72,13 @@ _ARITHMETIC = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(*#$•-])|\n+")
-_CLAUSE = re.compile(
-    r";|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s"
-)
+_CLAUSE = re.compile(r";|,\s(?:and|while|but|whereas|compared|against|versus)\b|\s(?:against|versus|compared with)\s")
 _CAPTION = re.compile(r"\bin (thousands|millions|billions)\b", re.IGNORECASE)
 _POWERS = {"thousands": 3, "millions": 6, "billions": 9}
 _WORD = re.compile(r"[a-z]{4,}")
-_COMMON = set(
-    "with from that this were have total fiscal year years ended quarter company million thousand billion percent other"
-    " which than same more".split()
+_COMMON = frozenset(
+    ("with", "from", "that", "this", "were", "have", "total", "fiscal", "year", "years", "ended", "quarter", "company")
+    + ("million", "thousand", "billion", "percent", "other", "which", "than", "same", "more")
 )
 
 
@@ -95,11 +94,12 @@ class Target(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A fact: what it is called, whose and of which period it is, its value, and those before or after a restatement."""
+    """A fact: what it is called, whose and of which period it is, its value, and those that a restatement replaced."""
 
     names: tuple[str, ...]
     company: str
     period: str
+    end: str
     target: Target
     others: tuple[Target, ...]
 
@@ -140,17 +140,31 @@ class Proof:
         ]  # fmt: skip
         return cls(known, derived, expected)
 
+    @cached_property
     def targets(self) -> list[Target]:
+        """All that a figure may state: results, facts, what lies on the way, and how a fact changed between periods."""
         return [
-            *(target for target, _ in self.expected), *(target for fact in self.known for target in fact.targets()),
+            *(target for target, _ in self.expected),
+            *(target for fact in self.known for target in fact.targets()),
             *self.derived,
-        ]  # fmt: skip
+            *_changes(self.known),
+        ]
 
     @cached_property
     def terms(self) -> list[str]:
         """Names of facts and results, the longest first."""
         names = {name for fact in self.known for name in fact.names} | {target.name for target, _ in self.expected}
         return sorted(names, key=lambda name: (-len(name), name))
+
+
+def _changes(known: list[Known]) -> Iterator[Target]:
+    """Differences and growth between the periods of one fact."""
+    for one, other in permutations(known, 2):
+        same = (one.company, one.names[0]) == (other.company, other.names[0])
+        if same and one.end > other.end and other.target.value > 0:
+            change = one.target.value - other.target.value
+            yield Target(f"change of {one.names[0]}", change, one.target.measure, one.target.powers, change=True)
+            yield Target(f"growth of {one.names[0]}", change / other.target.value, "ratio", change=True)
 
 
 def _known(row: Mapping[str, Any]) -> Known:
@@ -163,7 +177,7 @@ def _known(row: Mapping[str, Any]) -> Known:
     values = [row["value"], *row.get("otherwise", [])]
     names = tuple(name for name in (*row["names"], row.get("row", "")) if name)
     first, *others = (Target(names[0], Fraction(value), measure, powers, derived=False) for value in values)
-    return Known(names, row["company"], row["period"], first, tuple(others))
+    return Known(names, row["company"], row["period"], row.get("end", ""), first, tuple(others))
 
 
 # --- one figure and one value ----------------------------------------------------------------------------------------
@@ -237,8 +251,22 @@ def check(answer: str, excerpts: str, proof: Proof) -> Findings:
         before = supported or before
     for target, required in proof.expected:
         if required and not any(states(figure, target, one.text) for one in sentences for figure in one.figures):
-            findings.missing.append(f"{target.name} of {shown(target)} is not among its figures")
+            findings.missing.append(_missing(target, [figure for one in sentences for figure in one.figures]))
     return findings
+
+
+def _missing(target: Target, said: Sequence[Figure]) -> str:
+    """With the figure that comes nearest to the one that is missing."""
+    amounts = target.measure in ("money", "shares")
+    fitting = [
+        figure
+        for figure in said
+        if figure.kind in _FITTING[target.measure] and not _constant(figure) and (amounts or not figure.scaled)
+    ]
+    if not fitting:
+        return f"{target.name} of {shown(target)} is not among its figures"
+    nearest = min(fitting, key=lambda figure: abs(figure.value - abs(target.value)))
+    return f"says {nearest.text}, the facts say {shown(target)} ({target.name})"
 
 
 def _constant(figure: Figure) -> bool:
@@ -246,7 +274,7 @@ def _constant(figure: Figure) -> bool:
 
 
 def _supported(figure: Figure, sentence: str, proof: Proof, beside: "Beside") -> bool:
-    return any(states(figure, target, sentence) for target in proof.targets()) or beside.tells(figure, sentence)
+    return any(states(figure, target, sentence) for target in proof.targets) or beside.tells(figure, sentence)
 
 
 def _roughly(figure: Figure, sentence: str, proof: Proof) -> bool:
@@ -255,7 +283,7 @@ def _roughly(figure: Figure, sentence: str, proof: Proof) -> bool:
         return False
     return any(
         figure.kind in _FITTING[target.measure] and abs(figure.value - abs(target.value)) <= abs(target.value) / 10
-        for target in proof.targets()
+        for target in proof.targets
     )
 
 
@@ -331,7 +359,7 @@ def _results(before: Sequence[Figure]) -> Iterator[tuple[Fraction, Fraction]]:
 def _unsupported(figure: Figure, sentence: str, proof: Proof, findings: Findings) -> None:
     """A figure that nothing gives. It contradicts the facts where it is about one of them, or where the question has a
     formula, so that all figures of its answer should be known; else nobody can tell."""
-    named = next(_mentions(sentence, proof.terms), "")
+    named = any(re.search(rf"\b{re.escape(term)}\b", sentence, re.IGNORECASE) for term in proof.terms)
     if figure.digits < 2 and not named:
         findings.unknown.append(figure.text)
     elif proof.expected or named:
@@ -344,7 +372,7 @@ def _unsupported(figure: Figure, sentence: str, proof: Proof, findings: Findings
 
 
 def _nearest(figure: Figure, proof: Proof) -> str:
-    fitting = [target for target in proof.targets() if figure.kind in _FITTING[target.measure] and target.value]
+    fitting = [target for target in proof.targets if figure.kind in _FITTING[target.measure] and target.value]
     if not fitting:
         return ""
     best = min(
@@ -363,8 +391,8 @@ def shown(target: Target) -> str:
 
 
 class Beside:
-    """The figures of the excerpts, and the words that stand beside each of them. A caption such as "(In thousands)" tells
-    the scale of the tables that follow.
+    """The figures of the excerpts, and the words that stand beside each of them. A caption such as "(In thousands)"
+    tells the scale of the tables that follow.
     """
 
     def __init__(self, excerpts: str) -> None:
@@ -382,10 +410,7 @@ class Beside:
         """Whether a line that shares a word with the sentence has the figure."""
         words = _words(sentence)
         return any(
-            _same(figure, told, powers)
-            for beside, figures, powers in self._lines
-            if words & beside
-            for told in figures
+            _same(figure, told, powers) for beside, figures, powers in self._lines if words & beside for told in figures
         )
 
 

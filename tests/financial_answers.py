@@ -1,7 +1,7 @@
 """Answers as a teacher might write them, in many notations, and the same with one wrong figure planted.
 
-    right(solution, rng)    "Revenue (fiscal 2024): $1.13bn. ... Gross margin ≈ 47.1 percent."
-    wrong(solution, rng)    "Revenue (fiscal 2024): $1.31bn. ..."
+right(solution, rng)    "Revenue (fiscal 2024): $1.13bn. ... Gross margin ≈ 47.1 percent."
+wrong(solution, rng)    "Revenue (fiscal 2024): $1.31bn. ..."
 """
 
 from collections.abc import Callable
@@ -58,21 +58,20 @@ def amount(value: Fraction, scale: int, rng: Random) -> Callable[[Fraction], str
     return rng.choice(notations)
 
 
+PATTERNS: dict[str, list[tuple[str, int, int]]] = {
+    "percent": [("{}%", 100, 1), ("{} percent", 100, 2), ("{} per cent", 100, 1), ("{}\\%", 100, 1), ("{}", 1, 4)],
+    "points": [("{} percentage points", 100, 1), ("{} pp", 100, 2), ("{} basis points", 10_000, 0)],
+    "days": [("{} days", 1, 1), ("{} days", 1, 2)],
+    "times": [("{}x", 1, 2), ("{} times", 1, 2), ("{}:1", 1, 2), ("{}", 1, 3), ("{}×", 1, 2)],
+}
+"""Notations of a unit: how it is written, what it is multiplied by, and decimals."""
+
+
 def ratio(unit: str, rng: Random) -> Callable[[Fraction], str]:
-    match unit:
-        case "percent":
-            return rng.choice([lambda v: f"{grouped(100 * v, 1)}%", lambda v: f"{grouped(100 * v, 2)} percent",
-                               lambda v: f"{grouped(100 * v, 1)} per cent", lambda v: f"{grouped(100 * v, 1)}\\%",
-                               lambda v: grouped(v, 4)])  # fmt: skip
-        case "points":
-            return rng.choice([lambda v: f"{grouped(100 * v, 1)} percentage points", lambda v: f"{grouped(100 * v, 2)} pp",
-                               lambda v: f"{grouped(10_000 * v, 0)} basis points"])  # fmt: skip
-        case "days":
-            return rng.choice([lambda v: f"{grouped(v, 1)} days", lambda v: f"{grouped(v, 2)} days"])
-        case "per_share" | "dollars":
-            return lambda v: minus(v, f"${grouped(abs(v), 2)}")
-    return rng.choice([lambda v: f"{grouped(v, 2)}x", lambda v: f"{grouped(v, 2)} times", lambda v: f"{grouped(v, 2)}:1",
-                       lambda v: grouped(v, 3), lambda v: f"{grouped(v, 2)}×"])  # fmt: skip
+    if unit in ("per_share", "dollars"):
+        return lambda v: minus(v, f"${grouped(abs(v), 2)}")
+    pattern, factor, places = rng.choice(PATTERNS[unit])
+    return lambda v: pattern.format(grouped(factor * v, places))
 
 
 def said_fact(used: Used, rng: Random) -> Said:
@@ -113,9 +112,13 @@ def told(solution: Solution, said: list[Said], rng: Random) -> str:
     for expected, one in zip(solution.expected, results, strict=True):
         lines.append(
             rng.choice(
-                [f"Therefore, {expected.name} = {one.text}.", f"The {expected.name} comes to {one.text}.",
-                 f"Answer: {expected.name} of {one.text}", f"So {expected.name} is **{one.text}**."]
-            )  # fmt: skip
+                [
+                    f"Therefore, {expected.name} = {one.text}.",
+                    f"The {expected.name} comes to {one.text}.",
+                    f"Answer: {expected.name} of {one.text}",
+                    f"So {expected.name} is **{one.text}**.",
+                ]
+            )
         )
     return "\n".join(lines)
 
@@ -148,11 +151,21 @@ def planted(one: Said, solution: Solution, fault: str, rng: Random) -> str | Non
         case "tenth more":
             value = one.value * Fraction(11, 10)
         case "scale":
-            pairs = [("million", "billion"), ("thousand", "million"), ("billion", "million"), ("M", "B"), ("bn", " million")]
+            pairs = [
+                ("million", "billion"),
+                ("thousand", "million"),
+                ("billion", "million"),
+                ("M", "B"),
+                ("bn", " million"),
+            ]
             return next((one.text.replace(a, b) for a, b in pairs if a in one.text and one.used), None)
         case "swapped digits":
             text = one.text
-            at = [n for n in range(len(text) - 1) if text[n : n + 2].isdigit() and abs(int(text[n]) - int(text[n + 1])) > 1]
+            at = [
+                n
+                for n in range(len(text) - 1)
+                if text[n : n + 2].isdigit() and abs(int(text[n]) - int(text[n + 1])) > 1
+            ]
             if not at or text[at[0]] == "0":
                 return None
             n = at[0]

@@ -9,7 +9,7 @@ The trace is authored, from the very steps of the computation, and uses what the
 authored`). A rewording replaces the question only if it asks the same (judges/rewording.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Annotated
 from pydantic import Field
 
 from generators.financial_qa.excerpts import Excerpt, excerpt
+from generators.financial_qa.facts import Fact
 from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import NotComputable, computable, shifted
 from generators.financial_qa.library import Key, Library
@@ -94,7 +95,7 @@ async def by_computation(
             "mode": "computed", "trace": "authored", **phrasing, "question": text,
             **about(task, template, told, excerpts),
             "formula": solution.formula, "steps": list[Json](solution.steps),
-            "xbrl": proof(solution, library.restated(task.key)),
+            "xbrl": proof(solution, library.restated(task.key, solution.of(told[0].company))),
         },
     )  # fmt: skip
 
@@ -178,10 +179,10 @@ def trace(solution: Solution, telling: Telling, rng: Random) -> str:
     return "\n".join(lines)
 
 
-def proof(solution: Solution, restated: dict[object, list[str]]) -> JsonObject:
+def proof(solution: Solution, restated: Mapping[Fact, Sequence[str]]) -> JsonObject:
     """What the judge xbrl compares with: the facts used, the values on the way, and what an answer must give."""
     return {
-        "facts": [fact_row(used, restated.get(used.fact.key, [])) for used in solution.used],
+        "facts": [fact_row(used, restated.get(used.fact, ())) for used in solution.used],
         "derived": [[str(float(value)), dimension] for value, dimension in solution.derived],
         "expected": [
             {"name": one.name, "value": str(float(one.value)), "unit": one.unit, "required": one.required}

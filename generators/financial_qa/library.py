@@ -8,7 +8,6 @@ of names counts. A tenth of a second per document, read once per run.
 """
 
 import gzip
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import orjson
 
 from generators.financial_qa.companyfacts import read_companyfacts
+from generators.financial_qa.facts import Fact, agree
 from generators.financial_qa.filings.read import Filing, read_filing
 from generators.financial_qa.universe import Company
 from gristmill import Reject
@@ -56,18 +56,23 @@ class Library:
         )  # fmt: skip
         return sorted(same)[:most] if industry else []
 
-    def restated(self, key: Key) -> dict[object, list[str]]:
-        """What later filings of the company say otherwise: {the fact's key: [their values]}."""
+    def restated(self, key: Key, facts: Iterable[Fact]) -> dict[Fact, list[str]]:
+        """What later filings of the company say otherwise of these facts."""
         mine = self.filings[key]
-        told: dict[object, list[str]] = defaultdict(list)
-        values = {fact.key: fact.value for fact in mine.facts}
-        for other, filing in self.filings.items():
-            if other.cik != key.cik or filing.period_end <= mine.period_end:
-                continue
-            for fact in filing.facts:
-                if fact.key in values and values[fact.key] != fact.value:
-                    told[fact.key].append(f"{fact.value:f}")
-        return told
+        later = [
+            filing
+            for other, filing in self.filings.items()
+            if other.cik == key.cik and filing.period_end > mine.period_end and filing.facts is not mine.facts
+        ]
+        return {
+            fact: [
+                f"{told.value:f}"
+                for filing in later
+                for told in filing.facts.of(fact.concept)
+                if told.key == fact.key and not agree(told.value, fact.value, fact.decimals)
+            ]
+            for fact in facts
+        }
 
 
 def open_library(folders: Iterable[Path], companies: dict[str, Company]) -> Library:

@@ -10,6 +10,7 @@ the judge xbrl can hold the answer against it; else it carries the facts tagged 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -18,7 +19,7 @@ from generators.financial_qa.computed import Asked, about, names_of, proof, ques
 from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.library import Library
-from generators.financial_qa.metrics import metrics
+from generators.financial_qa.metrics import fits, metrics
 from generators.financial_qa.solve import solve
 from generators.financial_qa.telling import Telling, scale_of
 from generators.financial_qa.templates import Template
@@ -63,7 +64,11 @@ async def by_teacher(
     ]
     asked = question(template, told, task.wording)
     questions = [asked, *await reworded(asked, names_of(template, told), settings.rewordings, ctx)]
-    checked = proof(solution, library.restated(task.key)) if solution.expected else facts_shown(told, excerpts)
+    checked = (
+        proof(solution, library.restated(task.key, solution.of(told[0].company)))
+        if solution.expected
+        else facts_known(told, excerpts)
+    )
     shared: JsonObject = {"mode": "teacher", **about(task, template, told, excerpts), "xbrl": checked}
     introduced = system(ctx.prompt("instructions", excerpts=[one.text for one in excerpts]).strip())
     records = await ctx.gather(
@@ -141,15 +146,18 @@ async def _choose(shown: str, replies: list[Reply], reconfirm: bool, ctx: Contex
     return replies[chosen.position], chosen.reason
 
 
-def facts_shown(told: Sequence[Telling], excerpts: Sequence[Excerpt]) -> JsonObject:
-    """The company's own facts of the period and the one before that the excerpts tell, as the judge xbrl reads them."""
+def facts_known(told: Sequence[Telling], excerpts: Sequence[Excerpt]) -> JsonObject:
+    """The companies' own facts of the period and the two before it, as the judge xbrl reads them: those that metrics
+    name, wherever the filing tells them, and others where the excerpts do.
+    """
     by_concept = {concept: metric.names for metric in metrics().values() for concept in metric.concepts}
     solution = Solution()
     for one, shown in zip(told, excerpts, strict=True):
-        telling = Telling(one.filing, one.company, one.style, scale_of(one.filing.facts))
+        telling = replace(one, scale=scale_of(one.filing.facts))
         for fact in one.filing.facts:
-            years = round((one.filing.period_end - fact.end).days / 365.25)
-            named = by_concept.get(fact.concept, (fact.label,) if fact.label else ())
-            if not fact.dimensions and named and fact.block in shown.blocks and years in (0, 1, 2):
-                solution.used.append(Used(one.company, named, one.period(-years), fact, telling.figure(fact)))
+            label = (fact.label,) if fact.label and fact.block in shown.blocks else ()
+            names = by_concept.get(fact.concept, label)
+            years = next((n for n in (0, -1, -2) if fits(one.filing, fact, fact.days > 0, n)), None)
+            if names and years is not None and not fact.dimensions:
+                solution.used.append(Used(one.company, names, one.period(years), fact, telling.figure(fact)))
     return proof(solution, {})

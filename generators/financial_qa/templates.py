@@ -3,8 +3,8 @@
     {key: gross_margin, group: ratios, shape: value, formula: [gross_profit / revenue, ...], ask: ["What was {cs} ..."]}
 
 Rows of others need a question only; column names are those of the published sets (`question`, `Question`, `query`).
-They have no formula, so they are for a teacher. A company that a row names (in `company`, or as a file pattern such as
-`*AAPL*` in `Source Docs`) is put back to a place-holder, so that the question can be asked of any company.
+They have no formula, so they are for a teacher. The company and the period that a question names are put back to
+place-holders, so that it can be asked of any filing; one that compares several periods is a row that can't be used.
 """
 
 import re
@@ -79,11 +79,12 @@ def read_templates(location: str) -> Iterator[Template | BadSeed]:
         if not question:
             yield BadSeed(where, f"no question in any of the columns {', '.join(_QUESTIONS)}")
             continue
-        company = next((str(row[name]) for name in _COMPANIES if row.get(name)), "")
-        yield Template(
-            key=where, group=str(row.get("category") or row.get("Question Type") or "seeds"), shape="open",
-            sections=_sections(row), ask=[_generalized(question, company)],
-        )  # fmt: skip
+        asked = _generalized(question, next((str(row[name]) for name in _COMPANIES if row.get(name)), ""))
+        if not asked:
+            yield BadSeed(where, "it names several periods, so it can't be asked of another one")
+            continue
+        group = str(row.get("category") or row.get("Question Type") or "seeds")
+        yield Template(key=where, group=group, shape="open", sections=_sections(row), ask=[asked])
 
 
 def _sections(row: dict[str, Any]) -> list[str]:
@@ -93,18 +94,29 @@ def _sections(row: dict[str, Any]) -> list[str]:
 
 
 def _generalized(question: str, company: str) -> str:
-    """The question with place-holders for the company and, at its end, for the period."""
+    """The question with place-holders for the company and the period; "" where it names several periods."""
     text = question.replace("{", "(").replace("}", ")")
-    names = [name for name in re.split(r"[*,;|]+", company) if len(name.strip()) > 1]
-    for name in [*names, *(_TICKERS[name] for name in names if name in _TICKERS)]:
-        text = re.sub(rf"\b{re.escape(name.strip())}(?:,? Inc\.?| Corporation| Corp\.?)?['’]s\b", "{cs}", text)
-        text = re.sub(rf"\b{re.escape(name.strip())}(?:,? Inc\.?| Corporation| Corp\.?)?(?!\w)", "{c}", text)
+    named = [name.strip() for name in re.split(r"[*,;|]+", company) if len(name.strip()) > 1]
+    for name in dict.fromkeys([*named, *_SEEDED, *_SEEDED.values()]):
+        pattern = rf"\b{re.escape(name)}(?:,? Inc\.?| Corporation| Corp\.?)?"
+        text = re.sub(rf"{pattern}['’\N{{REPLACEMENT CHARACTER}}]s\b", "{cs}", text)
+        text = re.sub(rf"{pattern}(?!\w)", "{c}", text)
+    periods = {match[0].lower() for match in _PERIOD.finditer(text)}
+    if len(periods) > 1:
+        return ""
+    text = _PERIOD.sub("{y}", text)
     if "{c" not in text:
         text = f"About {{c}}: {text}"
     return text if "{y}" in text else f"{text} (The question is about {{y}}.)"
 
 
-_TICKERS = {"AAPL": "Apple", "AMZN": "Amazon", "INTC": "Intel", "MSFT": "Microsoft", "NVDA": "NVIDIA"}
+_SEEDED = {"AAPL": "Apple", "AMZN": "Amazon", "INTC": "Intel", "MSFT": "Microsoft", "NVDA": "NVIDIA"}
+"""Companies that published seed questions are about, which need not say so in a column."""
+_PERIOD = re.compile(
+    r"\b(?:the )?(?:(?:first|second|third|fourth) (?:fiscal )?quarter of |Q[1-4] (?:of )?|fiscal (?:year )?|FY ?)?"
+    r"(?:fiscal )?(?:19|20)\d\d(?: Q[1-4])?\b",
+    re.IGNORECASE,
+)
 
 
 def templates_of(location: str) -> tuple[list[Template], list[BadSeed]]:

@@ -14,10 +14,9 @@ from generators.financial_qa.filings import tables
 from generators.financial_qa.filings.html import walk
 from generators.financial_qa.filings.inline import Place
 
-_BLOCKS = frozenset(
-    "address article aside blockquote body center dd div dl dt footer form h1 h2 h3 h4 h5 h6 header hr html li main ol p"
-    " pre section table tbody td th thead tr ul".split()
-)
+_BLOCKS = {"address", "article", "aside", "blockquote", "body", "center", "dd", "div", "dl", "dt", "footer", "form"}
+_BLOCKS |= {"h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main", "ol", "p", "pre", "section"}
+_BLOCKS |= {"table", "tbody", "td", "th", "thead", "tr", "ul"}
 _SKIPPED = {"head", "script", "style", "ix:header", "noscript", "template"}
 _BOLD = re.compile(r"font-weight:\s*(?:bold|[6-9]00)")
 _LIGHT = re.compile(r"font-weight:\s*(?:normal|[1-5]00)")
