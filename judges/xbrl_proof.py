@@ -76,10 +76,8 @@ _CLAUSE = re.compile(r";|,\s(?:and|while|but|whereas|compared|against|versus)\b|
 _CAPTION = re.compile(r"\bin (thousands|millions|billions)\b", re.IGNORECASE)
 _POWERS = {"thousands": 3, "millions": 6, "billions": 9}
 _WORD = re.compile(r"[a-z]{4,}")
-_COMMON = frozenset(
-    ("with", "from", "that", "this", "were", "have", "total", "fiscal", "year", "years", "ended", "quarter", "company")
-    + ("million", "thousand", "billion", "percent", "other", "which", "than", "same", "more")
-)
+_COMMON = {"with", "from", "that", "this", "were", "have", "total", "fiscal", "year", "years", "ended", "quarter"}
+_COMMON |= {"company", "million", "thousand", "billion", "percent", "other", "which", "than", "same", "more"}
 
 
 class Target(NamedTuple):

@@ -300,7 +300,8 @@ def test_overlapping_contexts_are_told_apart_by_their_days() -> None:
 
 
 def test_company_facts_that_are_none_are_named() -> None:
-    for body in ({}, [], {"facts": 3}):
+    bodies: list[Any] = [{}, [], {"facts": 3}]
+    for body in bodies:
         with pytest.raises(Reject, match="unreadable"):
             read_companyfacts(body, "x.json")
     rows = [{"end": "2023-12-31", "val": "many"}, {"end": "then", "val": 3}, {"val": 1}]

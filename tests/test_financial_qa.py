@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from generators.financial_qa import BUNDLED, FinancialQA, Params
-from generators.financial_qa.computed import Asked, question, tellings, vocabulary
+from generators.financial_qa.computed import question, tellings, vocabulary
 from generators.financial_qa.formulas import NotComputable, compute, parsed, shifted
 from generators.financial_qa.library import open_library
 from generators.financial_qa.metrics import metrics
 from generators.financial_qa.segments import breakdown
 from generators.financial_qa.solve import solve
+from generators.financial_qa.tasks import Asked
 from generators.financial_qa.telling import Telling, short_name
 from generators.financial_qa.templates import bundled_templates, read_templates, templates_of
 from generators.financial_qa.universe import read_constituents
@@ -143,7 +144,7 @@ def test_records_of_real_filings_are_recomputed_from_their_facts(tmp_path: Path,
         *(shared_data / "finance/filings").glob("[an][av][pd][la]*"),
     ]:
         (folder / path.name).symlink_to(path)
-    params = {
+    params: dict[str, Any] = {
         "filings": [str(folder)],
         "universe": str(universe),
         "paraphrase": False,
@@ -315,7 +316,7 @@ def test_a_rewording_replaces_the_question_only_if_it_asks_the_same(tmp_path: Pa
         }
 
     run_scripted(config(60), tmp_path, ScriptedModel(script))
-    phrasings = Counter()
+    phrasings: Counter[str] = Counter()
     for record in records(tmp_path):
         metadata = record["metadata"]
         phrasings[metadata["phrasing"]] += 1

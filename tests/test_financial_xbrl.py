@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from generators.financial_qa import FinancialQA, Params
-from generators.financial_qa.computed import Asked, proof, tellings
+from generators.financial_qa.computed import proof, tellings
 from generators.financial_qa.excerpts import excerpt
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.solve import solve
+from generators.financial_qa.tasks import Asked
 from generators.financial_qa.templates import bundled_templates
 from generators.financial_qa.work import Solution
 from gristmill.testing import judge_scripted

@@ -15,28 +15,24 @@ and fiscal years 2019-2024, comparisons within a GICS sub-industry, GenSelect, a
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from generators.financial_qa.computed import Asked, by_computation, feasible
+from generators.financial_qa.computed import by_computation
 from generators.financial_qa.edgar import EdgarConfig, fetch_all
 from generators.financial_qa.filings.html import require_lxml
-from generators.financial_qa.library import Key, Library, open_library
+from generators.financial_qa.library import Library, open_library
+from generators.financial_qa.tasks import Asked, walk
 from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
 from generators.financial_qa.universe import Company, read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
 from gristmill.seeds import BadSeed
-from gristmill.walk import paired
 from schemas import Seed
 
 BUNDLED = Path(__file__).parent / "companies"
-WORDINGS = 3
-"""How often a question on one filing may be asked, each time in other words."""
 
 
 class Params(Config):
@@ -134,39 +130,3 @@ class FinancialQA(Generator[Seed, Params]):
         return await by_computation(
             seed, template, self.library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
         )
-
-
-def keys_of(library: Library, params: Params) -> list[Key]:
-    """The periods that the config wants, in order."""
-    return sorted(key for key in library.filings if key.year in params.years and key.form in params.forms)
-
-
-def walk(library: Library, templates: list[Template], params: Params, seed: int) -> Iterator[Asked]:
-    """Templates in turn, filings evenly; every pair once a round, in other words each round. Computed questions only
-    where the facts are there; comparisons only where a peer of the sub-industry has them too.
-    """
-    wanted, computed = keys_of(library, params), params.mode == "computed"
-    kinds = {template.key: template for template in templates if template.computable or not computed}
-    able = {
-        name: [key for key in wanted if template.asked_of(key.form)
-               and (not computed or feasible(template, library.filings[key]))]
-        for name, template in kinds.items()
-    }  # fmt: skip
-    rivals = {
-        (name, key): [peer for peer in library.peers(key, params.peers) if peer in able[name]]
-        for name, keys in able.items() if kinds[name].comparative for key in keys
-    }  # fmt: skip
-    allowed = {name: [key for key in keys if rivals.get((name, key), True)] for name, keys in able.items()}
-    size, places = sum(map(len, allowed.values())), {key: place for place, key in enumerate(wanted)}
-    count = looked_up = 0
-    for number, (name, key) in enumerate(islice(paired(allowed, Random(f"{seed}|financial_qa")), size * WORDINGS)):
-        template, round_ = kinds[name], number // size
-        lookup = template.shape == "lookup"
-        if round_ >= len(template.ask) or (lookup and looked_up + 1 > params.lookups * (count + 1)):
-            continue
-        count, looked_up = count + 1, looked_up + lookup
-        yield Asked(
-            template=name, cik=key.cik, form=key.form, year=key.year, period=key.period,
-            peers=[peer.cik for peer in rivals.get((name, key), [])],
-            wording=(places[key] + round_) % len(template.ask),
-        )  # fmt: skip

@@ -20,38 +20,22 @@ from pydantic import Field
 
 from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.facts import Fact
-from generators.financial_qa.filings.read import Filing
-from generators.financial_qa.formulas import NotComputable, computable, shifted
+from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.library import Key, Library
 from generators.financial_qa.metrics import metrics
 from generators.financial_qa.segments import breakdown
-from generators.financial_qa.solve import OFFSETS, solve
+from generators.financial_qa.solve import solve
+from generators.financial_qa.tasks import Asked
 from generators.financial_qa.telling import Telling, Unit, scale_of, short_name
 from generators.financial_qa.templates import Template
 from generators.financial_qa.wording import capital, listed, wording
 from generators.financial_qa.work import Solution, Used
 from gristmill import Answer, Context, Record, Reject
 from judges.rewording import Vocabulary
-from schemas import Json, JsonObject, Seed, assistant, system, user
+from schemas import Json, JsonObject, assistant, system, user
 
 LEAD_SHARE = 0.3
 TAIL_SHARE = 0.3
-
-
-class Asked(Seed):
-    """One task: which template, of which filing, beside which peers, in which of its wordings."""
-
-    template: str
-    cik: str
-    form: str
-    year: int
-    period: str
-    peers: list[str] = []
-    wording: int = 0
-
-    @property
-    def key(self) -> Key:
-        return Key(self.cik, self.form, self.year, self.period)
 
 
 class Rewording(Answer):
@@ -202,17 +186,3 @@ def fact_row(used: Used, restated: Sequence[str] = ()) -> JsonObject:
         row["members"] = [member for _, member in fact.dimensions]
     otherwise = [*(f"{value:f}" for value in fact.earlier), *restated]
     return {**row, "otherwise": list[Json](otherwise)} if otherwise else row
-
-
-def feasible(template: Template, filing: Filing) -> bool:
-    """Whether the filing has the facts that a computed template needs; `Asked` tasks are made of what has."""
-    if not template.asked_of(filing.form) or not template.computable:
-        return False
-    if template.shape == "segments":
-        return breakdown(filing) is not None
-    if template.shape == "bridge":
-        return all(computable(formula, filing) for formula in template.all_formulas())
-    return all(
-        any(computable(shifted(formula, offset) if offset else formula, filing) for formula in template.formula)
-        for offset in OFFSETS.get(template.shape, (0,))
-    )

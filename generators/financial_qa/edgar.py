@@ -186,6 +186,6 @@ async def fetch_all(
 
             found: Any = await ctx.effect("edgar", request, perform)
             absent += found
-            if not (config.cache / cik).is_dir() and not found:  # the cache was removed since
+            if not await asyncio.to_thread((config.cache / cik).is_dir):  # it was removed since, or there is nothing
                 await edgar.fetch(cik, forms, years)
     return absent

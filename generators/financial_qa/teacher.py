@@ -15,12 +15,13 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from generators.financial_qa.computed import Asked, about, names_of, proof, question, tellings, vocabulary
+from generators.financial_qa.computed import about, names_of, proof, question, tellings, vocabulary
 from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.library import Library
 from generators.financial_qa.metrics import fits, metrics
 from generators.financial_qa.solve import solve
+from generators.financial_qa.tasks import Asked
 from generators.financial_qa.telling import Telling, scale_of
 from generators.financial_qa.templates import Template
 from generators.financial_qa.work import Solution, Used
