@@ -48,7 +48,9 @@ def main() -> None:
     print(f"{'median':32}{'':>13}{statistics.median(cost.seconds for cost in costs):>9.2f}"
           f"{statistics.median(cost.seconds / cost.parsing for cost in costs):>7.1f}"
           f"{statistics.median(cost.peak for cost in costs):>9.0f}")  # fmt: skip
-    print(f"{'most':32}{'':>13}{max(cost.seconds for cost in costs):>9.2f}{'':>7}{max(cost.peak for cost in costs):>9.0f}")
+    print(
+        f"{'most':32}{'':>13}{max(cost.seconds for cost in costs):>9.2f}{'':>7}{max(cost.peak for cost in costs):>9.0f}"
+    )
 
 
 def measure(file: Path) -> Cost:

@@ -104,7 +104,7 @@ def test_a_run_from_edgar(server: FakeEdgar, tmp_path: Path) -> None:
     address = "/Archives/edgar/data/9900001/000990000124000000/hcrk-10-k-2024.htm"
     server.faults = {address: [429, 503], "/submissions/CIK0009900001.json": [403]}
     summary = run_scripted(config(server, tmp_path / "cache"), tmp_path / "run")
-    assert summary["accepted"] == 30
+    assert summary["accepted"] == 28
     counted = Counter(server.paths())
     assert counted[address] == 3 and counted["/submissions/older.json"] == 1
     assert not any(name in path for path in counted for name in ("news", "scan", "old.htm"))
@@ -112,8 +112,11 @@ def test_a_run_from_edgar(server: FakeEdgar, tmp_path: Path) -> None:
     times = [when for when, _, _ in server.asked]
     assert min(after - before for before, after in pairwise(times)) > 0.05  # at most ten a second
     assert (times[-1] - times[0]) / (len(times) - 1) >= 0.099
-    absent = (tmp_path / "run/artifacts/absent.txt").read_text().splitlines()
-    assert absent == ["9900001: no company facts", "9900001: no document 0009900001-23-000002"]
+    assert summary["by_reason"] == {"filing/absent": 2}
+    lost = pq.read_table(tmp_path / "run/rejects").to_pylist()
+    assert [row["detail"] for row in lost] == [
+        "9900001: no company facts", "9900001: no document 0009900001-23-000002",
+    ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "cache/9900001").iterdir()) == [
         "0009900001-22-000000.htm", "0009900001-24-000000.htm",
     ]  # fmt: skip
@@ -135,7 +138,7 @@ def test_a_cache_that_was_removed_is_filled_again(server: FakeEdgar, tmp_path: P
     for path in sorted((tmp_path / "one").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     summary = run_scripted(config(server, tmp_path / "one"), tmp_path / "run")
-    assert summary["accepted"] == 30
+    assert summary["accepted"] == 28
 
 
 def test_company_facts_alone(server: FakeEdgar, tmp_path: Path) -> None:

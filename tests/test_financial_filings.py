@@ -147,7 +147,9 @@ def test_company_facts_and_filings_agree(shared_data: Path) -> None:
 
 @pytest.mark.shared
 def test_the_constituents_have_sub_industries(shared_data: Path) -> None:
-    companies = read_constituents(shared_data / "finance/constituents.csv")
+    universe = read_constituents(shared_data / "finance/constituents.csv")
+    companies = universe.companies
+    assert not universe.faults
     assert len(companies) >= 495 and companies["320193"].symbol == "AAPL"
     assert all(company.industry for company in companies.values())
 
@@ -211,7 +213,7 @@ def test_one_fact_in_two_precisions_is_one_and_a_contradiction_is_none() -> None
 
 
 def test_bundled_filings_tie() -> None:
-    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv"))
+    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv").companies)
     assert len(library.filings) == 12 and not library.faults
     assert len({company.industry for company in library.companies.values()}) == 2
     for key, filing in library.filings.items():
@@ -226,7 +228,7 @@ def test_bundled_filings_tie() -> None:
 
 
 def test_later_filings_that_restate_are_known() -> None:
-    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv"))
+    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv").companies)
     key = next(key for key in library.filings if key[:3] == ("9900002", "10-K", 2022))
     restated = library.restated(key, library.filings[key].facts)
     assert sum(map(bool, restated.values())) == 2  # research and SG&A of fiscal 2022, reclassified in fiscal 2024
@@ -328,6 +330,12 @@ def test_folders_and_tables_that_are_not_there_are_config_errors(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"params\.filings"):
         open_library([tmp_path], {})
     table = tmp_path / "table.csv"
+    table.write_text("Symbol,Security,GICS Sub-Industry,CIK\nA,Acme,Tools,0001\nB,Bolt,Tools\nC,Cog,Tools,none\n")
+    universe = read_constituents(table)
+    assert list(universe.companies) == ["1"]
+    assert universe.faults == [
+        "table.csv line:3: has not as many fields as the header", "table.csv line:4: Cog has no CIK",
+    ]  # fmt: skip
     table.write_text("Symbol,Security\nA,B\n")
     with pytest.raises(ConfigError, match=r"params\.universe"):
         read_constituents(table)

@@ -154,7 +154,7 @@ def test_records_of_real_filings_are_recomputed_from_their_facts(tmp_path: Path,
     made = records(tmp_path / "run")
     assert len(made) >= 250
     assert {record["metadata"]["company"] for record in made} == {"Apple", "Nvidia"}
-    library = open_library([folder], read_constituents(universe))
+    library = open_library([folder], read_constituents(universe).companies)
     by_concept: dict[tuple[str, str, str | None, str], set[Decimal]] = {}
     for filing in library.filings.values():
         for fact in filing.facts:
@@ -221,7 +221,7 @@ def test_comparisons_stay_within_a_sub_industry_and_say_where_years_differ() -> 
 
 
 def test_the_finest_breakdown_that_adds_up_is_taken() -> None:
-    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv"))
+    library = open_library([BUNDLED], read_constituents(BUNDLED / "constituents.csv").companies)
     by_key = {(key.cik, key.form, key.year): filing for key, filing in library.filings.items()}
     harrow, velden = by_key["9900001", "10-K", 2024], by_key["9900002", "10-K", 2024]
     with_eliminations, exact = breakdown(harrow), breakdown(velden)

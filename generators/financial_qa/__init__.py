@@ -27,7 +27,7 @@ from generators.financial_qa.library import Library, open_library
 from generators.financial_qa.tasks import Asked, walk
 from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
-from generators.financial_qa.universe import Company, read_constituents
+from generators.financial_qa.universe import Universe, read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
 from gristmill.seeds import BadSeed
 from schemas import Seed
@@ -59,10 +59,9 @@ class Params(Config):
     rewordings: Annotated[int, Field(ge=0, le=3)] = 3
 
 
-class Unreadable(Seed):
-    """A file that is no filing, as a task: it is rejected with its reason."""
+class Missing(Seed):
+    """What is no filing, or isn't there, as a task: it is rejected with its reason."""
 
-    file: str
     reason: str
     detail: str
 
@@ -74,6 +73,7 @@ class FinancialQA(Generator[Seed, Params]):
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
         require_lxml()
+        self._absent: list[str] = []
 
     @cached_property
     def folders(self) -> list[Path]:
@@ -81,21 +81,21 @@ class FinancialQA(Generator[Seed, Params]):
         return [*self.params.filings, *fetched] or [BUNDLED]
 
     @cached_property
-    def universe(self) -> dict[str, Company]:
+    def universe(self) -> Universe:
         """The companies of the table in the config, or of the one in a folder of filings."""
         tables = [self.params.universe] if self.params.universe else [one / "constituents.csv" for one in self.folders]
         found = next((table for table in tables if self.params.universe or table.is_file()), None)
-        return read_constituents(found) if found else {}
+        return read_constituents(found) if found else Universe()
 
     @cached_property
     def library(self) -> Library:
-        return open_library(self.folders, self.universe)
+        return open_library(self.folders, self.universe.companies)
 
     async def prepare(self, ctx: Context) -> None:
         params = self.params
         if params.edgar:
-            absent = await fetch_all(params.edgar, self.universe, list(params.forms), params.years, ctx)
-            (ctx.artifacts / "absent.txt").write_text("\n".join(absent), encoding="utf-8")
+            companies = self.universe.companies
+            self._absent = await fetch_all(params.edgar, companies, list(params.forms), params.years, ctx)
 
     @cached_property
     def _templates(self) -> tuple[dict[str, Template], list[BadSeed]]:
@@ -115,12 +115,15 @@ class FinancialQA(Generator[Seed, Params]):
     def tasks(self) -> Iterator[Seed | BadSeed]:
         templates, bad = self._templates
         yield from bad
+        for reason, details in (("constituent", self.universe.faults), ("absent", self._absent)):
+            for detail in details:
+                yield Missing(reason=reason, detail=detail)
         for file, fault in self.library.faults:
-            yield Unreadable(file=file, reason=fault.reason, detail=fault.detail)
+            yield Missing(reason=fault.reason, detail=fault.detail or file)
         yield from walk(self.library, list(templates.values()), self.params, self.seed)
 
     async def run(self, seed: Seed, ctx: Context) -> Record | list[Record]:
-        if isinstance(seed, Unreadable):
+        if isinstance(seed, Missing):
             raise Reject("filing", seed.reason, seed.detail)
         assert isinstance(seed, Asked)
         template = self._templates[0][seed.template]

@@ -45,7 +45,7 @@ class Library:
         if filing.blocks or key not in self.filings:
             self.filings[key] = filing
         if filing.cik not in self.companies:
-            self.companies[filing.cik] = Company(filing.cik, filing.company, "", "")
+            self.companies[filing.cik] = Company(filing.cik, filing.company)
 
     def peers(self, key: Key, most: int) -> list[Key]:
         """The same period of other companies of the sub-industry."""

@@ -3,12 +3,13 @@
     Symbol,Security,GICS Sector,GICS Sub-Industry,Headquarters Location,Date added,CIK,Founded
     AAPL,Apple Inc.,Information Technology,"Technology Hardware, Storage & Peripherals",...,0000320193,1977
 
+The table tells who is in the index today. A company that has left it, or that isn't in the table, still has its
+filings: it is asked about, and compared with nobody.
+
 Source: the constituents' table at https://github.com/datasets/s-and-p-500-companies (its columns).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gristmill.errors import ConfigError
@@ -17,40 +18,35 @@ from gristmill.seeds import BadSeed, read_rows
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """`added` is when it entered the index, None where the table doesn't say."""
-
     cik: str
     name: str
-    symbol: str
-    industry: str
-    added: date | None = None
+    symbol: str = ""
+    industry: str = ""
 
 
-def read_constituents(path: Path) -> dict[str, Company]:
-    """Companies by CIK without leading zeros; a company with several share classes is there once. ConfigError where
-    no row is one."""
-    companies: dict[str, Company] = {}
-    for company in _companies(path):
-        companies.setdefault(company.cik, company)
-    if not companies:
-        raise ConfigError(f"params.universe: {path} has no row with Symbol, Security, GICS Sub-Industry and CIK.")
-    return companies
+@dataclass(slots=True)
+class Universe:
+    """Companies by CIK without leading zeros, and the rows of the table that are none, each with its reason."""
+
+    companies: dict[str, Company] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
 
-def _companies(path: Path) -> Iterator[Company]:
-    for _, row in read_rows(str(path)):
+def read_constituents(path: Path) -> Universe:
+    """A company with several share classes is there once. ConfigError where no row is a company."""
+    universe = Universe()
+    for where, row in read_rows(str(path)):
         if isinstance(row, BadSeed):
+            universe.faults.append(f"{path.name} {where}: {row.detail}")
             continue
         cik = str(row.get("CIK") or "").strip().lstrip("0")
-        if cik.isdecimal():
-            yield Company(
-                cik, str(row.get("Security") or "").strip(), str(row.get("Symbol") or "").strip(),
-                str(row.get("GICS Sub-Industry") or "").strip(), _date(str(row.get("Date added") or "")),
-            )  # fmt: skip
-
-
-def _date(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text.strip()[:10])
-    except ValueError:
-        return None
+        name, symbol, industry = (
+            str(row.get(column) or "").strip() for column in ("Security", "Symbol", "GICS Sub-Industry")
+        )
+        if not cik.isdecimal():
+            universe.faults.append(f"{path.name} {where}: {name or 'a row'} has no CIK")
+        else:
+            universe.companies.setdefault(cik, Company(cik, name, symbol, industry))
+    if not universe.companies:
+        raise ConfigError(f"params.universe: {path} has no row with Symbol, Security, GICS Sub-Industry and CIK.")
+    return universe
