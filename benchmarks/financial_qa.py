@@ -2,8 +2,8 @@
 
     python -P benchmarks/financial_qa.py [FOLDER]          (left out: the bundled filings)
 
-Each document is read in a process of its own, so that its memory is its own: the peak above that of the imports, also as
-a multiple of the file. Times are medians of five; `ratio` is to lxml's parse of the same bytes.
+Each document is read in a process of its own, so that its memory is its own: the peak above that of the imports. Times
+are medians of five; `ratio` is to lxml's parse of the same bytes.
 """
 
 import argparse

@@ -358,9 +358,7 @@ def _unsupported(figure: Figure, sentence: str, proof: Proof, findings: Findings
     """A figure that nothing gives. It contradicts the facts where it is about one of them, or where the question has a
     formula, so that all figures of its answer should be known; else nobody can tell."""
     named = any(re.search(rf"\b{re.escape(term)}\b", sentence, re.IGNORECASE) for term in proof.terms)
-    if figure.digits < 2 and not named:
-        findings.unknown.append(figure.text)
-    elif proof.expected or named:
+    if proof.expected or (named and figure.digits > 1):
         nearest = _nearest(figure, proof)
         findings.contradicted.append(
             f"says {figure.text}, the facts say {nearest}" if nearest else f"says {figure.text}"
@@ -405,11 +403,10 @@ class Beside:
                 self._lines.append((_words(line.split("|")[1] if line.startswith("|") else line), figures, powers))
 
     def tells(self, figure: Figure, sentence: str) -> bool:
-        """Whether a line that shares a word with the sentence has the figure."""
+        """Whether a line that shares two words with the sentence, or its only one, has the figure."""
         words = _words(sentence)
-        return any(
-            _same(figure, told, powers) for beside, figures, powers in self._lines if words & beside for told in figures
-        )
+        near = (line for line in self._lines if line[0] and len(words & line[0]) >= min(2, len(line[0])))
+        return any(_same(figure, told, powers) for _, figures, powers in near for told in figures)
 
 
 def _words(text: str) -> set[str]:
@@ -417,7 +414,7 @@ def _words(text: str) -> set[str]:
 
 
 def _same(figure: Figure, told: Figure, powers: tuple[int, ...]) -> bool:
-    if figure.digits < 2 or (figure.kind != told.kind and "percent" in (figure.kind, told.kind)):
+    if figure.kind != told.kind and (figure.digits < 2 or "percent" in (figure.kind, told.kind)):
         return False
     scales = (0,) if told.scaled or told.kind == "percent" else powers[1:] if figure.scaled else powers
     return any(

@@ -13,9 +13,12 @@ import pytest
 from generators.financial_qa import FinancialQA, Params
 from generators.financial_qa.computed import proof, tellings
 from generators.financial_qa.excerpts import excerpt
+from generators.financial_qa.filings.read import read_filing
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.solve import solve
 from generators.financial_qa.tasks import Asked
+from generators.financial_qa.teacher import facts_known
+from generators.financial_qa.telling import Telling
 from generators.financial_qa.templates import bundled_templates
 from generators.financial_qa.work import Solution
 from gristmill.testing import judge_scripted
@@ -78,6 +81,24 @@ def test_planted_figures_are_found_in_real_filings(shared_data: Path) -> None:
     folders = [shared_data / "finance"]
     caught, refused, notes = rates(250, filings=folders, universe=shared_data / "finance/constituents.csv")
     assert caught >= 0.99 and refused <= 0.02, (caught, refused, notes[:5])
+
+
+@pytest.mark.shared
+def test_what_companies_write_themselves_is_not_contradicted(shared_data: Path) -> None:
+    """Managements' discussions as answers without a formula: true, in many notations, with their own filings beside."""
+    told = contradicted = confirmed = 0
+    for path in sorted((shared_data / "finance/filings").glob("*10-k*.gz")):
+        filing = read_filing(path)
+        shown = excerpt(filing, [], ["7"], 14_000)
+        known = Proof.read(facts_known([Telling(filing, filing.company)], [shown]))
+        for number in sorted(shown.blocks & set(filing.sections["7"])):
+            block = filing.blocks[number]
+            if block.kind == "text" and figures_in(cleaned(block.text)):
+                found = check(block.text, shown.text, known)
+                told += 1
+                contradicted += bool(found.contradicted)
+                confirmed += not found.contradicted and not found.unknown
+    assert told > 400 and contradicted <= 0.02 * told and confirmed >= 0.95 * told, (told, contradicted, confirmed)
 
 
 # --- figures in text -------------------------------------------------------------------------------------------------
