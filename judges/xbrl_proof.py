@@ -403,9 +403,9 @@ class Beside:
                 self._lines.append((_words(line.split("|")[1] if line.startswith("|") else line), figures, powers))
 
     def tells(self, figure: Figure, sentence: str) -> bool:
-        """Whether a line that shares two words with the sentence, or its only one, has the figure."""
+        """Whether a line that shares a word with the sentence has the figure."""
         words = _words(sentence)
-        near = (line for line in self._lines if line[0] and len(words & line[0]) >= min(2, len(line[0])))
+        near = (line for line in self._lines if words & line[0])
         return any(_same(figure, told, powers) for _, figures, powers in near for told in figures)
 
 

@@ -87,7 +87,7 @@ def test_planted_figures_are_found_in_real_filings(shared_data: Path) -> None:
 def test_what_companies_write_themselves_is_not_contradicted(shared_data: Path) -> None:
     """Managements' discussions as answers without a formula: true, in many notations, with their own filings beside."""
     told = contradicted = confirmed = 0
-    for path in sorted((shared_data / "finance/filings").glob("*10-k*.gz")):
+    for path in sorted((shared_data / "finance/filings").glob("*10-k*.gz"))[::3]:
         filing = read_filing(path)
         shown = excerpt(filing, [], ["7"], 14_000)
         known = Proof.read(facts_known([Telling(filing, filing.company)], [shown]))
@@ -98,7 +98,7 @@ def test_what_companies_write_themselves_is_not_contradicted(shared_data: Path) 
                 told += 1
                 contradicted += bool(found.contradicted)
                 confirmed += not found.contradicted and not found.unknown
-    assert told > 400 and contradicted <= 0.02 * told and confirmed >= 0.95 * told, (told, contradicted, confirmed)
+    assert told > 100 and contradicted <= 0.02 * told and confirmed >= 0.95 * told, (told, contradicted, confirmed)
 
 
 # --- figures in text -------------------------------------------------------------------------------------------------
