@@ -404,9 +404,14 @@ class Beside:
 
     def tells(self, figure: Figure, sentence: str) -> bool:
         """Whether a line that shares a word with the sentence has the figure."""
-        words = _words(sentence)
+        words, down = _words(sentence), bool(_DOWN.search(sentence))
         near = (line for line in self._lines if words & line[0])
-        return any(_same(figure, told, powers) for _, figures, powers in near for told in figures)
+        return any(
+            _same(figure, told, powers)
+            for _, figures, powers in near
+            for told in figures
+            if figure.sign != -1 or told.sign != 0 or down  # a minus that the excerpts don't have
+        )
 
 
 def _words(text: str) -> set[str]:

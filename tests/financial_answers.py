@@ -13,7 +13,7 @@ from generators.financial_qa.formulas import decimal_of
 from generators.financial_qa.telling import scale_of
 from generators.financial_qa.work import Expected, Solution, Used
 
-FAULTS = ("digit", "swapped digits", "scale", "tenth more", "another period")
+FAULTS = ("digit", "swapped digits", "scale", "tenth more", "one per cent", "sign", "another period")
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,16 @@ def wrong(solution: Solution, rng: Random) -> tuple[str, str]:
 
 
 def planted(one: Said, solution: Solution, fault: str, rng: Random) -> str | None:
-    """The figure with a fault; None where it can't have this one. It differs by at least three per cent."""
+    """The figure with a fault; None where it can't have this one. It differs by one per cent or more."""
     if not one.value:
         return None
     match fault:
         case "digit":
             value = one.value * rng.choice([Fraction(6, 5), Fraction(9, 10), Fraction(21, 20), Fraction(2, 3)])
+        case "one per cent":
+            value = one.value * Fraction(101, 100)
+        case "sign":
+            return one.write(-one.value) if one.used is None and one.value > 0 else None
         case "tenth more":
             value = one.value * Fraction(11, 10)
         case "scale":
@@ -178,5 +182,4 @@ def planted(one: Said, solution: Solution, fault: str, rng: Random) -> str | Non
             if not others:
                 return None
             value = Fraction(rng.choice(others).fact.value)
-    differs = abs(value - one.value) >= abs(one.value) * Fraction(3, 100)
-    return one.write(value) if differs else None
+    return one.write(value) if abs(value - one.value) >= abs(one.value) * Fraction(1, 100) else None

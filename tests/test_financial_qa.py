@@ -458,3 +458,17 @@ def test_the_examples_pass_their_own_judges(tmp_path: Path) -> None:
     assert len(examples) == 3
     assert [judged.fault for judged in judge_scripted([PROOF], examples, tmp_path)] == ["", "", ""]
     assert len({example.category for example in examples}) == 3
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    page = (ROOT / "docs/financial_qa.md").read_text("utf-8")
+    templates = bundled_templates()
+    assert f"<!-- count -->{len(templates)}<!-- end -->" in page
+    assert f"with {sum(len(template.ask) for template in templates)} wordings" in page
+    assert f"and {sum(not template.computable for template in templates)} on risk and insight" in page
+    assert f"over {len(metrics())} metrics" in page
+    source = "".join(path.read_text("utf-8") for path in FinancialQA.folder().rglob("*.py"))
+    for stage, reason in re.findall(r'Reject\(\s*"(\w+)", "(\w+)"', source):
+        assert f"`{stage}`" in page and f"`{reason}`" in page, (stage, reason)
+    for name in Params.model_fields:
+        assert f"`{name}`" in page, name

@@ -193,8 +193,16 @@ def _shift(template: Template, work: Work, found: Breakdown, parts: list[Part]) 
     change = shares[1] - shares[0]
     told = work.expect(template.name, change, "points")
     periods = f"{then} in {work.telling.period(-1)}, {now} in {work.telling.period()}"
-    work.line(f"Share of {largest.name}: {periods}; change {told}")
-    return {"part": largest.name, "told": told.lstrip("-"), "then": then, "now": now, **moved(float(change))}
+    exactly = work.rounding(*shares, "points")
+    work.line(f"Share of {largest.name}: {periods}; change {told}{exactly}")
+    return {
+        "exactly": exactly,
+        "part": largest.name,
+        "told": told.lstrip("-"),
+        "then": then,
+        "now": now,
+        **moved(float(change)),
+    }
 
 
 def _contribution(template: Template, work: Work, found: Breakdown, parts: list[Part]) -> dict[str, str]:

@@ -61,9 +61,10 @@ def _change(template: Template, works: list[Work], rng: Random) -> str:
     work, (before, after), (one, other) = _two(template, works[0], -1)
     difference, unit = after - before, _unit_of_difference(template.unit)
     told = work.expect(f"change of {template.name}", difference, unit)
-    work.line(f"Change = {other} − {one} = {told}{'' if template.unit == 'money' else ' before rounding of the two'}")
+    exactly = work.rounding(before, after, template.unit)
+    work.line(f"Change = {other} − {one} = {told}{exactly}")
     return answer(
-        "change", rng, told=work.telling.told(abs(difference), unit), then=one, now=other,
+        "change", rng, told=work.telling.told(abs(difference), unit), exactly=exactly, then=one, now=other,
         y=work.telling.period(), b=work.telling.period(-1), **moved(float(difference)), **_names(template, work),
     )  # fmt: skip
 
@@ -132,11 +133,12 @@ def _compare(template: Template, works: list[Work], rng: Random) -> str:
     found.sort(key=lambda one: -one[0])
     (most, high, first), (least, low, _) = found[0], found[-1]
     difference = first.expect("difference", most - least, _unit_of_difference(template.unit), required=False)
-    first.line(f"Difference = {high} − {low} = {difference} before rounding")
+    exactly = first.rounding(least, most, template.unit)
+    first.line(f"Difference = {high} − {low} = {difference}{exactly}")
     listing = listed([f"{told} at {work.telling.company}" for _, told, work in found])
     note = _different_periods([work.telling for work in works])
     return answer(
-        "compare", rng, listing=listing, difference=difference, y=first.telling.period(), note=note,
+        "compare", rng, listing=listing, difference=difference, exactly=exactly, y=first.telling.period(), note=note,
         **_names(template, first),
     )  # fmt: skip
 

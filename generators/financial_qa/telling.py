@@ -23,7 +23,7 @@ YEAR_STYLES = ("fiscal {year}", "fiscal year {year}", "FY{year}")
 _QUARTERS = {"Q1": "first", "Q2": "second", "Q3": "third", "Q4": "fourth"}
 _SCALES = {0: "", 3: " thousand", 6: " million", 9: " billion"}
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-_PLACES = {"percent": 1, "points": 1, "times": 2, "days": 1, "per_share": 2, "dollars": 2}
+PLACES = {"percent": 1, "points": 1, "times": 2, "days": 1, "per_share": 2, "dollars": 2}
 _SUFFIXES = (" inc", " corp", " corporation", " co", " company", " plc", " ltd", " group", " holdings")
 
 
@@ -90,7 +90,7 @@ class Telling:
 
 
 def result(value: Fraction, unit: Unit, symbol: str = "$") -> str:
-    number = f"{decimal_of(value * 100 if unit in ('percent', 'points') else value, _PLACES[unit]):,f}"
+    number = f"{decimal_of(value * 100 if unit in ('percent', 'points') else value, PLACES[unit]):,f}"
     match unit:
         case "percent":
             return f"{number}%"
@@ -100,7 +100,7 @@ def result(value: Fraction, unit: Unit, symbol: str = "$") -> str:
             return f"{number} times"
         case "days":
             return f"{number} days"
-    return signed(symbol, value, _PLACES[unit])
+    return signed(symbol, value, PLACES[unit])
 
 
 def money(value: Fraction, symbol: str, scale: int) -> str:

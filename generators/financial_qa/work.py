@@ -5,9 +5,18 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from generators.financial_qa.facts import Fact
-from generators.financial_qa.formulas import Computed, Dimension, NotComputable, compute, names_in, parsed, shifted
+from generators.financial_qa.formulas import (
+    Computed,
+    Dimension,
+    NotComputable,
+    compute,
+    decimal_of,
+    names_in,
+    parsed,
+    shifted,
+)
 from generators.financial_qa.metrics import end_of, metrics
-from generators.financial_qa.telling import Telling, Unit, scale_of
+from generators.financial_qa.telling import PLACES, Telling, Unit, scale_of
 from generators.financial_qa.templates import Template
 from generators.financial_qa.wording import capital
 
@@ -102,6 +111,13 @@ class Work:
     def derive(self, value: Fraction, dimension: Dimension = "money") -> Fraction:
         self.solution.derived.append((value, dimension))
         return value
+
+    def rounding(self, one: Fraction, other: Fraction, unit: Unit) -> str:
+        """ " before rounding" where the difference of two results, as they are told, isn't that of their values."""
+        places = 0 if unit == "money" else PLACES[unit]
+        factor = 100 if unit in ("percent", "points") else 1
+        told = decimal_of(other * factor, places) - decimal_of(one * factor, places)
+        return "" if unit == "money" or told == decimal_of((other - one) * factor, places) else " before rounding"
 
     def expect(self, name: str, value: Fraction, unit: Unit, *, required: bool = True) -> str:
         """Notes a result, and gives it as it is told."""
