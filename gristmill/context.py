@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
@@ -28,6 +29,7 @@ from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
+from gristmill.tools import text_protocol
 from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
 if TYPE_CHECKING:
@@ -234,10 +236,24 @@ class Context:
         raise Reject("llm", "unparseable", problem, reply=reply.structured_text)
 
     async def chat(self, role: str, messages: list[Message], *, tools: Iterable[Tool] = (), **sampling: Any) -> Reply:
-        """A free answer to messages, with its native trace. `sampling` overrides the role's values for this call."""
+        """A free answer to messages, with its native trace. `sampling` overrides the role's values for this call.
+
+        Where the role's endpoint knows no tool calls, tools go through `gristmill.tools.text_protocol`, which may add
+        Reject(llm, text_protocol). The ids of calls are unique in the conversation, whatever the endpoint sends.
+        """
         chosen = self._runtime.roles[role]
-        request = chosen.chat_request(messages, list(tools), None, sampling)
-        return await self._answered(role, chosen, "/chat/completions", request)
+        offered = list(tools)
+        if offered and chosen.calls_as_text:
+            sampling["stop"] = [*(sampling.get("stop") or chosen.config.stop or []), *text_protocol.STOP]
+            request = chosen.chat_request(text_protocol.as_text(messages, offered), [], None, sampling)
+            reply = await self._answered(role, chosen, "/chat/completions", request)
+            reply.message = text_protocol.read_turn(reply.message)
+        else:
+            request = chosen.chat_request(messages, offered, None, sampling)
+            reply = await self._answered(role, chosen, "/chat/completions", request)
+        if reply.message.tool_calls:
+            reply.message = _with_new_ids(reply.message, messages)
+        return reply
 
     async def complete(self, role: str, text: str, **sampling: Any) -> str:
         """A continuation of `text` by a base model."""
@@ -340,6 +356,18 @@ class Context:
         scope.spend(usd)
         task.used(role, str(request["model"]), reply)
         return reply
+
+
+def _with_new_ids(turn: Message, before: Iterable[Message]) -> Message:
+    """The turn with `call_N` for each id that is empty or taken: some servers count anew in every reply."""
+    taken = {call.id for message in before for call in message.tool_calls} | {""}
+    calls = []
+    for call in turn.tool_calls:
+        if call.id in taken:
+            call = call.model_copy(update={"id": next(i for i in map("call_{}".format, count(1)) if i not in taken)})
+        taken.add(call.id)
+        calls.append(call)
+    return turn.model_copy(update={"tool_calls": calls})
 
 
 async def _in_scope(scope: Scope, awaitable: Awaitable[T]) -> T:

@@ -18,7 +18,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.audit import Reviews, Side, audit_figures, stratum_of
 from gristmill.bench import make_run_judges
+from gristmill.judging import WholeRun
 from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
@@ -26,6 +28,7 @@ from gristmill.selection import Selected, Wanted, select
 from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
+from schemas import JsonObject
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
@@ -88,9 +91,11 @@ class Sums:
     partial_rejects: int = 0
     buckets: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
+    strata: Counter[tuple[Side, str]] = field(default_factory=Counter)
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
     coverage: Coverage = field(default_factory=Coverage)
+    selection: dict[str, JsonObject] = field(default_factory=dict)
 
     def add(self, task: Selected) -> None:
         if task.counted:
@@ -102,6 +107,7 @@ class Sums:
 
     def _add_record(self, row: dict[str, Any]) -> None:
         self.categories[row["category"]] += 1
+        self.strata["accepted", stratum_of(row)] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
         self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
         cell = orjson.loads(row["metadata"]).get("cell")
@@ -110,6 +116,7 @@ class Sums:
 
     def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
+            self.strata["rejected", stratum_of(row)] += row["status"] != "failed"
             if row["status"] == "partial":
                 self.partial_rejects += 1
             else:
@@ -123,9 +130,11 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     """Writes everything but the ledger anew; the summary."""
     wanted = Wanted.from_json(ledger["wanted"])
     sums = Sums(coverage=Coverage(orjson.loads(ledger["axes"] or "{}") or None))
-    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted), sums)
+    whole = WholeRun(make_run_judges(config))
+    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), whole, wanted), sums)
     _export_calls(folder, ledger)
-    summary = _summary(ledger, sums, wanted.records)
+    sums.selection = whole.figures()
+    summary = _summary(ledger, sums, wanted.records, folder.reviews)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
     write_run_report(folder, config, summary)
@@ -156,7 +165,7 @@ def _export_calls(folder: RunFolder, ledger: Ledger) -> None:
     new.replace(folder.calls)
 
 
-def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[str, Any]:
+def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None, reviews: Path) -> dict[str, Any]:
     by_role = {role: _with_tokens(ledger, role, sums_) for (role,), sums_ in ledger.usage("role").items()}
     total = {
         key: sum(role[key] for role in by_role.values()) for key in ("calls", "input", "output", "reasoning", "cached")
@@ -175,6 +184,9 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None) -> dict[
         "scores": sums.verdicts.scores(),
         "agreement": sums.verdicts.agreement(),
         "near_threshold": sums.verdicts.near_threshold(),
+        "selection": sums.selection,
+        "audit": audit_figures(Reviews(reviews), sums.strata),
+        "length_bias": sums.verdicts.length_bias(),
         "calls": total.pop("calls"),
         "calls_reused": int(ledger["calls_reused"] or 0),
         "tokens": total,

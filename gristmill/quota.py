@@ -98,7 +98,7 @@ def make_quota(samples: int | None, by: list[str], tasks: Callable[[], Iterable[
         return Quota({"": samples}, by)
     ahead = islice(tasks(), max(LOOK_AHEAD, samples))
     shares = Counter(bucket_of(seed, by) for seed in ahead if not isinstance(seed, BadSeed))
-    return Quota(_divide(samples, shares), by)
+    return Quota(divide(samples, shares), by)
 
 
 def bucket_of(seed: Seed | BadSeed, by: list[str]) -> str:
@@ -125,7 +125,7 @@ def _fields(value: Any) -> list[str]:
     return list(getattr(value, "_fields", []))
 
 
-def _divide(total: int, shares: Counter[str]) -> dict[str, int]:
+def divide(total: int, shares: Counter[str]) -> dict[str, int]:
     """`total` in proportion to `shares`, by largest remainder."""
     tasks = shares.total()
     exact = {bucket: total * share / tasks for bucket, share in shares.items()}

@@ -29,6 +29,7 @@ class RunFolder:
         self.artifacts = path / "artifacts"
         self.calls = path / "calls.parquet"
         self.log = path / "log.jsonl"
+        self.reviews = path / "reviews.parquet"
         self.summary = path / "summary.json"
         self.card = path / "README.md"
         self.report = path / "report.html"
@@ -89,8 +90,9 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def refresh(path: Path) -> RunFolder:
-    """Brings records/, rejects/ and the summary up to date with the ledger, as after a crash.
+def refresh(path: Path, *, anew: bool = False) -> RunFolder:
+    """Brings records/, rejects/ and the summary up to date with the ledger, as after a crash; `anew` even where nothing
+    was added.
 
     While another process works on the run its last export is what there is. ConfigError where `path` is no run.
     """
@@ -102,7 +104,7 @@ def refresh(path: Path) -> RunFolder:
 
     try:
         with folder.lock():
-            if _is_exported(folder):
+            if not anew and _is_exported(folder):
                 return folder
             if sentence := mend_ledger(folder.ledger):
                 print(f"gristmill: {sentence}", file=sys.stderr)

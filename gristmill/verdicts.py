@@ -2,25 +2,55 @@
 
 All candidates are counted, also the lost ones. Agreement is between siblings: judges of the config, members of one
 panel, dimensions of one rubric. Where a panel stops early its members are compared on what both were asked about.
-
-Source: Cohen 1960, A coefficient of agreement for nominal scales (https://doi.org/10.1177/001316446002000104).
 """
 
 import heapq
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from gristmill.agreement import compared
 from gristmill.quantiles import QuantileSketch
 
 NEAR = 3
 """How many examples are kept on either side of a threshold."""
 BINS = 10
+FEWEST = 10
+"""Pairs, below which a correlation says nothing."""
 
 _FOUND = {True: "passed", False: "failed", None: "undecided"}
-_SUPERSEDED = re.compile(r"\.try\d+(\.|$)")
+SUPERSEDED = re.compile(r"\.try\d+(\.|$)")
+
+
+@dataclass(slots=True)
+class Moments:
+    """Sums of pairs of numbers, enough for their correlation."""
+
+    n: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+
+    def add(self, x: float, y: float) -> None:
+        self.n += 1
+        self.x += x
+        self.y += y
+        self.xx += x * x
+        self.yy += y * y
+        self.xy += x * y
+
+    def correlation(self) -> float | None:
+        """Pearson's; None where there are too few pairs, or one side is always the same."""
+        of_x, of_y = self.n * self.xx - self.x**2, self.n * self.yy - self.y**2
+        if self.n < FEWEST or min(of_x, of_y) < 1e-9 * self.n**2:
+            return None
+        return (self.n * self.xy - self.x * self.y) / math.sqrt(of_x * of_y)
 
 
 class Example(NamedTuple):
@@ -43,21 +73,24 @@ class VerdictSums:
         self._range: dict[str, tuple[float, float]] = {}
         self._pairs: Counter[tuple[str, str, bool, bool]] = Counter()
         self._near: dict[tuple[str, bool], list[Example]] = defaultdict(list)
+        self._with_length: dict[str, Moments] = defaultdict(Moments)
         self._seen = 0
 
     def add(self, uuid: str, messages: Sequence[Mapping[str, Any]], verdicts: Iterable[Mapping[str, Any]]) -> None:
         """A candidate with its verdicts, as they lie in a row."""
         self._seen += 1
+        length = math.log1p(len(messages[-1]["content"] or "")) if messages else 0.0
         decided: dict[str, dict[str, bool]] = defaultdict(dict)
         for verdict in verdicts:
             name, passed, score = verdict["name"], verdict["passed"], verdict["score"]
             self._found[name, _FOUND[passed]] += 1
             if score is not None:
                 self._scores[name].add(score)
+                self._with_length[name].add(score, length)
                 self._sums[name] += score
                 low, high = self._range.get(name, (score, score))
                 self._range[name] = min(low, score), max(high, score)
-            if passed is None or _SUPERSEDED.search(name):
+            if passed is None or SUPERSEDED.search(name):
                 continue
             decided[name.rpartition(".")[0]][name] = passed
             if score is not None and "." not in name:
@@ -98,16 +131,16 @@ class VerdictSums:
     def agreement(self) -> list[dict[str, Any]]:
         """For every two siblings: on how many both decided, the share of equal decisions, and Cohen's kappa."""
         pairs = sorted({(one, other) for one, other, _, _ in self._pairs})
-        return [{"judges": [*pair], **self._agreement_of(*pair)} for pair in pairs]
+        return [{"judges": [*pair], **compared(self._table(*pair))} for pair in pairs]
 
-    def _agreement_of(self, one: str, other: str) -> dict[str, Any]:
-        table = {(a, b): self._pairs[one, other, a, b] for a in (True, False) for b in (True, False)}
-        n = sum(table.values())
-        equal = (table[True, True] + table[False, False]) / n
-        first, second = ((table[True, True] + table[key]) / n for key in ((True, False), (False, True)))
-        by_chance = first * second + (1 - first) * (1 - second)
-        kappa = None if by_chance == 1 else round((equal - by_chance) / (1 - by_chance), 4)
-        return {"n": n, "agreement": round(equal, 4), "kappa": kappa}
+    def _table(self, one: str, other: str) -> dict[tuple[bool, bool], int]:
+        return {(a, b): self._pairs[one, other, a, b] for a in (True, False) for b in (True, False)}
+
+    def length_bias(self) -> dict[str, float]:
+        """{judge: correlation of its score with the logarithm of the answer's length}. No proof of a bias, since long
+        answers may be better; where it is large, `gristmill judge-bench` tells the two apart."""
+        found = {name: moments.correlation() for name, moments in sorted(self._with_length.items())}
+        return {name: round(value, 4) for name, value in found.items() if value is not None}
 
     def near_threshold(self) -> list[dict[str, Any]]:
         """The closest decisions of each judge that grades, from just failed to just passed."""

@@ -21,7 +21,7 @@ _COLUMNS = {name for name in Record.model_fields if name not in ("messages", "to
 
 _MARKS = r"[ \t*_#>`]*"
 _FINAL = re.compile(
-    rf"^{_MARKS}(?:the )?(?:final )?answer{_MARKS}(?:is{_MARKS})?[:=]{_MARKS}(?P<answer>\S.*?){_MARKS}$",
+    rf"^{_MARKS}(?:the )?(?:final )?answer{_MARKS}(?:is\b{_MARKS}[:=]?|[:=]){_MARKS}(?P<answer>\S.*?){_MARKS}$",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -90,7 +90,7 @@ def read_out(messages: list[Message]) -> str:
 
 
 def final_answer(text: str) -> str:
-    """What a long answer ends in: its last \\boxed{...}, else its last line `Final Answer: ...`, else all of it."""
+    """What a long answer ends in: its last \\boxed{...}, else its last `Final Answer: ...`, else all of it."""
     boxed = _boxed(text)
     if boxed is not None:
         return boxed

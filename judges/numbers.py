@@ -39,6 +39,7 @@ _UNITS = {  # unit: (its kind, how many of the kind's first unit)
 _BITS = {"kb", "Kb", "Mb", "Gb"}
 _AFTER_MONEY = {"M": 1e6, "B": 1e9, "T": 1e12}  # "$5M"; elsewhere these may be anything
 
+_IN_PARENTHESES = re.compile(r"\(\s*(\d[\d,. ]*)\)")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}")
 _QUANTITY = re.compile(
     r"""(?P<open>\()?\s*(?P<sign>[-+])?\s*(?P<before>US\$|[$€£¥]|USD|EUR|GBP|JPY)?\s*(?P<sign2>[-+])?
@@ -76,7 +77,7 @@ def parse_quantity(text: str) -> Quantity | None:
             return None
         value /= float(match["under"])
     value *= SCALES.get((match["scale"] or "").lower(), 1.0)
-    if "-" in (match["sign"], match["sign2"]) or match["open"]:  # accountants put losses in parentheses
+    if "-" in (match["sign"], match["sign2"]) or match["open"]:  # (415 million)
         value = -value
     unit = match["unit"] or ""
     if match["before"] and unit in _AFTER_MONEY:
@@ -89,7 +90,7 @@ def _cleaned(text: str) -> str:
     for written, plain in (("−", "-"), ("–", "-"), ("\u00a0", " "), ("\u202f", " "), ("\\%", "%"), ("\\$", "$"),
                            ("\\,", ""), ("\\!", ""), ("{,}", ","), ("**", "")):  # fmt: skip
         text = text.replace(written, plain)
-    return text.strip()
+    return _IN_PARENTHESES.sub(r"-\1", text.strip())  # accountants put losses in parentheses: $(415) million
 
 
 def _in_base_unit(value: float, written: str) -> Quantity:
@@ -105,9 +106,14 @@ def _in_base_unit(value: float, written: str) -> Quantity:
 
 
 def same_quantity(one: Quantity, other: Quantity, relative: float = 1e-6, absolute: float = 1e-9) -> bool:
-    """Whether two quantities are equal up to the tolerance; see the module's docstring for units."""
+    """Whether two quantities are equal up to the tolerance; see the module's docstring for units.
+
+    Whole numbers that differ are different, unless a larger tolerance than the default is asked for.
+    """
 
     def close(a: float, b: float) -> bool:
+        if relative <= 1e-6 and a.is_integer() and b.is_integer():
+            return a == b
         return isclose(a, b, rel_tol=relative, abs_tol=absolute)
 
     if one.unit == other.unit:

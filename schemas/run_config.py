@@ -32,7 +32,11 @@ class RetryLonger(Config):
 
 
 class ModelConfig(Config):
-    """A model role: where it is served, how it samples, what it costs."""
+    """A model role: where it is served, how it samples, what it costs.
+
+    `tool_calls: text` is for endpoints that know none: calls are written and read as lines of text. The embedded model
+    is always asked so.
+    """
 
     endpoint: str | Annotated[list[str], Field(min_length=1)]
     model: str = ""
@@ -45,6 +49,7 @@ class ModelConfig(Config):
     stop: list[str] | None = None
     max_tokens: Positive | None = None
     reasoning_effort: str | None = None
+    tool_calls: Literal["native", "text"] = "native"
     extra_body: JsonObject = {}
     retry_longer: RetryLonger | None = None
     repairs: Annotated[int, Field(ge=0)] = 3

@@ -43,6 +43,10 @@ def _absent_ray() -> str | None:
     return None if find_spec("ray") else "not installed: ray"
 
 
+def _absent_mcp() -> str | None:
+    return None if find_spec("mcp") else "not installed: mcp"
+
+
 def _absent_engine(check: Callable[[], str]) -> str | None:
     try:
         check()
@@ -72,6 +76,7 @@ _ABSENT: dict[str, Callable[[], str | None]] = {
     "docker": partial(_absent_engine, engines.check_docker),
     "embedded": _absent_embedded,
     "embedder": _absent_embedder,
+    "mcp": _absent_mcp,
     "mysql": _absent_mysql,
     "postgres": _absent_postgres,
     "ray": _absent_ray,

@@ -17,6 +17,7 @@ from gristmill.config import validate
 from gristmill.llm import Roles
 from gristmill.testing import ScriptedModel, judge_scripted
 from judges.asking import ModelParams
+from judges.bench.command import BenchKeys
 from judges.constraints import CONSTRAINTS
 from judges.rubric import load_rubric, rubric_names
 from schemas import assistant, user
@@ -72,8 +73,10 @@ def test_every_key_of_a_judge_is_explained() -> None:
 def test_every_yaml_of_the_page_is_a_config() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     judged = [content for block in blocks if "judges" in (content := yaml.safe_load(block))]
-    assert len(judged) == 3
+    assert len(judged) == 4
     for content in judged:
+        keys = {key: content.pop(key) for key in BenchKeys.model_fields if key in content}
+        assert not keys or BenchKeys.model_validate(keys)
         config = validate({"models": MODELS, **content, "generator": "judge"}, RunConfig, "docs/judges.md")
         assert make_judges(config, Roles(config.models), generating=False)
     (constraints,) = [content for block in blocks if isinstance(content := yaml.safe_load(block), list)]

@@ -1,6 +1,7 @@
 """`gristmill list` names what is installed; `gristmill show GENERATOR` prints its example records with their proofs."""
 
 import inspect
+import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from gristmill.commands import Command
 
 _RULE = "─" * 78
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
@@ -88,7 +90,12 @@ def conversation_text(row: dict[str, Any]) -> str:
     if isinstance(metadata, str):
         metadata = orjson.loads(metadata)
     parts.append(f"metadata {orjson.dumps(metadata, option=orjson.OPT_INDENT_2).decode()}")
-    return "\n".join(parts)
+    return printable("\n".join(parts))
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 list_command = Command("generators, judges and recipes, each with one line", _no_arguments, _list)

@@ -35,6 +35,10 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 """How servers say that a prompt doesn't fit (OpenAI, vLLM, SGLang, llama.cpp and others)."""
+_NO_TOOLS = re.compile(
+    r"tool.*(not|n't) support|support.* tool|enable-auto-tool-choice|requires --jinja", re.IGNORECASE
+)
+"""How they say that they know no tool calls (Ollama, vLLM, llama.cpp)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,8 @@ class Endpoint:
             raise Reject("llm", "content_filter", said)
         if self.forms.refused(request, sent, said):
             return Fault(f"status {status}: {said}", "form")
+        if "tools" in request and _NO_TOOLS.search(said):
+            raise ConfigError(f"{self.url} takes no tools ({said}); set `tool_calls: text` in this role of `models`.")
         raise TaskFailed("llm", f"{self.url} answers {status}: {said}")
 
     def _open_session(self) -> aiohttp.ClientSession:

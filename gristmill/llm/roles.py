@@ -37,6 +37,7 @@ class Role:
         self.config = config
         self.model = config.model or MODEL_NAME
         self.is_embedded = all(endpoint == EMBEDDED for endpoint in config.endpoints)
+        self.calls_as_text = config.tool_calls == "text" or EMBEDDED in config.endpoints
         chosen = {key: getattr(config, key) for key in _SAMPLING}
         self._constant: JsonObject = {key: value for key, value in chosen.items() if value is not None}
         self._constant["model"] = self.model
@@ -49,7 +50,7 @@ class Role:
         """The canonical body of a chat: what the ledger's key is made of, whatever the endpoint makes of it."""
         request: JsonObject = {**self._constant, **sampling, "messages": [m.to_openai() for m in messages]}
         if tools:
-            request["tools"] = [tool.model_dump(mode="json") for tool in tools]
+            request["tools"] = [tool.to_openai() for tool in tools]
         if shape is not None:
             request["response_format"] = shape.response_format()
         return request

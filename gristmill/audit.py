@@ -1,0 +1,183 @@
+"""What people say of a run: a sample of what it accepted and rejected, their reviews, and what these tell.
+
+    DIR/reviews.parquet
+    id        uuid of the record, or the task's id where it was lost before there was one
+    side      accepted | rejected          stratum   generator / category, or stage / reason
+    reviewer, time (UTC, ISO)
+    decision  accept | fix | reject        note      why
+    edited    messages as JSON, where the decision is fix, else null
+
+The sample is stratified: half of it from either side, by largest remainder over that side's strata, at least one of
+each while there is room. Within a stratum the smallest hashes of (seed, id) are drawn, so a larger sample contains the
+smaller. Rates weigh each review by how many candidates of its stratum it stands for.
+
+Source: Kish 1965, Survey Sampling (effective sample size); Wilson 1927 (the interval).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.agreement import compared, wilson
+from gristmill.quota import divide
+from gristmill.runs import RunFolder
+from schemas.arrow import rows_to_table
+
+Side = Literal["accepted", "rejected"]
+Decision = Literal["accept", "fix", "reject"]
+
+REVIEWS = pa.schema(
+    [(name, pa.string()) for name in
+     ("id", "side", "stratum", "reviewer", "time", "decision", "note", "edited")]
+)  # fmt: skip
+
+
+class Candidate(NamedTuple):
+    """A record, or what a run lost."""
+
+    id: str
+    side: Side
+    stratum: str
+
+
+class Review(NamedTuple):
+    """One reviewer's decision on one candidate; see the module's docstring."""
+
+    id: str
+    side: Side
+    stratum: str
+    reviewer: str
+    time: str
+    decision: Decision
+    note: str = ""
+    edited: str | None = None
+
+
+def candidates(folder: RunFolder) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+    """All that can be reviewed, with the row to show: records, and rejects. What failed holds nothing to be judged."""
+    for row in _rows(folder.records):
+        yield Candidate(row["uuid"], "accepted", stratum_of(row)), row
+    for row in _rows(folder.rejects):
+        if row["status"] == "failed":
+            continue
+        lost = orjson.loads(row["payload"])
+        shown = {**lost, **{key: row[key] for key in ("stage", "reason", "detail")}}
+        yield Candidate(lost.get("uuid") or row["task_id"], "rejected", stratum_of(row)), shown
+
+
+def stratum_of(row: dict[str, Any]) -> str:
+    """Of a row of records or of rejects."""
+    return f"{row['stage']} / {row['reason']}" if "stage" in row else f"{row['generator']} / {row['category']}"
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+
+
+def draw(found: Sequence[Candidate], n: int, seed: int = 0) -> list[Candidate]:
+    """At most `n` of them, in an order that mixes the sides."""
+    accepted, rejected = ([one for one in found if one.side == side] for side in ("accepted", "rejected"))
+    of_rejected = min(len(rejected), max(n // 2, n - len(accepted)))
+    drawn = [*_stratified(accepted, n - of_rejected, seed), *_stratified(rejected, of_rejected, seed)]
+    return sorted(drawn, key=lambda one: _rank(one, f"order {seed}"))  # by the other ranks the larger side comes first
+
+
+def _stratified(found: Sequence[Candidate], n: int, seed: int) -> list[Candidate]:
+    strata: dict[str, list[Candidate]] = defaultdict(list)
+    for one in sorted(found, key=lambda one: _rank(one, seed)):
+        strata[one.stratum].append(one)
+    n = min(n, len(found))
+    if n < len(strata):  # no room for all: the largest first
+        largest = sorted(strata, key=lambda name: (-len(strata[name]), name))
+        return [strata[name][0] for name in largest[:n]]
+    extra = divide(n - len(strata), Counter({name: len(members) for name, members in strata.items()})) if strata else {}
+    drawn = [one for name, members in strata.items() for one in members[: 1 + extra[name]]]
+    left = [one for name, members in strata.items() for one in members[1 + extra[name] :]]
+    return [*drawn, *left[: n - len(drawn)]]  # where a stratum had fewer than its part
+
+
+def _rank(one: Candidate, seed: int | str) -> bytes:
+    return sha256(f"{seed}|{one.side}|{one.id}".encode()).digest()
+
+
+class Reviews:
+    """The reviews of a run, as the module's docstring shows them. A reviewer's later decision replaces the earlier."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        rows = pq.read_table(path).to_pylist() if path.is_file() else []
+        self._kept = {(row["id"], row["side"], row["reviewer"]): Review(**row) for row in rows}
+
+    def __iter__(self) -> Iterator[Review]:
+        return iter(self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def has(self, candidate: Candidate, reviewer: str) -> bool:
+        return (candidate.id, candidate.side, reviewer) in self._kept
+
+    def add(self, review: Review) -> None:
+        """Keeps it, on disk too."""
+        self._kept[review.id, review.side, review.reviewer] = review
+        new = self._path.with_name(f".{self._path.name}.new")
+        pq.write_table(rows_to_table([one._asdict() for one in self], REVIEWS), new, compression="zstd")
+        new.replace(self._path)
+
+    def latest(self) -> dict[tuple[str, Side], Review]:
+        """The decision that counts for each candidate: the last one, whoever made it."""
+        return {(one.id, one.side): one for one in sorted(self, key=lambda one: one.time)}
+
+
+def audit_figures(reviews: Reviews, sizes: Counter[tuple[Side, str]]) -> dict[str, Any]:
+    """`sizes` counts all candidates by side and stratum. A rate is {rate, low, high, n}, None without reviews:
+
+    false_accepts   of what was accepted, the share that reviewers reject; needs_fix the share that they fix
+    false_rejects   of what was rejected, the share that reviewers accept as it is
+    """
+    latest = list(reviews.latest().values())
+    return {
+        "reviewed": len(latest),
+        "reviewers": sorted({one.reviewer for one in reviews}),
+        "false_accepts": _rate(latest, sizes, "accepted", "reject"),
+        "needs_fix": _rate(latest, sizes, "accepted", "fix"),
+        "false_rejects": _rate(latest, sizes, "rejected", "accept"),
+        "agreement": _between_reviewers(reviews),
+    }
+
+
+def _rate(
+    reviews: Sequence[Review], sizes: Counter[tuple[Side, str]], side: Side, decision: Decision
+) -> dict[str, Any] | None:
+    of_side = [one for one in reviews if one.side == side]
+    if not of_side:
+        return None
+    seen = Counter(one.stratum for one in of_side)
+    weights = [max(sizes[side, one.stratum], 1) / seen[one.stratum] for one in of_side]
+    hits = sum(weight for weight, one in zip(weights, of_side, strict=True) if one.decision == decision)
+    rate, effective = hits / sum(weights), sum(weights) ** 2 / sum(weight**2 for weight in weights)
+    low, high = wilson(rate * effective, effective)
+    return {"rate": round(rate, 4), "low": round(low, 4), "high": round(high, 4), "n": len(of_side)}
+
+
+def _between_reviewers(reviews: Reviews) -> list[dict[str, Any]]:
+    """For every two reviewers: on how many both decided, the share of equal decisions, and Cohen's kappa."""
+    decisions: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for review in reviews:
+        decisions[review.reviewer][review.id, review.side] = review.decision
+    found = []
+    for one, other in combinations(sorted(decisions), 2):
+        both = decisions[one].keys() & decisions[other].keys()
+        if both:
+            table = Counter((decisions[one][key], decisions[other][key]) for key in both)
+            found.append({"reviewers": [one, other], **compared(table)})
+    return found

@@ -1,0 +1,1 @@
+"""How good are judges? Their verdicts on labelled records, measured."""
