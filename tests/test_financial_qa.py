@@ -28,6 +28,7 @@ from generators.financial_qa.templates import bundled_templates, read_templates,
 from generators.financial_qa.universe import read_constituents
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
+from gristmill.plan import make_plan
 from gristmill.seeds import BadSeed
 from gristmill.testing import ScriptedModel, check_generator, judge_scripted, run_scripted
 from schemas import JsonObject, Message, Record
@@ -123,7 +124,7 @@ def recompute(metadata: dict[str, Any]) -> bool:
         assert expected[-1] == pytest.approx(result, rel=1e-6, abs=1e-9), metadata["template"]
     elif shape in ("trend", "total"):
         series = [recomputed(metadata, shifted(formula, years) if years else formula) for years in (-2, -1, 0)]
-        wanted = series if shape == "trend" else [sum(series)]
+        wanted = sorted(series) if shape == "trend" else [sum(series)]
         assert expected == pytest.approx(wanted), metadata["template"]
     elif shape == "cagr":
         first = recomputed(metadata, shifted(formula, -2))
@@ -436,6 +437,21 @@ def test_templates_of_others_are_generalized(tmp_path: Path) -> None:
     empty.write_text('{"answer": 3}\n')
     with pytest.raises(ConfigError, match=r"params\.templates"):
         templates_of(str(empty))
+
+
+def test_computing_needs_formulas_and_changed_files_change_the_run(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text('{"question": "Is liquidity adequate?"}\n')
+    with pytest.raises(ConfigError, match="set mode: teacher"):
+        next(FinancialQA(Params(templates=str(seeds))).tasks())
+    assert next(FinancialQA(Params(templates=str(seeds), mode="teacher")).tasks())
+    folder = tmp_path / "filings"
+    folder.mkdir()
+    (folder / "a.html").write_bytes((BUNDLED / "lkfd-10-k-2024.html").read_bytes())
+    plans = [make_plan(RunConfig.model_validate(config(3, filings=[str(folder)]))).fingerprint]
+    (folder / "a.html").write_bytes((BUNDLED / "lkfd-10-k-2023.html").read_bytes())
+    plans.append(make_plan(RunConfig.model_validate(config(3, filings=[str(folder)]))).fingerprint)
+    assert plans[0] != plans[1]
 
 
 @pytest.mark.shared

@@ -23,12 +23,13 @@ from pydantic import Field
 from generators.financial_qa.computed import by_computation
 from generators.financial_qa.edgar import EdgarConfig, fetch_all
 from generators.financial_qa.filings.html import require_lxml
-from generators.financial_qa.library import Library, open_library
+from generators.financial_qa.library import Library, files_in, open_library
 from generators.financial_qa.tasks import Asked, walk
 from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
 from generators.financial_qa.universe import Universe, read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
+from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed
 from schemas import Seed
 
@@ -103,7 +104,10 @@ class FinancialQA(Generator[Seed, Params]):
         return {template.key: template for template in found}, bad
 
     def files(self) -> list[Path]:
-        return [self.params.universe] if self.params.universe else []
+        params = self.params
+        named = [params.universe] if params.universe else []
+        templates = [Path(params.templates)] if params.templates and not params.templates.startswith("hf://") else []
+        return [*named, *templates, *(file for folder in params.filings for file in files_in(folder))]
 
     def coverage_axes(self) -> dict[str, list[str]]:
         if self.params.mode != "computed":
@@ -114,6 +118,8 @@ class FinancialQA(Generator[Seed, Params]):
 
     def tasks(self) -> Iterator[Seed | BadSeed]:
         templates, bad = self._templates
+        if self.params.mode == "computed" and not any(one.computable for one in templates.values()):
+            raise ConfigError("params.templates: none of them has a formula to compute; set mode: teacher.")
         yield from bad
         for reason, details in (("constituent", self.universe.faults), ("absent", self._absent)):
             for detail in details:

@@ -103,7 +103,7 @@ def _series(template: Template, work: Work) -> list[tuple[str, Fraction, str]]:
 def _trend(template: Template, works: list[Work], rng: Random) -> str:
     work = works[0]
     series = _series(template, work)
-    for period, value, _ in series:
+    for period, value, _ in sorted(series, key=lambda point: point[1]):  # the best one is what the working ends in
         work.expect(f"{template.name} of {period}", value, template.unit)
     first, second, third = (value for _, value, _ in series)
     course = "It rose each year" if first < second < third else "There is no steady direction"
