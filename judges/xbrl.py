@@ -10,6 +10,7 @@ It reads `metadata.xbrl`, which financial_qa writes: the facts, the values on th
 Source: ours; Nemotron 3 Super report (arXiv 2604.12374), financial QA, checks no figures.
 """
 
+import asyncio
 from typing import Literal
 
 from gristmill import Config, Context, Judge, Record, Verdict
@@ -37,9 +38,10 @@ class XBRL(Judge[Params]):
         except (KeyError, TypeError, ValueError) as error:
             return Verdict(name=self.name, passed=None, reason=f"metadata.xbrl can't be read: {error!r}")
         given = "\n".join(message.content for message in before_answer(record) if message.role in ("system", "user"))
-        return self._verdict(check(text, given, proof), last_claim(text, proof), bool(proof.expected))
+        found = await asyncio.to_thread(check, text, given, proof)
+        return self.verdict(found, last_claim(text, proof), bool(proof.expected))
 
-    def _verdict(self, found: Findings, claim: str, formula: bool) -> Verdict:
+    def verdict(self, found: Findings, claim: str, formula: bool) -> Verdict:
         contradicted = [*found.contradicted, *([claim] if claim else [])]
         if not contradicted and found.missing and (found.confirmed or found.unknown):
             contradicted = found.missing

@@ -48,7 +48,7 @@ def solutions(number: int, **params: Any) -> Iterator[tuple[Solution, str]]:
 
 def judged(answer: str, solution: Solution, excerpts: str) -> Verdict:
     told = Proof.read(proof(solution, {}))
-    return XBRL(JudgeParams())._verdict(check(answer, excerpts, told), last_claim(answer, told), bool(told.expected))
+    return XBRL(JudgeParams()).verdict(check(answer, excerpts, told), last_claim(answer, told), bool(told.expected))
 
 
 def rates(number: int, **params: Any) -> tuple[float, float, list[str]]:
@@ -158,7 +158,7 @@ FALL = [{"name": "growth of revenue", "value": "-0.0448596", "unit": "percent", 
 
 def verdict(text: str, expected: list[dict[str, Any]], context: str = "") -> Verdict:
     told = Proof.read({"facts": FACTS, "derived": [], "expected": expected})
-    return XBRL(JudgeParams())._verdict(check(text, context, told), last_claim(text, told), bool(expected))
+    return XBRL(JudgeParams()).verdict(check(text, context, told), last_claim(text, told), bool(expected))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), financial QA: expert questio
 and fiscal years 2019-2024, comparisons within a GICS sub-industry, GenSelect, answerability, percentile outliers.
 """
 
+import asyncio
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -133,9 +134,10 @@ class FinancialQA(Generator[Seed, Params]):
             raise Reject("filing", seed.reason, seed.detail)
         assert isinstance(seed, Asked)
         template = self._templates[0][seed.template]
+        library = await asyncio.to_thread(getattr, self, "library")  # another machine's worker reads it here
         if self.params.mode == "teacher":
-            return await by_teacher(seed, template, self.library, self.params, ctx)
+            return await by_teacher(seed, template, library, self.params, ctx)
         role = "paraphraser" if self.params.paraphrase is True else self.params.paraphrase or ""
         return await by_computation(
-            seed, template, self.library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
+            seed, template, library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
         )
