@@ -445,6 +445,9 @@ def test_computing_needs_formulas_and_changed_files_change_the_run(tmp_path: Pat
     with pytest.raises(ConfigError, match="set mode: teacher"):
         next(FinancialQA(Params(templates=str(seeds))).tasks())
     assert next(FinancialQA(Params(templates=str(seeds), mode="teacher")).tasks())
+    for name in ("universe", "templates"):
+        with pytest.raises(ConfigError, match=rf"params\.{name}: .*doesn't exist"):
+            make_plan(RunConfig.model_validate({**config(3), "params": {name: str(tmp_path / "none.csv")}}))
     folder = tmp_path / "filings"
     folder.mkdir()
     (folder / "a.html").write_bytes((BUNDLED / "lkfd-10-k-2024.html").read_bytes())

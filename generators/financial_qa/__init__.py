@@ -75,6 +75,9 @@ class FinancialQA(Generator[Seed, Params]):
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
         require_lxml()
+        for name, path in (("universe", params.universe), ("templates", self._templates_file())):
+            if path and not path.is_file():
+                raise ConfigError(f"params.{name}: {path} doesn't exist (paths are relative to the working directory).")
         self._absent: list[str] = []
 
     @cached_property
@@ -107,8 +110,17 @@ class FinancialQA(Generator[Seed, Params]):
     def files(self) -> list[Path]:
         params = self.params
         named = [params.universe] if params.universe else []
-        templates = [Path(params.templates)] if params.templates and not params.templates.startswith("hf://") else []
-        return [*named, *templates, *(file for folder in params.filings for file in files_in(folder))]
+        templates = self._templates_file()
+        return [
+            *named,
+            *([templates] if templates else []),
+            *(file for folder in params.filings for file in files_in(folder)),
+        ]
+
+    def _templates_file(self) -> Path | None:
+        """The user's file of templates; None where they are bundled, or on a hub."""
+        location = self.params.templates
+        return None if not location or location.startswith("hf://") else Path(location)
 
     def coverage_axes(self) -> dict[str, list[str]]:
         if self.params.mode != "computed":
