@@ -31,3 +31,5 @@ bench: setup
 	$(BIN)/python benchmarks/text_to_sql.py
 	$(BIN)/python benchmarks/text_to_sql_grammar.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/sft_prep.py
+	$(BIN)/python benchmarks/sft_train.py
