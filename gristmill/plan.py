@@ -18,7 +18,7 @@ from gristmill.llm import Roles
 from schemas import content_hash
 from schemas.run_config import RunConfig, seeds_file
 
-_SOURCES = (".py", ".jinja", ".yaml", ".yml", ".json", ".jsonl", ".sql")
+_SOURCES = (".py", ".jinja", ".yaml", ".npz", ".yml", ".json", ".jsonl", ".sql")
 _WITHOUT_EFFECT = {"samples", "max_tasks", "tasks", "budget", "ledger", "executor", "max_failed", "patience"}
 _MODEL_WITHOUT_EFFECT = {"endpoint", "api_key_env", "max_in_flight", "timeout", "idle_timeout", "stream"}
 

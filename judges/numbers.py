@@ -15,7 +15,7 @@ from math import isclose
 LONGEST = 80
 """Characters: what is longer is no number but a text about one."""
 
-_SCALES = {
+SCALES = {
     "hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "mio": 1e6, "billion": 1e9, "bn": 1e9,
     "trillion": 1e12, "tn": 1e12,
 }  # fmt: skip
@@ -76,7 +76,7 @@ def parse_quantity(text: str) -> Quantity | None:
         if float(match["under"]) == 0:
             return None
         value /= float(match["under"])
-    value *= _SCALES.get((match["scale"] or "").lower(), 1.0)
+    value *= SCALES.get((match["scale"] or "").lower(), 1.0)
     if "-" in (match["sign"], match["sign2"]) or match["open"]:  # (415 million)
         value = -value
     unit = match["unit"] or ""

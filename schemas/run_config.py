@@ -22,13 +22,13 @@ Seconds = Annotated[float, Field(gt=0)]
 class Price(Config):
     """USD per million tokens; cached input counts as input unless it has a price of its own."""
 
-    input: Dollars = 0.0
-    output: Dollars = 0.0
-    cached: Dollars | None = None
+    input: Dollars = 0.0  # USD
+    output: Dollars = 0.0  # USD
+    cached: Dollars | None = None  # USD
 
 
 class RetryLonger(Config):
-    max_tokens: Positive
+    max_tokens: Positive  # of the second try
 
 
 class ModelConfig(Config):
@@ -38,27 +38,27 @@ class ModelConfig(Config):
     is always asked so.
     """
 
-    endpoint: str | Annotated[list[str], Field(min_length=1)]
-    model: str = ""
-    api_key_env: str | None = None
-    temperature: Annotated[float, Field(ge=0)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: int | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: int | None = None
-    stop: list[str] | None = None
-    max_tokens: Positive | None = None
-    reasoning_effort: str | None = None
+    endpoint: str | Annotated[list[str], Field(min_length=1)]  # `embedded`, a URL, or several to share the load
+    model: str = ""  # the name under which the endpoint serves it
+    api_key_env: str | None = None  # the environment variable that holds the key
+    temperature: Annotated[float, Field(ge=0)] | None = None  # of sampling; what isn't set is the endpoint's choice
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None  # as in the OpenAI API
+    top_k: int | None = None  # not every endpoint knows it
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None  # not every endpoint knows it
+    seed: int | None = None  # sent with each request
+    stop: list[str] | None = None  # texts that end an answer
+    max_tokens: Positive | None = None  # of an answer, its reasoning included
+    reasoning_effort: str | None = None  # sent verbatim, such as low, medium, high
     tool_calls: Literal["native", "text"] = "native"
-    extra_body: JsonObject = {}
-    retry_longer: RetryLonger | None = None
-    repairs: Annotated[int, Field(ge=0)] = 3
-    max_in_flight: Positive = 64
-    timeout: Seconds = 3600.0
-    idle_timeout: Seconds = 120.0
-    stream: bool | Literal["auto"] = "auto"
-    price: Price = Price()
-    output_license: str = ""
+    extra_body: JsonObject = {}  # sent verbatim with each request
+    retry_longer: RetryLonger | None = None  # one more try for a truncated answer
+    repairs: Annotated[int, Field(ge=0)] = 3  # further tries where JSON was asked and none came
+    max_in_flight: Positive = 64  # calls at once
+    timeout: Seconds = 3600.0  # seconds for a whole call
+    idle_timeout: Seconds = 120.0  # seconds of silence within a stream
+    stream: bool | Literal["auto"] = "auto"  # auto: where a call may be long
+    price: Price = Price()  # what cost and budget are reckoned with
+    output_license: str = ""  # the license of what the model writes
 
     @property
     def endpoints(self) -> list[str]:
@@ -93,15 +93,15 @@ class JudgeConfig(Config):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    judge: str = ""
-    mode: Literal["gate", "shadow"] = "gate"
-    scope: Literal["record", "run"] | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # of the verdict
+    judge: str = ""  # the registered judge, where it isn't `name`
+    mode: Literal["gate", "shadow"] = "gate"  # whether it decides
+    scope: Literal["record", "run"] | None = None  # follows from the judge; checked where given
     insist: bool = False
-    roles: list[str] = []
-    members: list["JudgeConfig"] = []
-    accept: str = "all"
-    early_exit: bool = True
+    roles: list[str] = []  # a panel: one judge asks each of these models
+    members: list["JudgeConfig"] = []  # a panel of different judges
+    accept: str = "all"  # how a panel accepts: `all`, `mean >= 3`, `{at_least: 2 of 3}`
+    early_exit: bool = True  # whether a panel stops when its verdict is certain
     on_undecided: "Literal['reject', 'retry'] | Second" = "reject"
     on_failed: "Literal['reject'] | Second" = "reject"
 
@@ -140,7 +140,7 @@ class JudgeConfig(Config):
 class Second(Config):
     """Whom to ask next: a role of the models (the same judge asks it), a judge by name, or a judge in full."""
 
-    second: str | JudgeConfig
+    second: str | JudgeConfig  # a role, a judge's name, or a judge
 
 
 JudgeConfig.model_rebuild()
@@ -155,8 +155,8 @@ def _distinct(names: list[str]) -> None:
 class Budget(Config):
     """What a run may spend in all its sessions together; it stops cleanly before either is exceeded."""
 
-    usd: Dollars | None = None
-    tokens: Positive | None = None
+    usd: Dollars | None = None  # in US dollars
+    tokens: Positive | None = None  # input and output together
 
 
 class QuotaConfig(Config):
@@ -173,7 +173,7 @@ class ExecutorConfig(Config):
     HOST:PORT.
     """
 
-    kind: Literal["local", "ray"] = "local"
+    kind: Literal["local", "ray"] = "local"  # one process, or many
     address: Annotated[str, Field(pattern=r"^(local|auto|[^/\s]+:\d+)$")] = "local"
     workers: Positive = 2
 
@@ -188,22 +188,22 @@ class RunConfig(Config):
     """`samples` wants that many records; `tasks` takes that many tasks; with neither, all tasks run. `ledger` is a file
     of replies that several runs share."""
 
-    generator: str
+    generator: str  # as `gristmill list` names it
     samples: Positive | None = None
-    max_tasks: Positive | None = None
+    max_tasks: Positive | None = None  # the most candidates for `samples`
     tasks: Positive | None = None
-    seed: int = 0
-    models: dict[str, ModelConfig] = {}
-    seeds: str | None = None
-    params: dict[str, Any] = {}
-    judges: list[JudgeConfig] = []
-    quota: QuotaConfig = QuotaConfig()
-    budget: Budget = Budget()
+    seed: int = 0  # of everything that is left to chance
+    models: dict[str, ModelConfig] = {}  # by role; one that is missing is `default`
+    seeds: str | None = None  # .jsonl, .parquet, .csv or hf://NAME@REVISION
+    params: dict[str, Any] = {}  # the generator's own, below
+    judges: list[JudgeConfig] = []  # from cheap to dear
+    quota: QuotaConfig = QuotaConfig()  # how `samples` are divided
+    budget: Budget = Budget()  # for all sessions together
     ledger: str | None = None
-    executor: ExecutorConfig = ExecutorConfig()
-    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0
-    patience: Seconds = 600.0
-    license: str = ""
+    executor: ExecutorConfig = ExecutorConfig()  # where tasks run
+    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.0  # the share of tasks that may fail; beyond it exit status 5
+    patience: Seconds = 600.0  # seconds to wait for an endpoint that is gone
+    license: str = ""  # of the records
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

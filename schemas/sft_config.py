@@ -7,7 +7,13 @@ from pydantic import Field, model_validator
 
 from schemas.base import Config
 
+# The optimizer is AdamW with these; they are no keys of the config.
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.1  # of matrices
+CLIP = 1.0  # the norm of the gradient
+
 PositiveInt = Annotated[int, Field(gt=0)]
+Trained = Literal["all", "mtp", "lora"]
 
 
 class Rollouts(Config):
@@ -45,9 +51,18 @@ class MTPConfig(Config):
     scale: Annotated[float, Field(ge=0)] = 0.3
 
 
+class Lora(Config):
+    """Adapters for the stages with `train: lora`; `targets` are names of linear layers (q_proj), all without."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    targets: list[str] = []
+
+
 class ModelInit(Config):
-    init: str = "tiny"  # or a folder or a hub id
+    init: str = "tiny"  # or `embedded`, a folder, or a hub id
     mtp: MTPConfig = MTPConfig()
+    lora: Lora | None = None
 
 
 class Warmup(Config):
@@ -56,13 +71,15 @@ class Warmup(Config):
 
 
 class Stage(Config):
-    """`global_batch` and `micro_batch` count packs (sequences where packing is off)."""
+    """`global_batch` and `micro_batch` count packs (sequences where packing is off). A forward pass holds at most
+    `micro_tokens`, or `micro_batch` packs without it; a longer sequence goes alone. It changes no gradient."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     loss: Literal["token", "sample"] = "token"
-    train: Literal["all", "mtp"] = "all"
+    train: Trained = "all"
     global_batch: PositiveInt
     micro_batch: PositiveInt = 1
+    micro_tokens: PositiveInt | None = None
     lr: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Warmup = Warmup()
@@ -94,7 +111,20 @@ class SFTConfig(Config):
             raise ValueError("two stages have the same name")
         return self
 
+    @model_validator(mode="after")
+    def _adapters_and_their_stages(self) -> Self:
+        trains = any(stage.train == "lora" for stage in self.stages)
+        if trains != (self.model.lora is not None):
+            raise ValueError(
+                "a stage with train: lora needs model.lora" if trains else "model.lora needs a stage with train: lora"
+            )
+        return self
+
     def stage_data(self, stage: Stage) -> SFTData:
         """`data` with the stage's own keys laid over it."""
         own = stage.data.model_dump(exclude_none=True, exclude={"rollouts"})
         return self.data.model_copy(update=own)
+
+    def tokens_at_once(self, stage: Stage) -> int:
+        """Of a forward pass, padding included."""
+        return stage.micro_tokens or stage.micro_batch * self.stage_data(stage).pack_tokens

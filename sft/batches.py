@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sft.packing import Document
+from sft.documents import Document
 
 COLUMNS = ["input_ids", "loss_mask", "seq_start_id", "uuids"]
 ROW_GROUPS_IN_MEMORY = 16

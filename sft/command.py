@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def _configure_prep(parser: ArgumentParser) -> None:
     add_config(parser, "the training's YAML file")
+    parser.add_argument("--show", metavar="UUID", help="print a conversation's tokens, the supervised ones in colour")
 
 
 def _prep(arguments: Namespace) -> int:
@@ -24,8 +25,18 @@ def _prep(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
-    from sft.prep import prepare
+    from sft.prep import prepare, prepare_renderer
 
+    if arguments.show is not None:
+        from rich.console import Console
+
+        from sft.show import find_record, show_record
+
+        found = find_record([config.stage_data(stage).blend for stage in config.stages], arguments.show)
+        with RunFolder(config.out).lock(), reading() as watch:
+            renderer = prepare_renderer(config, watch)
+        show_record(Console(highlight=False, markup=False), renderer, found, config.data.pack_tokens)
+        return 0
     with RunFolder(config.out).lock(), reading() as watch:
         _, stages = prepare(config, watch)
     for stage in config.stages:

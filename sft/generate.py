@@ -54,9 +54,9 @@ def _generate_batch(
     cache = DynamicCache(config=model.config)
     rows = torch.arange(len(requests))
     for step in range(max_tokens):
-        logits = model(
-            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
-        ).logits[:, -1]
+        logits = model(input_ids=tokens, attention_mask=mask, cache=cache, use_cache=True, logits_to_keep=1).logits[
+            :, -1
+        ]
         chosen = _choose(logits, temperature, draws[rows, step] if draws is not None else None)
         for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
             if not (answers[row] and answers[row][-1] == end):

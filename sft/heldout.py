@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,10 @@ from gristmill.render import Renderer
 from schemas import Data
 from schemas.sft_config import SFTConfig
 from sft.batches import padded_batches, trainable
+from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
-from sft.packing import Document
-from sft.prep import read_records, render_documents
 
 
 def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:
@@ -35,6 +35,8 @@ class HeldOut(Data):
     per_token: float
     per_conversation: float  # mean of each conversation's mean
     per_conversation_shortest_third: float  # the same on the third with the fewest supervised tokens
+    by_category: dict[str, float]  # per token
+    by_reasoning: dict[str, float]
 
 
 class ConversationLoss(NamedTuple):
@@ -42,9 +44,38 @@ class ConversationLoss(NamedTuple):
     loss: float  # summed over its targets
 
 
-@torch.no_grad()
 def held_out(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> HeldOut:
     """Measured over `documents`, at least one, which all have supervised tokens."""
+    groups: dict[tuple[str, str], list[Document]] = {}
+    for document in documents:
+        groups.setdefault((document.category, document.reasoning), []).append(document)
+    losses = {group: _losses(model, alike, tokens_at_once) for group, alike in sorted(groups.items())}
+    each = sorted(chain.from_iterable(losses.values()))
+    return HeldOut(
+        conversations=len(each),
+        tokens=sum(one.targets for one in each),
+        per_token=_per_token(each),
+        per_conversation=_mean_of_means(each),
+        per_conversation_shortest_third=_mean_of_means(each[: math.ceil(len(each) / 3)]),
+        by_category=_by(losses, 0),
+        by_reasoning=_by(losses, 1),
+    )
+
+
+def _by(losses: Mapping[tuple[str, str], list[ConversationLoss]], part: int) -> dict[str, float]:
+    """Per token, by a part of the groups' names; {} where all conversations have the same."""
+    merged: dict[str, list[ConversationLoss]] = {}
+    for group, each in losses.items():
+        merged.setdefault(group[part], []).extend(each)
+    return {name: _per_token(each) for name, each in sorted(merged.items())} if len(merged) > 1 else {}
+
+
+def _per_token(each: Sequence[ConversationLoss]) -> float:
+    return sum(one.loss for one in each) / sum(one.targets for one in each)
+
+
+@torch.no_grad()
+def _losses(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> list[ConversationLoss]:
     model.eval()
     each: list[ConversationLoss] = []
     for batch in padded_batches(documents, tokens_at_once):
@@ -56,14 +87,7 @@ def held_out(model: CausalLM, documents: Sequence[Document], tokens_at_once: int
         sums.index_add_(0, at[0], losses.double())
         counts = batch.loss_mask.sum(dim=1).tolist()
         each += map(ConversationLoss, counts, sums.tolist())
-    each.sort()
-    return HeldOut(
-        conversations=len(each),
-        tokens=sum(one.targets for one in each),
-        per_token=sum(one.loss for one in each) / sum(one.targets for one in each),
-        per_conversation=_mean_of_means(each),
-        per_conversation_shortest_third=_mean_of_means(each[: math.ceil(len(each) / 3)]),
-    )
+    return each
 
 
 def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:

@@ -18,11 +18,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from schemas.sft_config import Trained
 from sft.batches import Batch
+from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
-from sft.packing import Document
 
 LossKind = Literal["token", "sample"]
 
@@ -30,10 +31,10 @@ TARGETS_AT_ONCE = 1024  # logits of so many targets exist at a time
 
 
 class Objective(NamedTuple):
-    """What a stage trains: `train: mtp` leaves the trunk alone and has no main loss."""
+    """What a stage trains: `train: mtp` leaves the trunk alone and has no main loss, `train: lora` has only that."""
 
     loss: LossKind
-    train: Literal["all", "mtp"]
+    train: Trained
 
 
 class Counts(NamedTuple):

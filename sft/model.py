@@ -1,5 +1,6 @@
 """The model: `nemotron_h` of transformers together with the MTP head that transformers drops, or any other causal LM.
 
+    embedded  SmolLM2-135M, from the embedded model's GGUF file
     tiny      Mamba-2, LatentMoE and attention layers, hidden size 128, about 2M parameters, newly initialised
     a folder  or a hub id, with weights under the hub's names (`backbone.*`, `lm_head.*`, `mtp.*`)
 
@@ -8,6 +9,7 @@ The architecture: Nemotron 3 Super report, section 2.
 """
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,7 +20,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Nem
 from transformers.models.nemotron_h import modeling_nemotron_h
 from transformers.utils import logging as transformers_logging
 
+from gristmill.embedded import model_path
 from gristmill.errors import ConfigError
+from gristmill.render import ChatTokenizer
+from schemas.sft_config import Lora, ModelInit
 from sft.mtp import MTP
 
 CausalLM = Any  # a PreTrainedModel: its modules are attributes that no type describes
@@ -32,6 +37,10 @@ class Vocabulary(NamedTuple):
     size: int
     end: int
     pad: int
+
+
+def vocabulary_of(tokenizer: ChatTokenizer) -> Vocabulary:
+    return Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
 
 
 class NemotronHForCausalLM(modeling_nemotron_h.NemotronHForCausalLM):
@@ -76,7 +85,27 @@ def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
     )
 
 
-def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, list[str]]:
+def empty_model(wanted: ModelInit, vocabulary: Vocabulary) -> CausalLM:
+    """The model's shape, from its config alone: no weight is read or made."""
+    with torch.device("meta"):
+        if wanted.init == "tiny":
+            model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
+        else:
+            config = _config(wanted.init)
+            is_nemotron = config.model_type == "nemotron_h"
+            model = NemotronHForCausalLM(config) if is_nemotron else AutoModelForCausalLM.from_config(config)
+        return _adapted(model, wanted.lora, seed=0)
+
+
+def _adapted(model: CausalLM, lora: Lora | None, seed: int) -> CausalLM:
+    if lora:
+        from sft.lora import add_adapters  # peft takes a second to import
+
+        add_adapters(model, lora, seed)
+    return model
+
+
+def load_model(init: str, vocabulary: Vocabulary, seed: int, lora: Lora | None = None) -> tuple[CausalLM, list[str]]:
     """The model in fp32, and sentences about what was newly initialised. ConfigError where it doesn't fit the data."""
     torch.manual_seed(seed)
     if not torch.cuda.is_available():
@@ -84,6 +113,8 @@ def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, 
     if init == "tiny":
         model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
         notes = ["The model is new: every weight is initialised at random."]
+    elif init == "embedded":
+        model, notes = _embedded(vocabulary), []
     else:
         model, notes = _pretrained(init)
     if model.config.vocab_size < vocabulary.size:
@@ -94,19 +125,32 @@ def load_model(init: str, vocabulary: Vocabulary, seed: int) -> tuple[CausalLM, 
     _unclamp_time_steps(model)
     model.config.eos_token_id, model.config.pad_token_id = vocabulary.end, vocabulary.pad
     model.generation_config = GenerationConfig(eos_token_id=vocabulary.end, pad_token_id=vocabulary.pad)
-    return model, notes
+    return _adapted(model, lora, seed), notes
+
+
+def _config(init: str) -> Any:
+    try:
+        if init == "embedded":
+            path = model_path()
+            return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        return AutoConfig.from_pretrained(init)
+    except (OSError, ValueError) as error:
+        raise _cant_load(init, error) from None
+
+
+def _cant_load(init: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    return ConfigError(f"model.init: {init} can't be loaded from a folder or from the hub: {reason}")
 
 
 def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
+    is_nemotron = _config(init).model_type == "nemotron_h"
+    kind = NemotronHForCausalLM if is_nemotron else AutoModelForCausalLM
     try:
-        is_nemotron = AutoConfig.from_pretrained(init).model_type == "nemotron_h"
-        kind = NemotronHForCausalLM if is_nemotron else AutoModelForCausalLM
         with _quiet():
             loaded: Any = kind.from_pretrained(init, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.init: {init} can't be loaded from a folder or from the hub: {' '.join(str(error).split())}"
-        ) from None
+        raise _cant_load(init, error) from None
     model, found = loaded
     missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     new_head = bool(missing) and all(name.startswith("mtp.") for name in missing)
@@ -118,6 +162,19 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
     if not is_nemotron:
         return model, [f"{init} is not a nemotron_h model: it trains without MTP."]
     return model, [f"{init} has no mtp.* weights: the MTP head is newly initialised."] if new_head else []
+
+
+def _embedded(vocabulary: Vocabulary) -> CausalLM:
+    """The GGUF's weights in a new model, because the one that they are read into can't be saved. The tokenizer has the
+    chat's control tokens added; each begins as a draw near the mean of the others."""
+    path = model_path()
+    with _quiet(), contextlib.redirect_stderr(io.StringIO()):  # one of its progress bars knows no other way
+        read: CausalLM = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        read.resize_token_embeddings(vocabulary.size)
+    del read.config.quantization_config
+    model: CausalLM = AutoModelForCausalLM.from_config(read.config)
+    model.load_state_dict(read.state_dict())
+    return model
 
 
 def _unclamp_time_steps(model: CausalLM) -> None:
@@ -149,16 +206,30 @@ def has_mtp(model: CausalLM) -> bool:
 
 
 def save_model(model: CausalLM, folder: Path, precision: str) -> None:
-    """Weights, config and generation config; a router's bias stays in fp32."""
+    """Weights (with LoRA's adapters merged into them), config and generation config; a router's bias stays in fp32."""
     dtype = PRECISIONS[precision]
     weights = {
         name: tensor if name.endswith("e_score_correction_bias") else tensor.to(dtype)
-        for name, tensor in model.state_dict().items()
+        for name, tensor in plain_weights(model).items()
+        if name not in model.all_tied_weights_keys
     }
     with _quiet():
         model.save_pretrained(folder, state_dict=weights)
     model.config.dtype = str(dtype).removeprefix("torch.")
     model.config.save_pretrained(folder)
+
+
+def plain_weights(model: CausalLM) -> dict[str, Tensor]:
+    """The state dict, as of a model without adapters."""
+    if not has_adapters(model):
+        return cast(dict[str, Tensor], model.state_dict())
+    from sft.lora import merged_weights
+
+    return merged_weights(model)
+
+
+def has_adapters(model: CausalLM) -> bool:
+    return hasattr(model, "peft_config")
 
 
 @contextlib.contextmanager

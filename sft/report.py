@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gristmill.report import page_environment
 from gristmill.runs import write_atomically
 from schemas import Data
+from schemas.sft_config import Trained
 from sft.acceptance import Acceptance
 from sft.heldout import HeldOut
 from sft.loss import LossKind
@@ -37,7 +38,7 @@ class StageResult(Measured):
 
     name: str
     loss: LossKind | None  # None where only the MTP head was trained
-    train: Literal["all", "mtp"]
+    train: Trained
     steps: int
     packs: int
     conversations: int

@@ -19,10 +19,10 @@ from gristmill.seeds import BadSeed, read_rows
 from schemas import Record
 from schemas.arrow import row_to_record
 from schemas.sft_config import Rollouts, Stage
+from sft.documents import Document, next_token_mask, read_records
 from sft.generate import Request, generate
 from sft.model import CausalLM
-from sft.packing import Document, PackSummary, write_packs
-from sft.prep import next_token_mask, read_records
+from sft.packing import PackSummary, write_packs
 from sft.world import World
 
 ANSWERS_AT_ONCE = 256  # per rank, between two exchanges

@@ -14,10 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from schemas.sft_config import Stage
-
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
+from schemas.sft_config import BETAS, WEIGHT_DECAY, Stage, Trained
 
 
 class Cursor(NamedTuple):
@@ -59,10 +56,26 @@ class Plan:
         return self.stage.lr * warmed * (cosine if self.stage.schedule == "cosine" else 1.0)
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a weight is LoRA's, by peft's name for it."""
+    return ".lora_" in name
+
+
+def is_trained(name: str, train: Trained) -> bool:
+    """Whether a stage trains the weight of this name; LoRA's adapters train in their own stages only."""
+    match train:
+        case "all":
+            return not is_adapter(name)
+        case "mtp":
+            return name.startswith("mtp.")
+        case "lora":
+            return is_adapter(name)
+
+
 def trained_parameters(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
     """The parameters that the stage trains; all others are set to need no gradient."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(stage.train == "all" or name.startswith("mtp."))
+        parameter.requires_grad_(is_trained(name, stage.train))
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

@@ -7,14 +7,18 @@ A state becomes the latest by one rename, so a run killed at any moment finds th
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field, JsonValue
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas import Data
 from sft.report import Measured, StageResult
@@ -29,7 +33,7 @@ class Progress(Data):
     step: int = 0  # optimizer steps over all stages
     stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage
-    frozen: str | None = None  # in a stage with train: mtp, the hash of every tensor that must not change
+    frozen: str | None = None  # in a stage that trains a part, the hash of every tensor that must not change
     start: Measured | None = None  # before the first step
     results: list[StageResult] = Field(default_factory=list)  # of the stages that are finished
 
@@ -41,15 +45,29 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer 
         for leftover in (draft, folder / name):
             shutil.rmtree(leftover, ignore_errors=True)
         draft.mkdir(parents=True)
-        save_model(model, str(draft / "model.safetensors"))
-        moments = optimizer.state_dict() if optimizer else None
-        torch.save({"optimizer": moments, "rng": _rng_states()}, draft / "optimizer.pt")
+        with writing(draft):
+            save_model(model, str(draft / "model.safetensors"))
+            moments = optimizer.state_dict() if optimizer else None
+            torch.save({"optimizer": moments, "rng": _rng_states()}, draft / "optimizer.pt")
         (draft / "progress.json").write_text(progress.to_json(), encoding="utf-8")
         draft.rename(folder / name)
     write_atomically(folder / "latest", name)
     for other in folder.glob("step-*"):
         if other.name != name:
             shutil.rmtree(other)
+
+
+@contextmanager
+def writing(draft: Path) -> Iterator[None]:
+    """Within it, tensors that can't be written end the run with a sentence; what was written of them is removed."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+        shutil.rmtree(draft, ignore_errors=True)
+        raise GristmillError(
+            f"{draft.parent}: can't be written, perhaps because the disk is full ({' '.join(str(error).split())}). The "
+            "last state is kept; make room and repeat the command."
+        ) from error
 
 
 def load_progress(folder: Path) -> Progress | None:

@@ -1,22 +1,25 @@
 """One optimizer step: the documents of its packs, forward and backward in batches, one update."""
 
+import json
 import math
 import time
+from pathlib import Path
+from typing import cast
 
+import torch
 from torch import nn
 
 from gristmill.errors import GristmillError
-from schemas.sft_config import SFTConfig
+from gristmill.runs import write_atomically
+from schemas.sft_config import CLIP, SFTConfig, Stage
 from sft.batches import PackFiles, padded_batches, trainable
+from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.loss import Counts, Objective, batch_loss, count
 from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
-from sft.packing import Document
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.world import World
-
-CLIP = 1.0
 
 
 class StageTrainer:
@@ -26,12 +29,12 @@ class StageTrainer:
         self.stage = config.stages[index]
         self.plan = Plan(self.stage, len(packs), (config.seed, index))
         self._config, self._packs, self._world, self._model = config, packs, world, model
-        self._depths = config.model.mtp.depths if has_mtp(model) else 0
+        self._depths = config.model.mtp.depths if has_mtp(model) and self.stage.train != "lora" else 0
         self._objective = Objective(self.stage.loss, self.stage.train)
-        self._batch_tokens = self.stage.micro_batch * config.stage_data(self.stage).pack_tokens
+        self._batch_tokens = config.tokens_at_once(self.stage)
         self._parameters = trained_parameters(model, self.stage)
         self.optimizer = new_optimizer(self._parameters)
-        self._balance = ExpertBalance(model.mtp if self.stage.train == "mtp" else model)
+        self._balance = ExpertBalance(_with_trained_routers(model, self.stage))
 
     def step(self, seen: Cursor, number: int) -> tuple[Cursor, StepMetrics]:
         """The step after `seen`, the run's `number`th. GristmillError, before any weight changes, where it can't be."""
@@ -48,9 +51,11 @@ class StageTrainer:
         main, mtp = self._backward(documents, counts)
         grad_norm = float(nn.utils.clip_grad_norm_(self._parameters, CLIP))
         if not math.isfinite(main + mtp + grad_norm):
+            listed = self._list_documents(number, documents)
             raise GristmillError(
                 f"step {number} ({self.stage.name}): the loss is no longer a number (loss {main}, mtp_loss {mtp}, "
-                f"grad_norm {grad_norm}); repeat with a lower lr than {lr:g}, or a longer warmup."
+                f"grad_norm {grad_norm}); the step's conversations are listed in {listed}. Repeat with a lower lr than "
+                f"{lr:g}, or a longer warmup."
             )
         self._update(lr)
         seconds = time.perf_counter() - started
@@ -76,15 +81,31 @@ class StageTrainer:
         self._model.train()
         main = mtp = 0.0
         for batch in padded_batches(documents, self._batch_tokens):
-            with computing(self._config.precision, self._world.device):
-                loss = batch_loss(self._model, batch.to(self._world.device), counts, self._objective, self._balance)
-            whole = loss.main + self._config.model.mtp.scale * loss.mtp + loss.balance
-            # the gradients are averaged over ranks, and the weights in the loss already count all of them
-            (self._world.size * whole).backward()
+            try:
+                with computing(self._config.precision, self._world.device):
+                    loss = batch_loss(self._model, batch.to(self._world.device), counts, self._objective, self._balance)
+                whole = loss.main + self._config.model.mtp.scale * loss.mtp + loss.balance
+                # the gradients are averaged over ranks, and the weights in the loss already count all of them
+                (self._world.size * whole).backward()
+            except torch.OutOfMemoryError:
+                rows, length = batch.input_ids.shape
+                raise GristmillError(
+                    f"{self.stage.name}: the device's memory is too small for a batch of {rows} x {length} tokens; "
+                    f"lower stages.{self.stage.name}.micro_tokens ({self._batch_tokens}), or pack_tokens if a single "
+                    "conversation is too long."
+                ) from None
             main, mtp = main + loss.main.item(), mtp + loss.mtp.item()
         self._world.average_gradients(self._parameters)
         main, mtp = self._world.sum(main, mtp)
         return main, mtp
+
+    def _list_documents(self, number: int, documents: list[Document]) -> Path:
+        """OUT/failed-step-N.json: the uuids of the step's conversations."""
+        path = self._config.out / f"failed-step-{number}.json"
+        uuids = [uuid for rank in self._world.gather([document.uuid for document in documents]) for uuid in rank]
+        if self._world.leads:
+            write_atomically(path, json.dumps(uuids, indent=1) + "\n")
+        return path
 
     def _update(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -95,3 +116,13 @@ class StageTrainer:
 
     def close(self) -> None:
         self._balance.close()
+
+
+def _with_trained_routers(model: CausalLM, stage: Stage) -> nn.Module:
+    match stage.train:
+        case "all":
+            return cast(nn.Module, model)
+        case "mtp":
+            return cast(nn.Module, model.mtp)
+        case "lora":
+            return nn.Module()

@@ -23,17 +23,17 @@ from torch import nn
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
-from schemas.sft_config import SFTConfig, Stage
+from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import Vocabulary, computing, has_mtp, load_model, save_model
+from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
-from sft.stages import Cursor
-from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state
+from sft.stages import Cursor, is_trained
+from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
 from sft.world import World
 
@@ -74,9 +74,9 @@ class Training:
         self._valid = valid_documents(config, renderer)
         for stage in config.stages[self.progress.stage :]:
             check_prompts(stage)
-        tokenizer = renderer.tokenizer
-        vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id)
-        self.model, notes = load_model(config.model.init, vocabulary, config.seed)
+        self.model, notes = load_model(
+            config.model.init, vocabulary_of(renderer.tokenizer), config.seed, config.model.lora
+        )
         if resumed:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]
@@ -107,7 +107,7 @@ class Training:
             load_optimizer(self._state, trainer.optimizer)
         else:
             torch.manual_seed(self.config.seed + index)
-            progress.frozen = fingerprint(self.model, without="mtp.") if stage.train == "mtp" else None
+            progress.frozen = fingerprint(self.model, stage.train) if stage.train != "all" else None
         saved = time.monotonic()
         while progress.cursor.step < trainer.plan.steps:
             progress.cursor, metrics = trainer.step(progress.cursor, progress.step + 1)
@@ -155,8 +155,8 @@ class Training:
     def _finish_stage(self, index: int) -> None:
         """Measures, writes OUT/stages/NAME and moves on to the next stage."""
         stage, progress = self.config.stages[index], self.progress
-        if progress.frozen and progress.frozen != fingerprint(self.model, without="mtp."):
-            raise GristmillError(f"{stage.name}: a weight outside the MTP head has changed; this is a bug, report it.")
+        if progress.frozen and progress.frozen != fingerprint(self.model, stage.train):
+            raise GristmillError(f"{stage.name}: a weight that isn't trained has changed; this is a bug, report it.")
         measured = self._measured()
         result = StageResult(
             name=stage.name,
@@ -180,7 +180,12 @@ class Training:
         folder = self.config.out / "stages" / stage.name
         draft = folder.with_name(f".{stage.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
-        save_model(self.model, draft, self.config.precision)
+        with writing(draft):
+            save_model(self.model, draft, self.config.precision)
+        if stage.train == "lora":
+            from sft.lora import save_adapter
+
+            save_adapter(self.model, draft / "adapter", self.config.model.init)
         self.renderer.tokenizer.save(draft, self.renderer.template.source)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
@@ -220,11 +225,11 @@ class Training:
         )
 
 
-def fingerprint(model: nn.Module, without: str) -> str:
-    """A hash of every weight and buffer whose name doesn't start with `without`."""
+def fingerprint(model: nn.Module, train: Trained) -> str:
+    """A hash of every weight and buffer that a stage with this `train` leaves alone."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if not name.startswith(without):
+        if not is_trained(name, train):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -14,12 +14,15 @@ from gristmill.commands import PLAIN_SECONDS, Command, add_config
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from schemas.sft_config import SFTConfig
     from sft.metrics import StepMetrics
     from sft.report import Measured, Summary
 
 
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the training's YAML file")
+    parser.add_argument("--plan", action="store_true", help="pack the data, say what the run will do, and stop")
+    parser.add_argument("--nproc", type=int, default=1, metavar="N", help="train in N processes, one per GPU")
 
 
 def _run(arguments: Namespace) -> int:
@@ -36,6 +39,15 @@ def _run(arguments: Namespace) -> int:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     from sft.command import reading
     from sft.prep import prepare
+
+    if arguments.plan:
+        return _plan(config)
+    if arguments.nproc > 1 and "RANK" not in os.environ:
+        with RunFolder(config.out).lock(), reading() as watch:
+            prepare(config, watch)  # what is wrong with the data is said once, and not by every process
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
+        command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
+        os.execv(sys.executable, [sys.executable, *torchrun, *command])
     from sft.train import Training
     from sft.world import join_world
 
@@ -49,6 +61,21 @@ def _run(arguments: Namespace) -> int:
             summary = Training(config, renderer, data, world, display).run()
         if world.leads:
             _print_results(summary, config.out)
+    return 0
+
+
+def _plan(config: "SFTConfig") -> int:
+    from rich.console import Console
+
+    from gristmill.runs import RunFolder
+    from sft.command import reading
+    from sft.forecast import forecast, print_forecast
+    from sft.model import vocabulary_of
+    from sft.prep import prepare
+
+    with RunFolder(config.out).lock(), reading() as watch:
+        renderer, data = prepare(config, watch)
+    print_forecast(Console(highlight=False, soft_wrap=True), forecast(config, vocabulary_of(renderer.tokenizer), data))
     return 0
 
 

@@ -1,12 +1,14 @@
 """Marks and fixtures that many tests share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -15,6 +17,10 @@ from gristmill.errors import GristmillError
 from gristmill.sandbox import engines
 from gristmill.sandbox.pool import Pool, open_pool
 from judges.sql_server import Server
+
+if TYPE_CHECKING:
+    from generators.search_riddles.making import Made
+    from tests.riddle_world import World
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +51,14 @@ def _absent_ray() -> str | None:
 
 def _absent_mcp() -> str | None:
     return None if find_spec("mcp") else "not installed: mcp"
+
+
+def _absent_riddles() -> str | None:
+    missing = [name for name in ("SPARQLWrapper", "tantivy") if find_spec(name) is None]
+    beside = Path(sys.executable).parent / "oxigraph"
+    if not beside.exists() and not shutil.which("oxigraph"):
+        missing.append("oxigraph")
+    return f"not installed: {', '.join(missing)}" if missing else None
 
 
 def _absent_engine(check: Callable[[], str]) -> str | None:
@@ -80,6 +94,7 @@ _ABSENT: dict[str, Callable[[], str | None]] = {
     "mysql": _absent_mysql,
     "postgres": _absent_postgres,
     "ray": _absent_ray,
+    "riddles": _absent_riddles,
     "shared": _absent_shared,
 }
 
@@ -152,3 +167,20 @@ def cli(tmp_path: Path) -> Iterator[CLI]:
         )
 
     yield run
+
+
+@pytest.fixture(scope="session")
+def riddle_world() -> "Iterator[World]":
+    """The bundled graph of search_riddles."""
+    from tests.riddle_world import world
+
+    with world() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def riddles_made(riddle_world: "World") -> "Made":
+    """As many riddles as the recipe makes, from the bundled graph."""
+    from tests.riddle_world import WANTED
+
+    return riddle_world.make(WANTED)

@@ -15,11 +15,12 @@ from generators.conversational_tools import SHIPPED
 from generators.conversational_tools.domain import Service, load_domain
 from generators.conversational_tools.invent import Invent
 from generators.conversational_tools.lint import lint
-from generators.conversational_tools.scenario import Action, Done, Scenario, check_outcome, is_told
+from generators.conversational_tools.scenario import Action, Done, Scenario, check_outcome
 from gristmill.errors import ConfigError, TooManyFailed
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import check_conversation
 from gristmill.tools.simulation import Limits
+from judges.told import is_told
 from schemas import Function, JsonObject, Message, Record, ToolCall, assistant
 from tests.conftest import CLI, ROOT
 from tests.parcel_rules import MORE, call, parcel_roles, say

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from gristmill.errors import ConfigError
 from sft.acceptance import draft, measure_acceptance
 from sft.batches import padded, padded_batches
+from sft.documents import Document
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
-from sft.packing import Document
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 
@@ -59,6 +59,29 @@ def test_logits_of_a_packed_document_are_those_of_the_document_alone(model: Caus
         for row, length in enumerate(batch.lengths.tolist()):
             alone = model(input_ids=batch.input_ids[row : row + 1, :length]).logits[0]
             torch.testing.assert_close(logits[row, :length], alone, rtol=0, atol=1e-5)
+
+
+def test_another_document_changes_no_bit(model: CausalLM) -> None:
+    """Of the logits of the trunk and of the MTP head, and of the gradients of the inputs: through every layer."""
+
+    def of_the_first(second: Tensor) -> list[Tensor]:
+        (first,) = tokens(70)
+        batch = padded(
+            [Document("", ids.numpy().astype(np.int32), np.ones(len(ids), np.uint8)) for ids in (first, second)]
+        )
+        inputs = model.get_input_embeddings()(batch.input_ids).detach().requires_grad_()
+        hidden = model.base_model(inputs_embeds=inputs, use_cache=False)[0]
+        deeper = model.mtp(hidden[:, :-1], inputs[:, 1:])
+        logits = [model.lm_head(states)[0] for states in (hidden, deeper)]
+        torch.stack([(each**2).sum() for each in logits]).sum().backward()
+        assert inputs.grad is not None and inputs.grad[0].abs().max() > 0
+        assert not inputs.grad[1].any()
+        return [*logits, inputs.grad[0]]
+
+    expected = of_the_first(tokens(1, 70)[1])
+    for other in (tokens(1, 2, 70)[2], tokens(30, 50)[1], tokens(5)[0]):
+        for left, right in zip(expected, of_the_first(other), strict=True):
+            assert torch.equal(left, right)
 
 
 @torch.no_grad()

@@ -1,26 +1,37 @@
 """`gristmill prep`: from a blend's files to packs, once, and with every conversation accounted for."""
 
+import io
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+import sft.documents
 import sft.prep
+import sft.rendering
 from gristmill.config import validate
-from gristmill.errors import ConfigError
-from gristmill.render import RenderError, TokenCount
+from gristmill.errors import ConfigError, GristmillError
+from gristmill.render import Renderer, RenderError, TokenCount
 from gristmill.runs import RunFolder
 from schemas import Function, Record, ToolCall, assistant, system, user
 from schemas.arrow import records_to_table
 from schemas.sft_config import SFTConfig
-from sft.packing import Document
-from sft.prep import StageData, prepare, prepare_renderer, read_records, render_documents
+from sft.documents import Document, read_records, render_documents
+from sft.prep import StageData, prepare, prepare_renderer
+from sft.rendering import Task, render_split
+from sft.show import find_record, show_record
 from tests.conftest import CLI
 
 BAD_CALL = assistant("", None, [ToolCall(id="1", function=Function(name="f", arguments="no JSON"))])
@@ -117,7 +128,7 @@ def test_again_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("nothing has changed")
 
-    monkeypatch.setattr(sft.prep, "write_packs", never)
+    monkeypatch.setattr(sft.prep, "pack_shards", never)
     monkeypatch.setattr(sft.prep, "load_renderer", never)
     assert only_stage(config(tmp_path)) == first
 
@@ -222,6 +233,186 @@ def test_roll_outs_go_the_same_way(tmp_path: Path) -> None:
     assert all(isinstance(document, Document) for document in documents)
     with pytest.raises(RenderError, match="no JSON object"):
         list(render_documents(renderer, [Record(messages=[user("Call."), BAD_CALL])]))
+
+
+# --- many processes, and interruptions
+
+
+@pytest.fixture
+def many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sft.documents, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(sft.rendering, "SHARD_BYTES", 1500)
+
+
+def processes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)))
+
+
+def files_of(data: StageData) -> dict[str, bytes]:
+    return {str(path.relative_to(data.folder)): path.read_bytes() for path in data.folder.rglob("*.parquet")}
+
+
+@pytest.mark.usefixtures("many_shards")
+@pytest.mark.parametrize("template", [{}, {"template": str(Path(__file__).parent / "data/chatml.jinja")}])
+def test_packs_do_not_depend_on_the_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: dict[str, str]
+) -> None:
+    write_blend(tmp_path / "blend", [*conversations(60), Record(messages=[user("Call."), BAD_CALL])], conversations(9))
+    made = []
+    for count in (1, 2):
+        processes(monkeypatch, count)
+        watch = Mock()
+        data = prepare(config(tmp_path, out=f"{tmp_path}/{count}", data=template), watch)[1]["token"]
+        made.append((data.summary, files_of(data)))
+        rows = [done for label, done, _ in (call.args for call in watch.call_args_list) if label == "token: train"]
+        assert len(rows) > 5 and rows == sorted(rows) and rows[-1] == 61
+    assert made[0] == made[1]
+    assert len(made[0][0].train.unreadable) == 1
+    assert made[0][0].train.conversations == 61 and made[0][0].valid.conversations == 9
+
+
+@pytest.mark.usefixtures("many_shards")
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupted_prep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    write_blend(tmp_path / "blend", conversations(60), conversations(9))
+    processes(monkeypatch, count)
+    undisturbed = only_stage(config(tmp_path, out=f"{tmp_path}/undisturbed"))
+
+    def stop(label: str, done: int, total: int) -> None:
+        if label == "token: train" and done > 20:
+            raise KeyboardInterrupt
+
+    made = config(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(made, stop)
+    (draft,) = (tmp_path / "out/data").glob(".token.*")
+    before = {path: path.stat().st_mtime_ns for path in draft.glob("shards/train/*.json")}
+    assert len(before) >= 3
+    assert not (tmp_path / "out/data/token").exists()
+    kept: dict[Path, int] = {}
+
+    def look(label: str, done: int, total: int) -> None:
+        kept.update({path: path.stat().st_mtime_ns for path in before})
+
+    data = prepare(made, look)[1]["token"]
+    assert kept == before
+    assert (data.summary, files_of(data)) == (undisturbed.summary, files_of(undisturbed))
+    assert [path.name for path in (tmp_path / "out/data").iterdir() if path.name[0] == "."] == []
+
+
+@pytest.mark.usefixtures("many_shards")
+def test_a_prep_with_other_settings_forgets_the_interrupted_one(tmp_path: Path) -> None:
+    write_blend(tmp_path / "blend", conversations(60), [])
+
+    def stop(label: str, done: int, total: int) -> None:
+        if label == "token: train":
+            raise KeyboardInterrupt
+
+    for seed in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(tmp_path, seed=seed), stop)
+        assert len(list((tmp_path / "out/data").glob(".token.*"))) == 1
+
+
+@pytest.mark.usefixtures("many_shards")
+def test_an_error_in_another_process_is_the_same_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_blend(tmp_path / "blend", conversations(60), [])
+    processes(monkeypatch, 2)
+    refused(tmp_path, r"data\.pack_tokens is 30; raise it", data={"pack_tokens": 30, "over_long": "error"})
+
+
+class Dying(Renderer):
+    def render(self, records: object) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("many_shards")
+def test_a_killed_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_blend(tmp_path / "blend", conversations(60), [])
+    processes(monkeypatch, 2)
+    usual = prepare_renderer(config(tmp_path))
+    dying = Dying(usual.tokenizer, usual.template, usual.history)
+    with pytest.raises(GristmillError, match="a process that rendered conversations was killed"):
+        render_split(tmp_path / "blend/train", tmp_path / "shards", Task(dying, 99, "drop"), lambda *_: None, "")
+
+
+PREP = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+import sft.documents, sft.rendering
+from gristmill.render import load_renderer
+
+def watch(label, done, total):
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    sft.documents.ROWS_AT_ONCE, sft.rendering.SHARD_BYTES = 5, 1500
+    os.sched_getaffinity = lambda _: {0, 1}
+    task = sft.rendering.Task(load_renderer("train:300", "nemotron3"), 256, "drop")
+    sft.rendering.render_split(Path(sys.argv[1]), Path(sys.argv[2]), task, watch, "")
+"""
+
+
+def test_no_process_outlives_a_killed_prep(tmp_path: Path) -> None:
+    write_blend(tmp_path / "blend", conversations(60), [])
+    (tmp_path / "prep.py").write_text(PREP)
+    command: list[str | Path] = [sys.executable, tmp_path / "prep.py", tmp_path / "blend/train", tmp_path / "shards"]
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    children = [Path("/proc") / pid for pid in killed.stdout.split()]
+    assert len(children) == 2
+    deadline = time.monotonic() + 20
+    while any(child.exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(child.exists() for child in children)
+
+
+# --- `--show`
+
+
+def test_show_prints_the_tokens_and_the_mask(tmp_path: Path, cli: CLI) -> None:
+    odd = Record(messages=[user("Say 🙂 and \x1b[31m."), assistant("🙂\x1b[31m", "hm")], category="odd", reasoning="on")
+    write_blend(tmp_path / "blend", conversations(40), [odd])
+    (tmp_path / "sft.yaml").write_text(
+        "out: out\n"
+        "data: {blend: blend, tokenizer: 'train:300', pack_tokens: 20}\n"
+        "stages: [{name: token, global_batch: 2, lr: 1.0e-5, steps: 1}]\n"
+    )
+    shown = cli("prep", "sft.yaml", "--show", odd.uuid[:12])
+    assert (shown.returncode, shown.stderr) == (0, "")
+    title, _, counts, *lines = shown.stdout.splitlines()
+    assert title == f"{odd.uuid} in blend/valid: odd, reasoning on"
+    assert counts.startswith("sequence 1 of 1: ") and counts.endswith("longer than a pack of 20")
+    assert lines[:2] == ["<|im_start|>|system|⏎", "|<|im_end|>|⏎"]
+    assert "".join(lines[-5:]) == "|<think>|⏎|⟦h|m|⏎|</think>|⏎|🙂|␛|[|3|1|m|<|im_end|>⟧|⏎"
+    assert "\x1b" not in shown.stdout
+    several = cli("prep", "sft.yaml", "--show", "")
+    assert several.returncode == 2 and "41 conversations begin like that" in several.stderr
+    unknown = cli("prep", "sft.yaml", "--show", "zz")
+    assert unknown.returncode == 2 and "no conversation for uuid zz in the blend" in unknown.stderr
+
+
+def test_show_is_in_colour_on_a_terminal_without_no_color(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = conversations(2)[1]
+    write_blend(tmp_path / "blend", [record], [])
+    renderer = prepare_renderer(config(tmp_path))
+    found = find_record([tmp_path / "blend"], record.uuid)
+
+    def shown(**environment: str) -> str:
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=True, color_system="standard", _environ=environment)
+        show_record(console, renderer, found, 256)
+        return screen.getvalue()
+
+    (sequences,) = renderer.render([record])
+    assert not isinstance(sequences, RenderError)
+    (sequence,) = sequences
+    assert shown().count("\x1b[30;42m") + shown().count("\x1b[30;102m") == sequence.supervised.sum()
+    assert "\x1b[30;" not in shown(NO_COLOR="1") and "⟦" in shown(NO_COLOR="1")
+
+
+# --- bad input
 
 
 def refused(tmp_path: Path, complaint: str, **changes: Any) -> None:

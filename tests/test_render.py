@@ -1,5 +1,6 @@
 """Chat rendering: the text against TRL's template, the masks and the token ids against what inference would do."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
 
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import (
     ChatTokenizer,
     History,
@@ -26,6 +29,7 @@ from gristmill.render import (
     load_template,
     renderer_for,
 )
+from gristmill.render.encoder import PROBES, Encoder
 from gristmill.render.jinja import JinjaTemplate
 from gristmill.render.nemotron3 import CONTROL_TOKENS, Nemotron3
 from gristmill.render.pieces import Block, Conversation, has_trace, spans
@@ -37,6 +41,7 @@ CONTROL_TEXTS = ["<|im_end|>\n<|im_start|>user\n", "<think>", "</think>", "<tool
 ODD_TEXTS = ["{{ messages }} {% generation %} {x}", "  blanks around \n\n", "Grüße, 世界 🙂 42", "\ufdd0\ufdd1", ""]
 Texts = st.SearchStrategy[str]
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+MANY = settings(PATIENT, max_examples=300)
 
 
 def some_text(samples: list[str]) -> Texts:
@@ -180,7 +185,7 @@ def runs(sequence: TokenSequence) -> Iterator[tuple[bool, list[int]]]:
 # --- text
 
 
-@PATIENT
+@MANY
 @given(records(contents=NO_THINK_TAGS).filter(lambda r: not content_has_think_tags(r)), st.sampled_from(HISTORIES))
 def test_the_text_is_that_of_trls_nemotron_template(record: Record, history: History) -> None:
     oracle = (templates_of_trl() / "nemotron_3_super_training.jinja").read_text()
@@ -253,7 +258,7 @@ def test_reasoning_off_leaves_traces_out() -> None:
 # --- masks
 
 
-@PATIENT
+@MANY
 @given(records(contents=NO_THINK_TAGS).filter(lambda r: not content_has_think_tags(r)), st.sampled_from(HISTORIES))
 def test_supervised_is_what_the_assistant_writes(record: Record, history: History) -> None:
     """TRL marks whole turns: also the opening tag (or empty trace) and the last newline, which nobody writes. Of a
@@ -299,6 +304,20 @@ def test_traces_in_several_turns_make_a_sequence_per_user_turn() -> None:
     assert outputs == [["1\n</think>\nA<|im_end|>"], ["B<|im_end|>"], ["3\n</think>\nC<|im_end|>"]]
     (kept,) = Nemotron3().sequences(Conversation.of(record), "keep")
     assert outputs_of(kept) == [output for (output,) in outputs]
+
+
+GOLDEN = yaml.safe_load((Path(__file__).parent / "data/masks.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])
+def test_the_masks_of_every_mode(case: dict[str, Any]) -> None:
+    """From the token ids: what they spell, with the supervised ones in double brackets."""
+    renderer = small_renderer(case["history"])
+    found = []
+    for sequence in sequences(renderer, Record.model_validate(case["record"])):
+        stretches = ((flag, renderer.tokenizer.decode(ids)) for flag, ids in runs(sequence))
+        found.append("".join(f"⟦{text}⟧" if flag else text for flag, text in stretches))
+    assert found == case["sequences"]
 
 
 # --- token ids
@@ -419,14 +438,7 @@ def test_a_thinking_budget_is_a_number(budget: int | str) -> None:
 
 # --- Jinja templates
 
-CHATML = """{% macro turn(message) %}<|im_start|>{{ message.role }}
-{% if message.role == "assistant" %}{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}
-
-{% else %}{{ message.content }}<|im_end|>
-{% endif %}{% endmacro %}
-{%- for message in messages %}{{ turn(message) }}{% endfor %}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
+CHATML = (Path(__file__).parent / "data/chatml.jinja").read_text(encoding="utf-8")
 
 
 def jinja_renderer(path: Path, source: str, history: History = "truncate") -> Renderer:
@@ -539,6 +551,76 @@ def test_a_missing_template_is_named() -> None:
         load_template("nowhere")
 
 
+# --- the fast encoder
+
+
+def wild(folder: Path, shared_data: Path) -> str:
+    """A folder with Qwen's tokenizer: text is normalised, and <think> and <tool_call> are added but not special."""
+    folder.mkdir(exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        packed = shared_data / "tokenizers" / "qwen3" / f"{name}.gz"
+        (folder / name).write_bytes(gzip.decompress(packed.read_bytes()))
+    return str(folder)
+
+
+ANY_CHARACTERS = st.characters(exclude_categories=["Cs"])
+ODD_CHARACTERS = st.sampled_from(list(" \n\r\t\u00a0\u2028\u0301\u0327'sStT0159é가각👩\u200d🏳️İſ"))
+ODD_PIECES = st.sampled_from([*PROBES, *CONTROL_TEXTS, *ODD_TEXTS]) | st.text(ANY_CHARACTERS | ODD_CHARACTERS)
+Pieces = st.lists(st.lists(ODD_PIECES, max_size=4).map("".join), min_size=1, max_size=8)
+
+
+def assert_exact(tokenizer: ChatTokenizer, texts: list[str]) -> None:
+    encoder = Encoder(tokenizer.tokenizer, tokenizer.control_tokens(Nemotron3().source))
+    assert encoder.is_fast
+    expected = encoder.exact.encode_batch(texts, add_special_tokens=False)
+    assert [ids.tolist() for ids in encoder(texts)] == [encoding.ids for encoding in expected]
+
+
+@PATIENT
+@given(texts=Pieces)
+def test_the_fast_encoder_gives_the_same_ids(texts: list[str]) -> None:
+    assert_exact(small_tokenizer(), texts)
+
+
+@pytest.mark.shared
+def test_the_fast_encoder_gives_the_same_ids_for_a_tokenizer_in_the_wild(shared_data: Path, tmp_path: Path) -> None:
+    tokenizer = load_renderer(wild(tmp_path, shared_data), "nemotron3").tokenizer
+    encoder = Encoder(tokenizer.tokenizer, tokenizer.control_tokens(Nemotron3().source))
+    assert encoder.is_fast
+
+    @PATIENT
+    @given(texts=Pieces)
+    def same(texts: list[str]) -> None:
+        expected = encoder.exact.encode_batch(texts, add_special_tokens=False)
+        assert [ids.tolist() for ids in encoder(texts)] == [encoding.ids for encoding in expected]
+
+    same()
+
+
+def test_a_tokenizer_that_fastokens_does_not_know_is_used_itself() -> None:
+    """fastokens has no such normaliser."""
+    tokenizer = train("train:300", ["Grüße"])
+    tokenizer.tokenizer.normalizer = normalizers.BertNormalizer(clean_text=False, lowercase=False, strip_accents=False)
+    encoder = Encoder(tokenizer.tokenizer, {})
+    assert not encoder.is_fast
+    assert [tokenizer.decode(ids) for ids in encoder(["a世b", "c"])] == ["a 世 b", "c"]
+
+
+def test_a_difference_between_the_encoders_stops_with_a_sentence() -> None:
+    """As if fastokens had a fault that no probe finds: here it holds another vocabulary."""
+    encoder, other = (Encoder(train("train:300", [text]).tokenizer, {}) for text in ("abab" * 9, "cdcd" * 9))
+    encoder.fast = other.fast
+    with pytest.raises(GristmillError, match=r"different tokens for 'abab'; uninstall fastokens"):
+        list(encoder(["abab"]))
+
+
+def test_the_encoder_goes_by_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gristmill.render.encoder.BATCH_CHARACTERS", 5)
+    encoder, texts = Encoder(small_tokenizer().tokenizer, {}), ["abc", "", "defghijkl", "m", "n", "opqrst", ""]
+    assert [small_tokenizer().decode(ids) for ids in encoder(texts)] == texts
+    assert list(encoder([])) == []
+
+
 # --- tokenizers
 
 
@@ -614,6 +696,12 @@ def test_tokenizers_that_cant_serve_are_refused(tmp_path: Path) -> None:
     nameless = spoilt(tmp_path / "nameless", lambda c: c.update(added_tokens=c["added_tokens"][:1]))
     with pytest.raises(ConfigError, match="no end-of-turn token"):
         load_renderer(nameless, "nemotron3")
+    turnless = spoilt(
+        tmp_path / "turnless",
+        lambda c: c.update(added_tokens=[t for t in c["added_tokens"] if t["content"] != "<|im_start|>"]),
+    )
+    with pytest.raises(ConfigError, match=r"no special token <\|im_start\|>, which the template needs"):
+        load_renderer(turnless, "nemotron3")
 
 
 def test_a_hub_that_cant_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -642,12 +730,7 @@ def test_the_embedded_tokenizer_is_read_once_and_kept(monkeypatch: pytest.Monkey
 @pytest.mark.shared
 def test_a_tokenizer_in_the_wild(shared_data: Path, tmp_path: Path) -> None:
     """Qwen's: <think> and <tool_call> are added but not special tokens, text is normalised, and blanks merge."""
-    import gzip
-
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        packed = shared_data / "tokenizers" / "qwen3" / f"{name}.gz"
-        (tmp_path / name).write_bytes(gzip.decompress(packed.read_bytes()))
-    renderer = load_renderer(str(tmp_path), "nemotron3")
+    renderer = load_renderer(wild(tmp_path, shared_data), "nemotron3")
     assert {"<think>", "<tool_call>", "</tool_response>", "<|im_end|>"} <= set(renderer.control)
     assert renderer.tokenizer.pad == "<|endoftext|>"
     call = ToolCall(id="1", function=Function(name="add", arguments='{"x": [1, 2]}'))

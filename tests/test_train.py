@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import pydoc
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,12 +26,13 @@ from gristmill.render import Renderer
 from schemas import Record, assistant, user
 from schemas.arrow import records_to_table
 from schemas.sft_config import Rollouts, SFTConfig, Stage
+from sft import step as step_module
 from sft import train as train_module
 from sft.batches import PackFiles
+from sft.documents import Document
 from sft.heldout import held_out, prompt_of, unigram_entropy
 from sft.metrics import StepMetrics, read_metrics
 from sft.model import Vocabulary, load_model
-from sft.packing import Document
 from sft.prep import prepare
 from sft.rollouts import cut_trace, write_rollouts
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
@@ -193,7 +196,7 @@ def test_a_change_outside_the_head_is_found(blend: Path, tmp_path: Path) -> None
                 training.model.lm_head.weight[0, 0] += 1e-6
 
     training = Training(made, renderer, data, WORLD, Watching(disturb))
-    with pytest.raises(GristmillError, match="outside the MTP head has changed"):
+    with pytest.raises(GristmillError, match="that isn't trained has changed"):
         training.run()
 
 
@@ -289,14 +292,85 @@ def test_a_loss_that_is_no_number_stops_the_run(blend: Path, tmp_path: Path) -> 
     with pytest.raises(GristmillError, match=r"step 2 \(hot\): the loss is no longer a number") as error:
         run(config(blend, tmp_path / "out", stages=[hot.model_dump()]))
     assert error.value.exit_status == 1 and "\n" not in str(error.value)
+    listed = json.loads((tmp_path / "out/failed-step-2.json").read_text())
+    assert listed and set(listed) <= {record.uuid for record in records(30)}
     assert len(read_metrics(tmp_path / "out" / "metrics.jsonl")) == 1
+
+
+def test_a_full_disk_keeps_the_state_before(
+    finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel refuses to write more than a megabyte to a file."""
+    monkeypatch.setattr(train_module, "SAVE_SECONDS", 0.0)
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(metrics: StepMetrics) -> None:
+        if metrics.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+
+    try:
+        with pytest.raises(GristmillError, match="state: can't be written, perhaps because the disk is full"):
+            run(made, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    progress = load_progress(made.out / "state")
+    assert progress is not None and progress.step == 2
+    assert not list((made.out / "state").glob("*.new"))
+    run(made)
+    left, right = (one.out / "stages/token/model.safetensors" for one in (made, finished))
+    assert left.read_bytes() == right.read_bytes()
+
+
+def test_small_forward_passes_give_the_same_steps(finished: SFTConfig, tmp_path: Path) -> None:
+    stages = [finished.stages[0].model_copy(update={"micro_tokens": 80})]
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": stages})
+    run(made)
+    for found, expected in zip(comparable(made), comparable(finished)[:5], strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
+def test_a_device_that_is_too_small_is_a_sentence(blend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_small(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(step_module, "batch_loss", too_small)
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=2, micro_tokens=500)
+    with pytest.raises(GristmillError, match=r"batch of \d+ x \d+ tokens; lower stages\.short\.micro_tokens \(500\)"):
+        run(config(blend, tmp_path / "out", stages=[short.model_dump()]))
+
+
+def test_a_death_while_a_state_is_written_leaves_the_one_before(
+    finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its files, and before the name of the newest is changed."""
+    monkeypatch.setattr(train_module, "SAVE_SECONDS", 0.0)
+    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
+    for number, part in enumerate(("save_model", "torch.save", "write_atomically"), 2):
+        whole = pydoc.locate(f"sft.state.{part}")
+
+        def die(*arguments: Any, step: int = number, whole: Any = whole, **options: Any) -> None:
+            before = load_progress(made.out / "state")
+            if before and before.step == step - 1:
+                raise MemoryError
+            whole(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sft.state.{part}", die)
+            with pytest.raises(MemoryError):
+                run(made)
+        progress = load_progress(made.out / "state")
+        assert progress is not None and progress.step == number - 1
+    run(made)
+    left, right = (one.out / "stages/token/model.safetensors" for one in (made, finished))
+    assert left.read_bytes() == right.read_bytes()
 
 
 def test_two_processes_train_as_one_does(finished: SFTConfig, tmp_path: Path) -> None:
     made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
     (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
-    torchrun: list[str | Path] = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "-m", "gristmill.cli", "sft", tmp_path / "sft.yaml"]
+    command: list[str | Path] = [sys.executable, "-m", "gristmill.cli", "sft", tmp_path / "sft.yaml", "--nproc", "2"]
     subprocess.run(command, check=True, capture_output=True)
     for found, expected in zip(comparable(made), comparable(finished)[:5], strict=True):
         for key in ("step", "tokens", "conversations", "lr"):
@@ -449,7 +523,12 @@ def test_held_out_losses_are_means_over_tokens_and_conversations() -> None:
         )
         sums.append((len(losses), losses.sum().item()))
     sums.sort()
+    made = [one._replace(category="ab"[n % 2], reasoning="on") for n, one in enumerate(made)]
     found = held_out(model, made, 60)
+    assert found.by_reasoning == {}
+    a, b = (held_out(model, [one for one in made if one.category == name], 60) for name in "ab")
+    assert found.by_category == pytest.approx({"a": a.per_token, "b": b.per_token}, rel=1e-5)
+    assert found.by_category["a"] != pytest.approx(found.by_category["b"], rel=1e-3)
     assert (found.conversations, found.tokens) == (5, sum(n for n, _ in sums))
     assert found.per_token == pytest.approx(sum(s for _, s in sums) / found.tokens, rel=1e-5)
     assert found.per_conversation == pytest.approx(sum(s / n for n, s in sums) / 5, rel=1e-5)

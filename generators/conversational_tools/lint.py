@@ -19,9 +19,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from generators.conversational_tools.domain import Domain, Service, start_of
-from generators.conversational_tools.scenario import Action, Scenario, is_told
+from generators.conversational_tools.scenario import Action, Scenario
 from gristmill.errors import TaskFailed
 from gristmill.tools.checks import ToolSet
+from judges.told import is_told
 from schemas import Data, Function, ToolCall, canonical_json
 
 

@@ -15,14 +15,13 @@ agent may go any other way, so long as it changes the same and nothing else. No 
 Source: outcome by database state as in tau-bench (arXiv 2406.12045).
 """
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from gristmill.errors import Reject
-from judges.numbers import parse_quantity, same_quantity
+from judges.told import is_told
 from schemas import Data, JsonObject, Message
 
 
@@ -108,26 +107,3 @@ def check_outcome(
         disclosed=[fact[0] for fact in scenario.must_not_tell if is_told(fact, said)],
         forbidden=[f"{done.name} {done.arguments}" for done in forbidden],
     )
-
-
-_AMOUNTS = ("", "%", "EUR", "USD", "GBP", "JPY")
-_NUMBER = re.compile(r"(?:[$€£¥]\s*)?\d[\d,.]*(?:\s*(?:[€£¥%]|EUR|USD|GBP)(?!\w))?")
-
-
-def is_told(fact: Sequence[str], said: str) -> bool:
-    """Whether one of the ways to write a fact stands in a text: as words, or as the same quantity."""
-    plain = f" {_words(said)} "
-    quantities = [parse_quantity(found.rstrip(".,")) for found in _NUMBER.findall(said)]
-    for written in fact:
-        wanted = parse_quantity(written)
-        if wanted is None or wanted.unit not in _AMOUNTS:
-            if f" {_words(written)} " in plain:
-                return True
-        elif any(found is not None and same_quantity(wanted, found) for found in quantities):
-            return True
-    return False
-
-
-def _words(text: str) -> str:
-    """Its words and numbers, lower case, with single spaces between them."""
-    return " ".join(re.findall(r"\w+", text.casefold()))

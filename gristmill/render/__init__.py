@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gristmill.errors import ConfigError
+from gristmill.render.encoder import TokenIds
 from gristmill.render.jinja import JinjaTemplate
 from gristmill.render.nemotron3 import Nemotron3
 from gristmill.render.pieces import History, RenderError, Template
-from gristmill.render.renderer import Mask, Renderer, TokenCount, TokenIds, TokenSequence, plain_texts
+from gristmill.render.renderer import Mask, Renderer, TokenCount, TokenSequence, plain_texts
 from gristmill.render.tokenizers import SPECIAL_TOKENS, ChatTokenizer, from_folder, load_tokenizer
 from schemas import Record
 

@@ -5,22 +5,19 @@ same flag are one text for the tokenizer, as they are at inference, where only c
 generation prompt) cut. Each text of a batch is tokenised once: the cost of a conversation is linear in its turns.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from gristmill.errors import ConfigError
+from gristmill.render.encoder import Encoder, TokenIds
 from gristmill.render.pieces import Block, Conversation, History, Piece, RenderError, Template
 from gristmill.render.tokenizers import ChatTokenizer
 from schemas import Record
 
-TokenIds: TypeAlias = NDArray[np.int32]
 Mask: TypeAlias = NDArray[np.uint8]
-BATCH_CHARACTERS = 2_000_000  # per call of the tokenizer, whose encodings take some 100 bytes a token
 
 
 class TokenSequence(NamedTuple):
@@ -46,7 +43,11 @@ class Renderer:
         for token in template.required:
             if token not in self.control:
                 raise ConfigError(f"the tokenizer has no special token {token}, which the template needs.")
-        self.literal = _literal(tokenizer.tokenizer, self.control)
+        self._encode = Encoder(tokenizer.tokenizer, self.control)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ChatTokenizer, Template, History]]:
+        """For other processes, which make their own encoder."""
+        return type(self), (self.tokenizer, self.template, self.history)
 
     def render(self, records: Iterable[Record]) -> list[list[TokenSequence] | RenderError]:
         """The sequences of each record, or why it can't be rendered. Give it batches of bounded size."""
@@ -94,12 +95,6 @@ class Renderer:
             for key, pieces in merged.items()
         }
 
-    def _encode(self, texts: list[str]) -> Iterator[TokenIds]:
-        """The ids of each text, none of them a control token's."""
-        for batch in _batches(texts):
-            for encoding in self.literal.encode_batch_fast(batch, add_special_tokens=False):
-                yield np.array(encoding.ids, np.int32)
-
 
 def plain_texts(template: Template, records: Iterable[Record]) -> Iterator[str]:
     """All text of the records' renderings but the control tokens: what a tokenizer is trained on."""
@@ -109,19 +104,6 @@ def plain_texts(template: Template, records: Iterable[Record]) -> Iterator[str]:
         except RenderError:
             continue  # listed when the record itself is rendered
         yield from (p.text for blocks in sequences for block in blocks for p in block if p.text and not p.control)
-
-
-def _batches(texts: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _merge(block: Block, control: Mapping[str, int]) -> list[Piece]:
@@ -146,23 +128,3 @@ def _join(parts: list[TokenSequence]) -> TokenSequence:
     nothing = TokenSequence(np.empty(0, np.int32), np.empty(0, np.uint8))
     ids, masks = zip(nothing, *parts, strict=True)
     return TokenSequence(np.concatenate(ids), np.concatenate(masks))
-
-
-def _literal(tokenizer: Tokenizer, control: Mapping[str, int]) -> Tokenizer:
-    """A copy that takes the control tokens' texts for text; ConfigError where the tokenizer can't cut text at all."""
-    config = json.loads(tokenizer.to_str())
-    for token in config["added_tokens"]:
-        token["special"] = token["content"] in control
-    literal = Tokenizer.from_str(json.dumps(config))
-    literal.encode_special_tokens = True
-    literal.no_truncation()
-    literal.no_padding()
-    halves = [literal.encode(half, add_special_tokens=False).ids for half in ("one\n", "two")]
-    if literal.decode(halves[0] + halves[1], skip_special_tokens=False) != "one\ntwo":
-        raise ConfigError(
-            "the tokenizer changes text at its start (a space is put before it, say); use a byte-level one."
-        )
-    for text, token in control.items():
-        if token in literal.encode(text, add_special_tokens=False).ids:
-            raise ConfigError(f"the tokenizer can't tell the token {text} from the same text in a message.")
-    return literal

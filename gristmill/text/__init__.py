@@ -1,1 +1,1 @@
-"""Measures on text: diversity, coverage, language."""
+"""Texts: how varied they are, what they cover, which language they are in, what their characters hide."""

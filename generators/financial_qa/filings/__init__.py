@@ -1,0 +1,1 @@
+"""From a filing's HTML to markdown, Items and facts."""

@@ -1,0 +1,1 @@
+"""Questions across documents of one topic, for teachers."""

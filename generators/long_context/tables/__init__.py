@@ -1,0 +1,211 @@
+"""Questions about many records: people and the companies they work for, or the rows of the user's table.
+
+    context    Jan Gheorghiu: the date of birth is 4 May 1964, the employer is Rowan Freight ...    (and hundreds more)
+    question   "Among all people whose employer is a company founded before 1950, which has the highest salary?"
+    answer     the result of SQL over the same rows; `metadata.sql` is the query
+
+A template (templates/) draws what it needs of the world at hand, SQL gives the answer, and a template whose answer
+isn't one thing, or a trivial one, is drawn anew. The trace lists the records that the answer rests on, with the columns
+that are read.
+
+Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
+"""
+
+from random import Random
+from typing import NamedTuple
+
+from generators.long_context.answers import Value, as_json, draw_format, plain, write_answer
+from generators.long_context.context import Depth, Piece, TokenCounter, band_places
+from generators.long_context.tables.crowd import Crowd
+from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.layouts import LAYOUTS, Layout
+from generators.long_context.tables.table import Table, quoted, written
+from generators.long_context.tables.templates import FAMILIES
+from generators.long_context.tables.worlds import Records, people_world, table_world
+from generators.long_context.wording import asked, vary
+from gristmill import Reject
+from schemas import JsonObject
+
+DRAWS = 60
+"""How often a template is drawn before its task is given up."""
+
+CANDIDATES = 5
+"""Counts drawn before one is chosen: that nearest to a random number, so that small ones don't prevail."""
+
+LARGEST_COUNT = 45
+
+QUESTION_TOKENS = 45
+"""What is left for the question at least: the context is made before it is known."""
+
+DRAWN_WORDINGS = 8
+"""So many wordings are drawn, of which the one is taken that fills a context best."""
+
+LEADS = (
+    "Here are the records of a register. Answer the question below them.",
+    "The following records are complete. A question about them comes at the end.",
+    "Read these records; they stand in no particular order.",
+    "Below is an export of our data, and after it what I would like to know.",
+    "I have copied a set of records here. My question follows.",
+    "These records are all that is known.",
+)
+_ENDS = (
+    "[So|Therefore|That makes] the answer[: | is ]{answer}.",
+    "[From these|Taken together], {answer} [follows|results].",
+    "[This|That] [gives|leads to] {answer}.",
+)  # fmt: skip
+
+
+class Told(NamedTuple):
+    """A question in its context; `offsets` are the tokens at which the records that matter begin."""
+
+    lead: str
+    context: str
+    tokens: int
+    question: str
+    trace: str
+    answer: str
+    value: Value
+    ask: Ask
+    template: str
+    format: str
+    layout: str
+    offsets: list[int]
+
+    def metadata(self) -> JsonObject:
+        """What is known of a record besides its text."""
+        return {
+            "template": self.template, "layout": self.layout, "sql": self.ask.sql, "format": self.format,
+            "answer": as_json(self.value),
+        }  # fmt: skip
+
+
+def ask(family: str, length: int, depth: Depth, source: Table | Crowd, counter: TokenCounter, rng: Random) -> Told:
+    """A question of a family over a context of its own, `length` tokens together: rows of the table, or people."""
+    lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
+    layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
+    room = whole - QUESTION_TOKENS
+    if isinstance(source, Table):
+        records = table_world(source, room, layout, counter, rng)
+    else:
+        records = people_world(source.stream(rng), room, layout, counter, rng)
+    left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
+    return tell(family, records, name, depth, lead, left, counter, rng)
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def tell(
+    family: str, records: Records, layout: str, depth: Depth, lead: str, left: int, counter: TokenCounter, rng: Random
+) -> Told:
+    """A question of the family over the records, of about `left` tokens, in a context where what matters stands at the
+    depth."""
+    draw = Draw(records.world, rng)
+    try:
+        template, ask, value, keys = _ask(draw, family, rng)
+        employers = _second_keys(draw, ask)
+        trace = _trace(draw, ask, keys, value, rng)
+    finally:
+        draw.close()
+    form, instruction = draw_format(value, rng)
+    drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
+    question = min(drawn, key=lambda text: abs(counter.count(text) - left))
+    wanted = {*keys, *employers}
+    context, tokens, offsets = _placed(records, wanted, LAYOUTS[layout], depth, rng)
+    return Told(
+        lead, context, tokens, question, trace, write_answer(value, form), value, ask,
+        f"{family}/{template}", form, layout, offsets,
+    )  # fmt: skip
+
+
+def _ask(draw: Draw, family: str, rng: Random) -> tuple[str, Ask, Value, list[str]]:
+    """A template of the family, what it asks, the answer and the keys of the rows that matter."""
+    templates = FAMILIES[family]
+    target = rng.randint(2, max(3, min(LARGEST_COUNT, 3 * len(draw.table.rows) // 4)))
+    counts = []
+    for name in rng.sample(list(templates), len(templates)):
+        for _ in range(DRAWS):
+            try:
+                ask = templates[name](draw)
+                value, keys = draw.answer(ask), draw.evidence(ask)
+            except Unsuited:
+                continue
+            if not _counts(ask):
+                return name, ask, value, keys
+            if isinstance(value, int) and value > 1:
+                counts.append((name, ask, value, keys))
+            if len(counts) == CANDIDATES:
+                break
+        if counts:
+            return min(counts, key=lambda one: abs(one[2] - target))
+    raise Reject("records", "unsuited", f"no template of {family} finds what it needs in {len(draw.table.rows)} rows")
+
+
+def _counts(ask: Ask) -> bool:
+    return ask.kind == "one" and ask.sql.startswith("SELECT count(")
+
+
+def _second_keys(draw: Draw, ask: Ask) -> list[str]:
+    """Keys of the second table's rows that the answer rests on."""
+    links = [column for column in draw.table.columns if column.link == "second" and column.name in ask.shows]
+    if not links or " c " not in f"{ask.sql} ":
+        return []
+    found = draw.query(f"SELECT DISTINCT {quoted(links[0].name)} FROM t WHERE {ask.evidence} ORDER BY 1")
+    return [row[0] for row in found if row[0] is not None]
+
+
+def _placed(
+    records: Records, wanted: set[str], layout: Layout, depth: Depth, rng: Random
+) -> tuple[str, int, list[int]]:
+    """The context: records in a random order, those that matter within the band. Text, tokens, their offsets."""
+    world = records.world
+    tables = [(world.table, records.pieces), *([(world.second, records.second)] if world.second else [])]
+    labelled = [
+        [(row[table.key] in wanted, piece) for row, piece in zip(table.rows, pieces, strict=True)]
+        for table, pieces in tables
+    ]
+    sections = [[one for section in labelled for one in section]] if layout.mixed else labelled
+    texts, offsets, tokens = [], [], 0
+    for position, section in enumerate(sections):
+        if records.heads:
+            texts.append(("\n" if position else "") + records.heads[position].text)
+            tokens += records.heads[position].tokens
+        for matters, piece in _ordered(section, depth, rng):
+            if matters:
+                offsets.append(tokens)
+            texts.append(piece.text)
+            tokens += piece.tokens
+    return "".join(texts).rstrip("\n"), tokens, offsets
+
+
+def _ordered(section: list[tuple[bool, Piece]], depth: Depth, rng: Random) -> list[tuple[bool, Piece]]:
+    rng.shuffle(section)
+    wanted = [one for one in section if one[0]]
+    places = set(band_places(len(wanted), len(section), depth, rng))
+    relevant, others = iter(wanted), iter([one for one in section if not one[0]])
+    return [next(relevant if place in places else others) for place in range(len(section))]
+
+
+def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> str:
+    """The records that matter, with the columns that are read, and what follows from them."""
+    table = draw.table
+    shown = [column for column in table.columns if column.name in ask.shows]
+    by_key = {row[table.key]: row for row in table.rows}
+    heading = vary(
+        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] "
+        f"({len(keys)}):",
+        rng,
+    )
+    lines = [
+        f"- {key}: " + ", ".join(f"{column.label} {written(by_key[key][column.name])}" for column in shown)
+        for key in keys
+    ]
+    second = draw.world.second
+    companies = set(_second_keys(draw, ask))
+    if second is not None and companies:
+        lines += [
+            f"- {row[second.key]}: "
+            + ", ".join(f"{column.label} {written(row[column.name])}" for column in second.columns[1:])
+            for row in second.rows if row[second.key] in companies
+        ]  # fmt: skip
+    return "\n".join([heading, *lines, vary(rng.choice(_ENDS), rng).replace("{answer}", plain(value))])

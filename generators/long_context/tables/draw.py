@@ -1,0 +1,198 @@
+"""What templates draw from: columns, rows and conditions of a world, and the answers that SQL gives on it.
+
+    d.condition()     Condition("whose salary is above 3200", '"salary" > 3200')
+    d.query("SELECT count(*) FROM t WHERE ...")
+
+The table is `t` in SQL, the second one `c`. A template that doesn't find what it needs raises Unsuited and is drawn
+anew.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+
+from generators.long_context.answers import Value
+from generators.long_context.tables.table import Cell, Column, Kind, Row, Table, World, literal, quoted, written
+from generators.long_context.wording import vary
+
+AnswerKind = Literal["one", "list", "mapping", "yes_no"]
+MOST_LISTED = 12
+MOST_EVIDENCE = 60
+"""Rows that a question may rest on: the trace goes through them."""
+
+
+class Unsuited(Exception):
+    """A template that the drawn values don't suit."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`text` follows a noun; `sql` holds of a row of t (or of c)."""
+
+    text: str
+    sql: str
+    column: Column
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question with its truth: `sql` gives the answer, `evidence` is what holds of the rows of t that it rests on,
+    and `shows` are the columns that one has to read."""
+
+    question: str
+    sql: str
+    evidence: str
+    shows: list[str]
+    kind: AnswerKind = "one"
+
+
+class Draw:
+    """One world with its database. Close it after use."""
+
+    def __init__(self, world: World, rng: Random) -> None:
+        self.world, self.table, self.rng = world, world.table, rng
+        self._database = duckdb.connect(config={"threads": 1})
+        for name, table in (("t", world.table), ("c", world.second)):
+            if table is not None:
+                self._load(name, table)
+
+    def _load(self, name: str, table: Table) -> None:
+        data = pa.Table.from_pylist([{column.name: row[column.name] for column in table.columns} for row in table.rows])
+        self._database.register(f"_{name}", data)
+        self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+
+    def close(self) -> None:
+        self._database.close()
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._database.execute(sql).fetchall()
+
+    # --- words --------------------------------------------------------------------------------------------------------
+
+    def say(self, text: str, **slots: object) -> str:
+        """A wording with its slots filled; {noun} and {nouns} are the table's."""
+        return vary(text, self.rng).format(noun=self.table.noun, nouns=self.table.nouns, **slots)
+
+    def tie_rule(self) -> str:
+        return self.say("[Ties go|Where two are equal, the place goes] to the {name} that comes first in the alphabet.",
+                        name=self.table.columns[0].label)  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        return quoted(self.table.key)
+
+    def ranked(self, column: Column, down: bool = True) -> str:
+        """What SQL orders by, the tie rule included."""
+        return f"{quoted(column.name)} {'DESC' if down else 'ASC'}, lower(strip_accents({self.key}))"
+
+    # --- columns and rows ---------------------------------------------------------------------------------------------
+
+    def column(self, kind: Kind, *besides: Column, table: Table | None = None) -> Column:
+        """One that is no link (those belong to the joins)."""
+        found = [
+            one for one in (table or self.table).columns if one.kind == kind and not one.link and one not in besides
+        ]
+        if not found:
+            raise Unsuited
+        return self.rng.choice(found)
+
+    def link(self, to: str) -> Column:
+        found = [one for one in self.table.columns if one.link == to]
+        if not found:
+            raise Unsuited
+        return self.rng.choice(found)
+
+    def row(self, where: Column | None = None) -> Row:
+        """A row, where the column isn't empty."""
+        found = [row for row in self.table.rows if where is None or row[where.name] is not None]
+        if not found:
+            raise Unsuited
+        return self.rng.choice(found)
+
+    def two(self, *filled: Column) -> tuple[Row, Row]:
+        found = [row for row in self.table.rows if all(row[column.name] is not None for column in filled)]
+        if len(found) < 2:
+            raise Unsuited
+        one, other = self.rng.sample(found, 2)
+        return one, other
+
+    def values(self, column: Column, least: int = 1, table: Table | None = None) -> list[Cell]:
+        """Values that at least so many rows have, in the order of the rows."""
+        counts = Counter(row[column.name] for row in (table or self.table).rows)
+        return [value for value, count in counts.items() if value is not None and count >= least]
+
+    # --- conditions ---------------------------------------------------------------------------------------------------
+
+    def condition(self, *besides: Column, kinds: tuple[Kind, ...] = ("category", "number", "date"),
+                  table: Table | None = None) -> Condition:  # fmt: skip
+        return self.of(self.column(self.rng.choice(kinds), *besides, table=table), table=table)
+
+    def of(self, column: Column, how: str = "", table: Table | None = None) -> Condition:
+        """A condition on a column that some rows meet and some don't."""
+        name = quoted(column.name)
+        if column.kind == "category":
+            common = self.values(column, 2, table) or self.values(column, 1, table)
+            if len(common) < 2:
+                raise Unsuited
+            value, other = self.rng.sample(common, 2)
+            how = how or "eq"
+            sql = {
+                "eq": f"{name} = {literal(value)}", "ne": f"{name} <> {literal(value)}",
+                "in": f"{name} IN ({literal(value)}, {literal(other)})",
+            }[how]  # fmt: skip
+        else:
+            known = sorted(value for row in (table or self.table).rows if (value := row[column.name]) is not None)
+            if len(set(known)) < 4:
+                raise Unsuited
+            low, high = sorted(self.rng.sample(range(len(known)), 2))
+            value, other = known[low], known[high]
+            if value == other:
+                raise Unsuited
+            more, less = ("above", "below") if column.kind == "number" else ("after", "before")
+            how = how or self.rng.choice((more, less))
+            sql = {
+                more: f"{name} > {literal(value)}", less: f"{name} < {literal(value)}",
+                "between": f"{name} BETWEEN {literal(value)} AND {literal(other)}",
+            }[how]  # fmt: skip
+        text = vary(column.clause(how), self.rng).format(label=column.label, value=written(value), other=written(other))
+        return Condition(text, sql, column)
+
+    def not_of(self, condition_on: Column) -> tuple[Condition, str]:
+        """A category that is excluded: its condition, and the SQL of the rows that have it."""
+        found = self.of(condition_on, "ne")
+        return found, found.sql.replace("<>", "=")
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def answer(self, ask: Ask) -> Value:
+        """What SQL gives; Unsuited where that is nothing, or not one thing."""
+        rows = self.query(ask.sql)
+        if not rows or any(cell is None for row in rows for cell in row):
+            raise Unsuited
+        if ask.kind == "mapping":
+            return {plain_cell(name): plain_cell(value) for name, value in rows}
+        if ask.kind == "list":
+            if not 2 <= len(rows) <= MOST_LISTED:
+                raise Unsuited
+            return [plain_cell(row[0]) for row in rows]
+        if len(rows) != 1:
+            raise Unsuited
+        return ("yes" if rows[0][0] else "no") if ask.kind == "yes_no" else plain_cell(rows[0][0])
+
+    def evidence(self, ask: Ask) -> list[str]:
+        """Keys of the rows that the answer rests on; Unsuited where there are none or too many for a trace."""
+        keys = [row[0] for row in self.query(f"SELECT {self.key} FROM t WHERE {ask.evidence}")]
+        if not 1 <= len(keys) <= MOST_EVIDENCE:
+            raise Unsuited
+        return keys
+
+
+def plain_cell(value: Any) -> Any:
+    """Whole numbers without a point, days in words."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else round(value, 1)
+    return value if isinstance(value, int | str) else written(value)

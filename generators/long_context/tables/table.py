@@ -1,0 +1,104 @@
+"""Tables whose rows stand in a context as records, and what can be said of their columns.
+
+    Column("country", "category", "country", says={"eq": "from {value}"})
+    clause          "[people] from Poland", "[people] whose salary is above 3200"
+
+A column is a key (a name of its own for each row), a category, a number or a date. A clause follows a noun, be it
+singular or plural, so that each can be used in every question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+Kind = Literal["key", "category", "number", "date"]
+Cell = str | int | float | date | None
+Row = dict[str, Cell]
+
+_SAYS: dict[Kind, dict[str, str]] = {
+    "key": {},
+    "category": {
+        "eq": "[whose {label} is {value}|with {value} as [the |]{label}|where the {label} is {value}]",
+        "ne": "[whose {label} is not {value}|with another {label} than {value}]",
+        "in": "whose {label} is [either |]{value} or {other}",
+    },
+    "number": {
+        "above": "[whose {label} is above {value}|where the {label} is more than {value}]",
+        "below": "[whose {label} is below {value}|where the {label} is less than {value}]",
+        "between": "[whose {label} lies between {value} and {other} (inclusive)|where {label} is {value} to {other}]",
+    },
+    "date": {
+        "before": "whose {label} is before {value}",
+        "after": "whose {label} is after {value}",
+        "between": "whose {label} lies between {value} and {other}, both days included",
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """`label` is how people call it; `says` replaces the clauses of its kind where it names one. A link holds the key
+    of a row: of this table (`own`) or of the second one (`second`)."""
+
+    name: str
+    kind: Kind
+    label: str
+    says: dict[str, str] = field(default_factory=dict)
+    link: Literal["", "own", "second"] = ""
+
+    def clause(self, how: str) -> str:
+        return self.says.get(how) or _SAYS[self.kind][how]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`noun` and `nouns` are what a row and several of them are called; columns[0] is the key."""
+
+    noun: str
+    nouns: str
+    columns: list[Column]
+    rows: list[Row]
+
+    @property
+    def key(self) -> str:
+        return self.columns[0].name
+
+
+@dataclass(frozen=True)
+class World:
+    """What one context is about: a table, and the second one that its links may lead to."""
+
+    table: Table
+    second: Table | None = None
+
+
+def written(value: Cell) -> str:
+    """A value as records and questions show it."""
+    if value is None:
+        return "none"
+    return f"{value.day} {value:%B} {value.year}" if isinstance(value, date) else str(value)
+
+
+def literal(value: Cell) -> str:
+    """A value in SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, date):
+        return f"DATE '{value.isoformat()}'"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def alphabetical(names: Sequence[str]) -> list[str]:
+    """As DuckDB sorts by lower(strip_accents(name))."""
+    import unicodedata
+
+    def bare(name: str) -> str:
+        return "".join(one for one in unicodedata.normalize("NFD", name) if not unicodedata.combining(one)).lower()
+
+    return sorted(names, key=bare)

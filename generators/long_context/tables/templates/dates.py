@@ -1,0 +1,147 @@
+"""Arithmetic on days."""
+
+from calendar import month_name
+
+from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.table import literal, quoted
+from generators.long_context.tables.templates.registry import Family, into
+
+DATES: Family = {}
+
+_MONTHS = tuple(month_name[1:])
+
+
+@into(DATES)
+def days_between(d: Draw) -> Ask:
+    day = d.column("date")
+    one, other = d.two(day)
+    name, first, second = quoted(day.name), literal(one[d.table.key]), literal(other[d.table.key])
+    question = d.say(
+        "How many days lie between the {label} of {one} and that of {other}?",
+        label=day.label,
+        one=one[d.table.key],
+        other=other[d.table.key],
+    )
+    sql = (
+        f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
+    )
+    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [day.name])
+
+
+@into(DATES)
+def earliest(d: Draw) -> Ask:
+    day = d.column("date")
+    a = d.condition(day)
+    name = quoted(day.name)
+    question = d.say("[Which|What] {noun} {a} has the earliest {label}?", a=a.text, label=day.label)
+    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT min({name}) FROM t WHERE {a.sql})"
+    return Ask(question, sql, a.sql, [a.column.name, day.name])
+
+
+@into(DATES)
+def in_years(d: Draw) -> Ask:
+    day = d.column("date")
+    row = d.row(day)
+    name, year = quoted(day.name), row[day.name].year  # type: ignore[union-attr]
+    start = year - d.rng.randint(0, 9)
+    where = f"year({name}) BETWEEN {start} AND {start + 9}"
+    question = d.say(
+        "How many {nouns} have their {label} in the ten years from {start} to {end}?",
+        label=day.label,
+        start=start,
+        end=start + 9,
+    )
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [day.name])
+
+
+@into(DATES)
+def in_month(d: Draw) -> Ask:
+    day, month = d.column("date"), d.rng.randint(1, 12)
+    where = f"month({quoted(day.name)}) = {month}"
+    question = d.say(
+        "[Regardless of the year|In any year]: how many {nouns} have their {label} in {month}?",
+        label=day.label,
+        month=_MONTHS[month - 1],
+    )
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [day.name])
+
+
+@into(DATES)
+def weekday(d: Draw) -> Ask:
+    """Of the row that is found by a condition: a day of the week by itself would be guessed too often."""
+    day = d.column("date")
+    a = d.condition(day, kinds=("category", "number"))
+    name = quoted(day.name)
+    where = f"{a.sql} AND isodow({name}) >= 6"
+    question = d.say("For how many {nouns} {a} [is|was] the {label} a Saturday or a Sunday?", a=a.text, label=day.label)
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, day.name])
+
+
+@into(DATES)
+def span(d: Draw) -> Ask:
+    day = d.column("date")
+    a = d.condition(day, kinds=("category", "number"))
+    name = quoted(day.name)
+    question = d.say(
+        "How many days [pass|lie] between the earliest and the latest {label} among {nouns} {a}?",
+        a=a.text,
+        label=day.label,
+    )
+    return Ask(question, f"SELECT max({name}) - min({name}) FROM t WHERE {a.sql}", a.sql, [a.column.name, day.name])
+
+
+@into(DATES)
+def nearest_day(d: Draw) -> Ask:
+    day = d.column("date")
+    row = d.row(day)
+    a = d.condition(day)
+    name, key, value = quoted(day.name), literal(row[d.table.key]), literal(row[day.name])
+    where = f"{a.sql} AND {d.key} <> {key}"
+    question = d.say(
+        "The {label} of [which|what] other {noun} {a} is [closest|nearest] to that of {key}?",
+        a=a.text,
+        label=day.label,
+        key=row[d.table.key],
+    )
+    gap = f"abs({name} - {value})"
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {gap} = (SELECT min({gap}) FROM t WHERE {where})"
+    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, day.name])
+
+
+@into(DATES)
+def full_years(d: Draw) -> Ask:
+    """Complete years between two days of one row."""
+    first = d.column("date")
+    second = d.column("date", first)
+    one, other = sorted((first, second), key=lambda column: column.name)
+    row = d.row(first)
+    begin, end = row[one.name], row[other.name]
+    if begin is None or end is None:
+        raise Unsuited
+    if begin > end:  # type: ignore[operator]
+        one, other = other, one
+    key = literal(row[d.table.key])
+    question = d.say(
+        "How many complete years [passed|lie] between the {one} and the {other} of {key}?",
+        one=one.label,
+        other=other.label,
+        key=row[d.table.key],
+    )
+    sql = f"SELECT datesub('year', {quoted(one.name)}, {quoted(other.name)}) FROM t WHERE {d.key} = {key}"
+    return Ask(question, sql, f"{d.key} = {key}", [one.name, other.name])
+
+
+@into(DATES)
+def after_the_other(d: Draw) -> Ask:
+    """How many rows under a condition have a later day than a named one."""
+    day = d.column("date")
+    row = d.row(day)
+    a = d.condition(day, kinds=("category", "number"))
+    key, value = literal(row[d.table.key]), literal(row[day.name])
+    where = f"{a.sql} AND {quoted(day.name)} > {value}"
+    question = d.say(
+        "How many {nouns} {a} have a later {label} than {key}?", a=a.text, label=day.label, key=row[d.table.key]
+    )
+    return Ask(
+        question, f"SELECT count(*) FROM t WHERE {where}", f"({where} OR {d.key} = {key})", [a.column.name, day.name]
+    )

@@ -1,0 +1,219 @@
+"""Joins: what is asked lies in another record than the one that is named, or in several of them."""
+
+from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.table import Column, Row, Table, literal, quoted
+from generators.long_context.tables.templates.registry import Family, into
+
+JOINS: Family = {}
+
+
+def _second(d: Draw) -> Table:
+    if d.world.second is None:
+        raise Unsuited
+    return d.world.second
+
+
+def _linked(d: Draw, row: Row, link: Column) -> Row:
+    """The row of t that a link leads to."""
+    found = [one for one in d.table.rows if one[d.table.key] == row[link.name]]
+    if not found:
+        raise Unsuited
+    return found[0]
+
+
+def _is(d: Draw, *rows: Row) -> str:
+    keys = ", ".join(literal(row[d.table.key]) for row in rows)
+    return f"{d.key} IN ({keys})"
+
+
+@into(JOINS)
+def of_the_linked(d: Draw) -> Ask:
+    link = d.link("own")
+    row = d.row(link)
+    column = d.column(d.rng.choice(("number", "date", "category")))
+    question = d.say(
+        "[What is the {label} of|Which {label} has] the {link} of {key}?", label=column.label, link=link.label,
+        key=row[d.table.key]
+    )  # fmt: skip
+    sql = f"SELECT m.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(link.name)} = m.{d.key} WHERE t.{_is(d, row)}"
+    return Ask(question, sql, _is(d, row, _linked(d, row, link)), [link.name, column.name])
+
+
+@into(JOINS)
+def of_the_twice_linked(d: Draw) -> Ask:
+    link = d.link("own")
+    row = d.row(link)
+    middle = _linked(d, row, link)
+    last = _linked(d, middle, link)
+    column = d.column(d.rng.choice(("number", "date", "category")))
+    question = d.say(
+        "[Somebody|A {noun}] is the {link} of the {link} of {key}. What is the {label} of that {noun}?",
+        label=column.label, link=link.label, key=row[d.table.key],
+    )  # fmt: skip
+    own, name = quoted(link.name), quoted(column.name)
+    sql = (
+        f"SELECT n.{name} FROM t JOIN t m ON t.{own} = m.{d.key} JOIN t n ON m.{own} = n.{d.key} WHERE t.{_is(d, row)}"
+    )
+    return Ask(question, sql, _is(d, row, middle, last), [link.name, column.name])
+
+
+@into(JOINS)
+def linked_differently(d: Draw) -> Ask:
+    """How far a number of a row is from that of the row that it leads to."""
+    link, number = d.link("own"), d.column("number")
+    row = d.row(link)
+    question = d.say(
+        "By how much [do|does] the {label} of {key} and that of the {link} of {key} differ?",
+        label=number.label, link=link.label, key=row[d.table.key],
+    )  # fmt: skip
+    name = quoted(number.name)
+    sql = f"SELECT abs(t.{name} - m.{name}) FROM t JOIN t m ON t.{quoted(link.name)} = m.{d.key} WHERE t.{_is(d, row)}"
+    return Ask(question, sql, _is(d, row, _linked(d, row, link)), [link.name, number.name])
+
+
+@into(JOINS)
+def of_the_second(d: Draw) -> Ask:
+    second, link = _second(d), d.link("second")
+    row = d.row(link)
+    column = d.rng.choice(second.columns[1:])
+    question = d.say(
+        "What is the {label} of the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key]
+    )
+    joined = f"t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)}"
+    sql = f"SELECT c.{quoted(column.name)} FROM {joined} WHERE t.{_is(d, row)}"
+    return Ask(question, sql, _is(d, row), [link.name])
+
+
+@into(JOINS)
+def second_of_the_linked(d: Draw) -> Ask:
+    second, own, link = _second(d), d.link("own"), d.link("second")
+    row = d.row(own)
+    column = d.rng.choice(second.columns[1:])
+    question = d.say(
+        "[Think of|Take] the {own} of {key}: what is the {label} of that {noun}'s {link}?",
+        label=column.label, own=own.label, link=link.label, key=row[d.table.key],
+    )  # fmt: skip
+    sql = (
+        f"SELECT c.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(own.name)} = m.{d.key} "
+        f"JOIN c ON m.{quoted(link.name)} = c.{quoted(second.key)} WHERE t.{_is(d, row)}"
+    )
+    return Ask(question, sql, _is(d, row, _linked(d, row, own)), [own.name, link.name])
+
+
+@into(JOINS)
+def count_by_second(d: Draw) -> Ask:
+    second, link = _second(d), d.link("second")
+    a = d.condition(table=second, kinds=("category", "number"))
+    b = d.condition()
+    inside = f"{quoted(link.name)} IN (SELECT {quoted(second.key)} FROM c WHERE {a.sql})"
+    where = f"{inside} AND {b.sql}"
+    question = d.say(
+        "How many {nouns} {b} have [as {link} one of the|a {link} among the] {seconds} {a}?",
+        a=a.text, b=b.text, link=link.label, seconds=second.nouns,
+    )  # fmt: skip
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [link.name, b.column.name])
+
+
+@into(JOINS)
+def top_by_second(d: Draw) -> Ask:
+    second, link, number = _second(d), d.link("second"), d.column("number")
+    a = d.condition(table=second, kinds=("category", "number"))
+    inside = f"{quoted(link.name)} IN (SELECT {quoted(second.key)} FROM c WHERE {a.sql})"
+    name = quoted(number.name)
+    question = d.say(
+        "[Among|Of] all {nouns} whose {link} is one of the {seconds} {a}, which has the highest {label}?",
+        a=a.text, link=link.label, seconds=second.nouns, label=number.label,
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {inside} AND {name} = (SELECT max({name}) FROM t WHERE {inside})"
+    return Ask(question, sql, inside, [link.name, number.name])
+
+
+@into(JOINS)
+def same_as_linked(d: Draw) -> Ask:
+    """How many rows share a value with the row that they lead to."""
+    link, column = d.link("own"), d.column("category")
+    name = quoted(column.name)
+    shared = f"(SELECT m.{name} FROM t m WHERE m.{d.key} = t.{quoted(link.name)})"
+    where = f"{name} = {shared}"
+    question = d.say(
+        "How many {nouns} have the same {label} as their [own |]{link}?", label=column.label, link=link.label
+    )
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [link.name, column.name])
+
+
+@into(JOINS)
+def leading_to(d: Draw) -> Ask:
+    link = d.link("own")
+    targets = d.values(link, 2)
+    if not targets:
+        raise Unsuited
+    target = d.rng.choice(targets)
+    where = f"{quoted(link.name)} = {literal(target)}"
+    question = d.say(
+        "{target} is the {link} of [which|what] {nouns}? [Give|List] them [in alphabetical order|by alphabet].",
+        target=target, link=link.label,
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    return Ask(question, sql, where, [link.name], "list")
+
+
+@into(JOINS)
+def number_of_leading(d: Draw) -> Ask:
+    """A sum over the rows that lead to one row."""
+    link, number = d.link("own"), d.column("number")
+    targets = d.values(link, 2)
+    if not targets:
+        raise Unsuited
+    target = d.rng.choice(targets)
+    where = f"{quoted(link.name)} = {literal(target)}"
+    question = d.say(
+        "[Add up|Sum] the {label} of all {nouns} who have {target} as {link}: what [do you get|is the sum]?",
+        target=target, link=link.label, label=number.label,
+    )  # fmt: skip
+    return Ask(question, f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}", where, [link.name, number.name])
+
+
+@into(JOINS)
+def sharing_with(d: Draw) -> Ask:
+    column = d.column("category")
+    row = d.row(column)
+    name = quoted(column.name)
+    where = f"{name} = {literal(row[column.name])}"
+    question = d.say(
+        "How many other {nouns} [share|have in common] the {label} [of|with] {key}?",
+        label=column.label,
+        key=row[d.table.key],
+    )
+    return Ask(question, f"SELECT count(*) - 1 FROM t WHERE {where}", where, [column.name])
+
+
+@into(JOINS)
+def top_sharing_with(d: Draw) -> Ask:
+    column, number = d.column("category"), d.column("number")
+    row = d.row(column)
+    where = f"{quoted(column.name)} = {literal(row[column.name])}"
+    name = quoted(number.name)
+    question = d.say(
+        "[Among|Of] the {nouns} with the same {label} as {key}, which has the [lowest|smallest] {number}?",
+        label=column.label, key=row[d.table.key], number=number.label,
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {name} = (SELECT min({name}) FROM t WHERE {where})"
+    return Ask(question, sql, where, [column.name, number.name])
+
+
+@into(JOINS)
+def top_sharing_with_extreme(d: Draw) -> Ask:
+    """Three hops: an extreme row, those that share a value with it, an extreme one of these."""
+    column, number = d.column("category"), d.column("number")
+    day = d.column("date")
+    name, when, group = quoted(number.name), quoted(day.name), quoted(column.name)
+    where = f"{group} = (SELECT {group} FROM t WHERE {when} = (SELECT min({when}) FROM t) LIMIT 1)"
+    if d.query(f"SELECT count(*) FROM t WHERE {when} = (SELECT min({when}) FROM t)")[0][0] != 1:
+        raise Unsuited
+    question = d.say(
+        "[Find|Look for] the {noun} with the earliest {day}. Of all {nouns} with that {noun}'s {label}, which has "
+        "the highest {number}?",
+        day=day.label, label=column.label, number=number.label,
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {name} = (SELECT max({name}) FROM t WHERE {where})"
+    return Ask(question, sql, where, [day.name, column.name, number.name])

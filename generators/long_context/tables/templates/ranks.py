@@ -1,0 +1,243 @@
+"""Ranks and comparisons: the highest, the k-th, the nearest; which of two, and by how much."""
+
+from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.table import literal, quoted, written
+from generators.long_context.tables.templates.registry import Family, into
+
+RANKS: Family = {}
+COMPARISONS: Family = {}
+
+_NTH = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh"}
+
+
+@into(RANKS)
+def highest(d: Draw) -> Ask:
+    number = d.column("number")
+    a = d.condition(number)
+    name = quoted(number.name)
+    question = d.say(
+        "[Which|What] {noun} {a} has the [highest|greatest|largest] {label}?", a=a.text, label=number.label
+    )
+    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
+    return Ask(question, sql, a.sql, [a.column.name, number.name])
+
+
+@into(RANKS)
+def lowest(d: Draw) -> Ask:
+    number = d.column("number")
+    a = d.condition(number)
+    name = quoted(number.name)
+    question = d.say(
+        "Among {nouns} {a}, [who or what|which one] has the [lowest|least|smallest] {label}?",
+        a=a.text,
+        label=number.label,
+    )
+    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT min({name}) FROM t WHERE {a.sql})"
+    return Ask(question, sql, a.sql, [a.column.name, number.name])
+
+
+@into(RANKS)
+def top_k(d: Draw) -> Ask:
+    number, k = d.column("number"), d.rng.randint(2, 5)
+    a = d.condition(number)
+    question = d.say(
+        "[Which|What] {k} {nouns} {a} have the highest {label}, [the highest first|from the top down]? {tie}",
+        k=k, a=a.text, label=number.label, tie=d.tie_rule(),
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {a.sql} ORDER BY {d.ranked(number)} LIMIT {k}"
+    if d.query(f"SELECT count(*) FROM t WHERE {a.sql}")[0][0] <= k:
+        raise Unsuited
+    return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
+
+
+@into(RANKS)
+def kth(d: Draw) -> Ask:
+    number, k = d.column("number"), d.rng.randint(2, 7)
+    a = d.condition(number)
+    down = d.rng.random() < 0.5
+    question = d.say(
+        "Ordered by {label} from {order}, which of the {nouns} {a} comes {nth}? {tie}",
+        label=number.label, order="high to low" if down else "low to high", a=a.text, nth=_NTH[k], tie=d.tie_rule(),
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {a.sql} ORDER BY {d.ranked(number, down)} LIMIT 1 OFFSET {k - 1}"
+    return Ask(question, sql, a.sql, [a.column.name, number.name])
+
+
+@into(RANKS)
+def sum_of_top(d: Draw) -> Ask:
+    number, k = d.column("number"), d.rng.randint(2, 6)
+    a = d.condition(number)
+    name = quoted(number.name)
+    question = d.say(
+        "What do the {k} [highest|largest] values of {label} among {nouns} {a} [add up to|come to together]?",
+        k=k, a=a.text, label=number.label,
+    )  # fmt: skip
+    sql = f"SELECT sum({name}) FROM (SELECT {name} FROM t WHERE {a.sql} ORDER BY {name} DESC LIMIT {k})"
+    if d.query(f"SELECT count({name}) FROM t WHERE {a.sql}")[0][0] <= k:
+        raise Unsuited
+    return Ask(question, sql, a.sql, [a.column.name, number.name])
+
+
+@into(RANKS)
+def all_highest(d: Draw) -> Ask:
+    """Everyone who shares the highest value: at least two."""
+    number = d.column("number")
+    a = d.condition(number)
+    name = quoted(number.name)
+    where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
+    question = d.say(
+        "[Several|Two or more] {nouns} {a} share the highest {label}. [Which|Who or what] are they, in "
+        "alphabetical order?",
+        a=a.text, label=number.label,
+    )  # fmt: skip
+    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
+
+
+@into(RANKS)
+def value_of_highest(d: Draw) -> Ask:
+    """Another column of the row with the highest number."""
+    number, other = d.column("number"), d.column(d.rng.choice(("category", "date")))
+    a = d.condition(number, other)
+    name = quoted(number.name)
+    question = d.say(
+        "What is the {other} of the {noun} with the [highest|largest] {label} among all {nouns} {a}?",
+        other=other.label, label=number.label, a=a.text,
+    )  # fmt: skip
+    where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
+    return Ask(
+        question, f"SELECT {quoted(other.name)} FROM t WHERE {where}", a.sql, [a.column.name, number.name, other.name]
+    )
+
+
+@into(COMPARISONS)
+def difference(d: Draw) -> Ask:
+    number = d.column("number")
+    one, other = d.two(number)
+    name, first, second = quoted(number.name), literal(one[d.table.key]), literal(other[d.table.key])
+    question = d.say(
+        "[How far apart are|What is the difference between] the {label} of {one} and that of {other}?",
+        label=number.label, one=one[d.table.key], other=other[d.table.key],
+    )  # fmt: skip
+    sql = (
+        f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
+    )
+    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [number.name])
+
+
+@into(COMPARISONS)
+def above_the_other(d: Draw) -> Ask:
+    """Yes or no, the answer drawn first so that both come equally often."""
+    number, wanted = d.column("number"), d.rng.random() < 0.5
+    one, other = d.two(number)
+    if (one[number.name] > other[number.name]) != wanted:  # type: ignore[operator]
+        one, other = other, one
+    if one[number.name] == other[number.name]:
+        raise Unsuited
+    name, first, second = quoted(number.name), literal(one[d.table.key]), literal(other[d.table.key])
+    question = d.say(
+        "Is the {label} of {one} [above|higher than] that of {other}? [Say|Answer] yes or no.",
+        label=number.label,
+        one=one[d.table.key],
+        other=other[d.table.key],
+    )
+    sql = f"SELECT (SELECT {name} FROM t WHERE {d.key} = {first}) > (SELECT {name} FROM t WHERE {d.key} = {second})"
+    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [number.name], "yes_no")
+
+
+@into(COMPARISONS)
+def same_value(d: Draw) -> Ask:
+    """Yes or no, as above."""
+    column, wanted = d.column("category"), d.rng.random() < 0.5
+    for _ in range(200):
+        one, other = d.two(column)
+        if (one[column.name] == other[column.name]) == wanted:
+            break
+    else:
+        raise Unsuited
+    name, first, second = quoted(column.name), literal(one[d.table.key]), literal(other[d.table.key])
+    question = d.say(
+        "[Do|Would you say that] {one} and {other} have the same {label}? [Yes or no|Answer yes or no].",
+        label=column.label,
+        one=one[d.table.key],
+        other=other[d.table.key],
+    )
+    sql = f"SELECT (SELECT {name} FROM t WHERE {d.key} = {first}) = (SELECT {name} FROM t WHERE {d.key} = {second})"
+    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [column.name], "yes_no")
+
+
+@into(COMPARISONS)
+def larger_group(d: Draw) -> Ask:
+    column = d.column("category")
+    common = d.values(column, 2)
+    if len(common) < 2:
+        raise Unsuited
+    one, other = d.rng.sample(common, 2)
+    a = d.condition(column)
+    name = quoted(column.name)
+    where = f"{a.sql} AND {name} IN ({literal(one)}, {literal(other)})"
+    grouped = f"SELECT {name} AS v, count(*) AS n FROM t WHERE {where} GROUP BY 1"
+    question = d.say(
+        "Among {nouns} {a}, is {one} or {other} the [more frequent|commoner] {label}?",
+        a=a.text, one=written(one), other=written(other), label=column.label,
+    )  # fmt: skip
+    return Ask(
+        question,
+        f"WITH g AS ({grouped}) SELECT v FROM g WHERE n = (SELECT max(n) FROM g)",
+        where,
+        [a.column.name, column.name],
+    )
+
+
+@into(COMPARISONS)
+def nearest(d: Draw) -> Ask:
+    """The row whose number is nearest to that of a named one, under a condition."""
+    number = d.column("number")
+    row = d.row(number)
+    a = d.condition(number)
+    name, key, value = quoted(number.name), literal(row[d.table.key]), literal(row[number.name])
+    where = f"{a.sql} AND {d.key} <> {key}"
+    question = d.say(
+        "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?",
+        a=a.text,
+        label=number.label,
+        key=row[d.table.key],
+    )
+    gap = f"abs({name} - {value})"
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {gap} = (SELECT min({gap}) FROM t WHERE {where})"
+    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, number.name])
+
+
+@into(COMPARISONS)
+def between_two(d: Draw) -> Ask:
+    number = d.column("number")
+    one, other = d.two(number)
+    low, high = sorted((one[number.name], other[number.name]))  # type: ignore[type-var]
+    a = d.condition(number, kinds=("category",))
+    name = quoted(number.name)
+    where = f"{a.sql} AND {name} > {literal(low)} AND {name} < {literal(high)}"
+    question = d.say(
+        "For how many {nouns} {a} is the {label} strictly between those of {one} and {other}?",
+        a=a.text, label=number.label, one=one[d.table.key], other=other[d.table.key],
+    )  # fmt: skip
+    keys = f"{literal(one[d.table.key])}, {literal(other[d.table.key])}"
+    return Ask(
+        question,
+        f"SELECT count(*) FROM t WHERE {where}",
+        f"({where} OR {d.key} IN ({keys}))",
+        [a.column.name, number.name],
+    )
+
+
+@into(COMPARISONS)
+def above_the_mean(d: Draw) -> Ask:
+    number = d.column("number")
+    a = d.condition(number, kinds=("category", "date"))
+    name = quoted(number.name)
+    where = f"{a.sql} AND {name} > (SELECT avg({name}) FROM t WHERE {a.sql})"
+    question = d.say(
+        "How many of the {nouns} {a} are above the [average|mean] {label} of [just these|that group]?",
+        a=a.text,
+        label=number.label,
+    )
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", a.sql, [a.column.name, number.name])

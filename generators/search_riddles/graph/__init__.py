@@ -1,0 +1,1 @@
+"""The bundled graph: its files, the facts that were written for it, and the script that builds it."""
