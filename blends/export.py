@@ -125,7 +125,9 @@ def to_packed(blend: Path, out: Path, tokenizer: str, template: str, pack_tokens
     with TemporaryDirectory() as folder:
         config = Path(folder) / "prep.yaml"
         config.write_text(yaml.safe_dump({"out": str(out), "data": data, "stages": [stage]}), encoding="utf-8")
-        return prep.run(Namespace(config=config, overrides=[]))
+        parser = ArgumentParser()
+        prep.configure(parser)
+        return prep.run(parser.parse_args([str(config)]))
 
 
 def push(blend: Path, name: str, private: bool) -> str:
