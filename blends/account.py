@@ -16,8 +16,13 @@ LOSSES = {
     "unreadable": "unreadable",
     "filter": "filtered",
     "license": "unlicensed",
+    "length": "wrong_length",
     "duplicate": "duplicates",
+    "language": "wrong_language",
+    "pii": "personal",
+    "near_duplicate": "near_duplicates",
     "contaminated": "contaminated",
+    "unrenderable": "unrenderable",
     "not_drawn": "not_drawn",
 }
 
@@ -33,16 +38,19 @@ _SOURCES = pa.schema(
         ("rule_made", pa.float64()),
         ("rows_read", pa.int64()),
         *((column, pa.int64()) for column in LOSSES.values()),
-        ("requested_rows", pa.float64()),
+        ("requested", pa.float64()),
         ("requested_share", pa.float64()),
-        ("rows", pa.int64()),
+        ("realised", pa.int64()),
         ("share", pa.float64()),
+        ("rows", pa.int64()),
         ("distinct_rows", pa.int64()),
         ("rule_made_rows", pa.int64()),
         ("train", pa.int64()),
         ("valid", pa.int64()),
         ("tokens", pa.int64()),
         ("supervised_tokens", pa.int64()),
+        ("token_loss_share", pa.float64()),
+        ("sample_loss_share", pa.float64()),
     ]
 )
 
@@ -50,7 +58,9 @@ _SOURCES = pa.schema(
 def account(store: duckdb.DuckDBPyConnection, config: BlendConfig, plan: Plan) -> None:
     """Fills the tables `sources` and `splits` as they go into blend.duckdb.
 
-    `requested_rows` is a source's exact share of the rows that there are. Token counts are NULL: none were made.
+    `requested` and `realised` are in the blend's unit, `requested` being a source's exact share of what there is. The
+    loss shares are of the train split: what part of the loss, so of each batch's gradient, a source will have under
+    sft's losses per token and per sample. Tokens are NULL where the config names no tokenizer.
     """
     store.register("source_rows", pa.Table.from_pylist(_source_rows(store, config, plan), schema=_SOURCES))
     store.execute("CREATE TABLE sources AS FROM source_rows")
@@ -61,8 +71,9 @@ def account(store: duckdb.DuckDBPyConnection, config: BlendConfig, plan: Plan) -
         CREATE TABLE splits AS
         SELECT split, requested_share, coalesce(sum(copies), 0)::BIGINT AS rows,
                rows / sum(rows) OVER () AS share, count(DISTINCT row) AS distinct_rows,
-               count(DISTINCT grouping) AS groups, NULL::BIGINT AS tokens, NULL::BIGINT AS supervised_tokens
-        FROM requested LEFT JOIN split_of USING (split) GROUP BY ALL ORDER BY split
+               count(DISTINCT grouping) AS groups, sum(copies * tokens)::BIGINT AS tokens,
+               sum(copies * supervised_tokens)::BIGINT AS supervised_tokens
+        FROM requested LEFT JOIN split_of USING (split) LEFT JOIN size USING (row) GROUP BY ALL ORDER BY split
         """
     )
 
@@ -72,8 +83,11 @@ def manifest(
 ) -> dict[str, Any]:
     """What was asked, from what, and what came out; the same for the same config and inputs."""
     given = store.sql("FROM sources ORDER BY number").to_arrow_table().to_pylist()
-    for row, located in zip(given, sources, strict=True):
+    for row, source, located in zip(given, config.sources, sources, strict=False):
+        row["quota"] = source.quota.model_dump() if source.quota else None
+        row["effort"] = source.effort
         row["inputs"] = [found._asdict() for found in located.inputs]
+    efforts = store.sql(_EFFORTS).to_arrow_table().to_pylist()[0]
     return {
         "name": config.out.name,
         "release": config.release,
@@ -81,48 +95,81 @@ def manifest(
         "seed": config.seed,
         "unit": config.unit,
         "short": config.short,
-        "total": {"requested": config.total, "realised": sum(row["rows"] for row in given)},
+        "order": config.order,
+        "tokenizer": config.tokenizer,
+        "template": config.template if config.tokenizer else None,
+        "total": {"requested": config.total, "realised": sum(row["realised"] for row in given)},
+        "rows": sum(row["rows"] for row in given),
         "sources": given,
+        "against": [found._asdict() for located in sources if located.earlier for found in located.inputs],
         "gates": [gate._asdict() for gate in gated.gates],
         "contamination": gated.contamination,
+        "masked_rows": efforts.pop("masked"),
+        "reasoning": {"requested": config.reasoning.model_dump(), **efforts},
         "dropped": {reason: sum(row[column] for row in given) for reason, column in LOSSES.items()},
         "splits": store.sql("FROM splits").to_arrow_table().to_pylist(),
     }
 
 
 def _source_rows(store: duckdb.DuckDBPyConnection, config: BlendConfig, plan: Plan) -> list[dict[str, Any]]:
-    lost = _counts(
-        store,
-        "SELECT source, reason, count(*) FROM (SELECT source, reason FROM lost JOIN keys USING (row) "
-        "UNION ALL SELECT source, 'unreadable' FROM unread) GROUP BY ALL",
-    )
-    split = _counts(store, "SELECT source, split, sum(copies) FROM split_of JOIN keys USING (row) GROUP BY ALL")
-    distinct = _counts(store, "SELECT source, '', count(*) FROM split_of JOIN keys USING (row) GROUP BY ALL")
-    by_rule = _counts(
-        store, "SELECT source, '', sum(copies) FROM split_of JOIN keys USING (row) WHERE rule_made GROUP BY ALL"
-    )
-    total = sum(plan.rows)
+    lost = {
+        (source, reason): rows
+        for source, reason, rows in store.sql(
+            "SELECT source, reason, count(*) FROM (SELECT source, reason FROM lost JOIN keys USING (row) "
+            "UNION ALL SELECT source, 'unreadable' FROM unread) GROUP BY ALL"
+        ).fetchall()
+    }
+    written = {row["source"]: row for row in store.sql(_WRITTEN).to_arrow_table().to_pylist()}
+    given = [written.get(number, _NOTHING) for number in range(len(config.sources))]
+    by_tokens = config.unit == "supervised_tokens"
+    realised = [row["supervised_tokens"] or 0 if by_tokens else row["rows"] for row in given]
     rows = []
     for number, source in enumerate(config.sources):
         dropped = {column: lost.get((number, reason), 0) for reason, column in LOSSES.items()}
         rows.append(
             {
-                **source.model_dump(),
+                **{name: value for name, value in source.model_dump().items() if name not in ("quota", "effort")},
                 **dropped,
+                **given[number],
                 "number": number,
-                "rows_read": sum(dropped.values()) + distinct.get((number, ""), 0),
-                "requested_rows": float(plan.shares[number]),
-                "requested_share": float(plan.shares[number] / total),
-                "rows": plan.rows[number],
-                "share": plan.rows[number] / total,
-                "distinct_rows": distinct.get((number, ""), 0),
-                "rule_made_rows": by_rule.get((number, ""), 0),
-                "train": split.get((number, "train"), 0),
-                "valid": split.get((number, "valid"), 0),
+                "rows_read": sum(dropped.values()) + given[number]["distinct_rows"],
+                "requested": float(plan.shares[number]),
+                "requested_share": float(plan.shares[number] / plan.total),
+                "realised": realised[number],
+                "share": realised[number] / sum(realised),
+                "token_loss_share": _share(given, number, "train_supervised_tokens"),
+                "sample_loss_share": _share(given, number, "train_sequences"),
             }
         )
-    return rows
+    return [{name: row[name] for name in _SOURCES.names} for row in rows]
 
 
-def _counts(store: duckdb.DuckDBPyConnection, query: str) -> dict[tuple[int, str], int]:
-    return {(source, key): int(count) for source, key, count in store.sql(query).fetchall()}
+def _share(given: list[dict[str, Any]], number: int, what: str) -> float | None:
+    """A source's part of what the train split holds of something; None where that is not known."""
+    whole = sum(row[what] or 0 for row in given)
+    return (given[number][what] or 0) / whole if whole else None
+
+
+_WRITTEN = """
+    SELECT source, sum(copies)::BIGINT AS rows, count(*) AS distinct_rows,
+           coalesce(sum(copies) FILTER (rule_made), 0)::BIGINT AS rule_made_rows,
+           coalesce(sum(copies) FILTER (split = 'train'), 0)::BIGINT AS train,
+           coalesce(sum(copies) FILTER (split = 'valid'), 0)::BIGINT AS valid,
+           sum(copies * tokens)::BIGINT AS tokens, sum(copies * supervised_tokens)::BIGINT AS supervised_tokens,
+           sum(copies * supervised_tokens) FILTER (split = 'train')::BIGINT AS train_supervised_tokens,
+           sum(copies * coalesce(sequences, 1)) FILTER (split = 'train')::BIGINT AS train_sequences
+    FROM split_of JOIN keys USING (row) LEFT JOIN size USING (row) GROUP BY source
+"""
+_NOTHING: dict[str, Any] = {
+    "rows": 0, "distinct_rows": 0, "rule_made_rows": 0, "train": 0, "valid": 0,
+    "tokens": None, "supervised_tokens": None, "train_supervised_tokens": None, "train_sequences": 0,
+}  # fmt: skip
+_EFFORTS = """
+    SELECT coalesce(sum(copies) FILTER (effort = 'off'), 0)::BIGINT AS stripped,
+           coalesce(sum(copies) FILTER (traced AND reasoning <> 'low' AND effort IS DISTINCT FROM 'low'), 0)::BIGINT
+               AS with_traces,
+           coalesce(sum(copies) FILTER (traced AND (reasoning = 'low' OR effort = 'low')), 0)::BIGINT AS low,
+           coalesce(sum(copies) FILTER (masked), 0)::BIGINT AS masked
+    FROM drawn JOIN keys USING (row)
+    LEFT JOIN (SELECT row, any_value(effort) AS effort, bool_or(masked) AS masked FROM edit GROUP BY row) USING (row)
+"""

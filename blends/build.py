@@ -16,13 +16,19 @@ import orjson
 from blends.account import account, manifest
 from blends.decontaminate import Decontaminator
 from blends.draw import draw
+from blends.edits import masked_kinds, plan_efforts
+from blends.executor import open_executor
 from blends.folder import replacing
-from blends.gates import pass_gates
+from blends.gates import pass_gates, pass_size_gates
+from blends.languages import check_languages
 from blends.report import write_pages
-from blends.sources import Say, check_filter, locate, read_source
+from blends.semantic import SemanticDedup
+from blends.sizes import measure, rendering_of
+from blends.sources import check_expressions, locate, locate_earlier, read_source
 from blends.splits import split
 from blends.stage import Stage
 from blends.store import open_store
+from blends.workbench import Say, Workbench
 from blends.write import add_samples, write_parquet, write_tables
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.views import BLEND_FILE, sentence
@@ -32,15 +38,16 @@ from schemas.blend_config import BlendConfig
 def build(config: BlendConfig, say: Say = lambda line: None) -> dict[str, Any]:
     """Writes the blend to `config.out`; its manifest. `say` hears what is being done.
 
-    ConfigError for a source that can't be found or read, a wrong filter, or a total that can't be had.
+    ConfigError for a source that can't be found or read, a wrong expression, or a total that can't be had.
     """
     _check_places(config)
     with replacing(config.out, BLEND_FILE) as folder:
         work = folder / "work"
         work.mkdir()
         try:
-            with closing(open_store(work / "store.duckdb")) as store:
-                made = _build_in(folder, store, Stage(work / "rows.arrow"), config, say)
+            with closing(open_store(work / "store.duckdb")) as store, open_executor(config.executor) as executor:
+                bench = Workbench(store, Stage(work / "rows.arrow"), work, executor, say)
+                made = _build_in(folder, bench, config)
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise GristmillError(f"the blend's working database in {work} can't go on: {sentence(error)}") from None
         shutil.rmtree(work)
@@ -48,26 +55,34 @@ def build(config: BlendConfig, say: Say = lambda line: None) -> dict[str, Any]:
     return made
 
 
-def _build_in(
-    folder: Path, store: duckdb.DuckDBPyConnection, stage: Stage, config: BlendConfig, say: Say
-) -> dict[str, Any]:
-    for source in config.sources:
-        check_filter(store, source)
-    sources = [locate(source) for source in config.sources]
-    decontaminator = Decontaminator.of(config)
+def _build_in(folder: Path, bench: Workbench, config: BlendConfig) -> dict[str, Any]:
+    dedup, rendering = config.gates.dedup, rendering_of(config)
+    sources = [locate(source, dedup.prefer) for source in config.sources]
+    for located in sources:
+        check_expressions(bench.store, located)
+    sources += map(locate_earlier, dedup.against)
+    decontaminator, semantic = Decontaminator.of(config), SemanticDedup.of(config)
+    if config.gates.languages is not None:
+        check_languages(config.gates.languages)
+    if rendering is not None:
+        rendering.renderer()
     for number, located in enumerate(sources):
-        read_source(store, stage, number, located, config.seed, say)
-    say("comparing rows")
-    gated = pass_gates(store, stage, config, decontaminator, say)
-    plan = draw(store, config)
-    split(store, config.splits, config.seed)
-    account(store, config, plan)
-    say("writing")
-    write_parquet(store, stage, folder, config.seed)
-    write_tables(store, stage, folder)
-    made = manifest(store, config, sources, gated)
+        read_source(bench, number, located, config.seed)
+    bench.say("comparing rows")
+    gated = pass_gates(bench, config, decontaminator, semantic)
+    plan_efforts(bench, config)
+    if rendering is not None:
+        measure(bench, rendering, masked_kinds(config))
+        gated.gates.extend(pass_size_gates(bench, config))
+    plan = draw(bench.store, config)
+    split(bench.store, config.splits, config.seed)
+    account(bench.store, config, plan)
+    bench.say("writing")
+    write_parquet(bench, folder, config)
+    write_tables(bench, folder)
+    made = manifest(bench.store, config, sources, gated)
     (folder / "manifest.json").write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
-    write_pages(folder, store, made)
+    write_pages(folder, bench.store, made)
     return made
 
 

@@ -4,10 +4,12 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gristmill.commands import PLAIN_SECONDS, Command, add_config
+from gristmill.errors import ConfigError
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -16,6 +18,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _blend(arguments: Namespace) -> int:
+    check_extra()
     from blends.build import build
     from gristmill.config import read_yaml, validate
     from schemas.blend_config import BlendConfig
@@ -24,14 +27,20 @@ def _blend(arguments: Namespace) -> int:
     if arguments.out:
         content["out"] = arguments.out
     config = validate(content, BlendConfig, str(arguments.config))
-    say = _speaker()
+    say = speaker()
     made = build(config, say)
     say("")
     print(summary_text(made, config.out))
     return 0
 
 
-def _speaker() -> Callable[[str], None]:
+def check_extra() -> None:
+    missing = [name for name in ("numpy", "rensa") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"blending needs {' and '.join(missing)}: pip install 'gristmill[blend]'.")
+
+
+def speaker() -> Callable[[str], None]:
     """Writes what is being done: in place on a terminal (an empty line clears it), else a line every ten seconds."""
     live = sys.stderr.isatty()
     last = time.monotonic()
@@ -50,12 +59,14 @@ def _speaker() -> Callable[[str], None]:
 def summary_text(manifest: dict[str, Any], out: Path) -> str:
     """What came out, for the terminal."""
     total = manifest["total"]
-    asked = f" of {total['requested']:,} requested" if total["realised"] != total["requested"] else ""
+    what = manifest["unit"].replace("_", " ")
+    short = f"; {total['realised']:,} of {total['requested']:,} {what} requested"
+    asked = short if total["realised"] != total["requested"] else ""
     splits = ", ".join(f"{split['split']} {split['rows']:,}" for split in manifest["splits"])
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in manifest["dropped"].items() if rows)
     width = max(len(source["name"]) for source in manifest["sources"])
     lines = [
-        f"rows      {total['realised']:,}{asked} in {out} ({splits})",
+        f"rows      {manifest['rows']:,} in {out} ({splits}{asked})",
         *(f"source    {source['name']:<{width}}  {_source_text(source)}" for source in manifest["sources"]),
         f"dropped   {dropped or 'nothing'}",
         f"report    {out}/report.html",
@@ -65,7 +76,7 @@ def summary_text(manifest: dict[str, Any], out: Path) -> str:
 
 def _source_text(source: dict[str, Any]) -> str:
     return (
-        f"{source['rows']:,} rows, {source['share']:.2%} (requested {source['requested_rows']:,.2f}); "
+        f"{source['rows']:,} rows, {source['share']:.2%} (requested {source['requested']:,.2f}); "
         f"{source['distinct_rows']:,} distinct of {source['rows_read']:,} read"
     )
 

@@ -11,8 +11,10 @@ from gristmill.report import page_environment
 
 _WRITTEN = """
     CREATE OR REPLACE TEMP VIEW written AS
-    SELECT sources.name AS source, characters, turns, category, reasoning, license, generator
+    SELECT sources.name AS source, characters, turns, category, coalesce(effort, reasoning) AS reasoning,
+           licenses[1] AS license, generator
     FROM place JOIN keys USING (row) JOIN sources ON number = place.source
+    LEFT JOIN (SELECT row, any_value(effort) AS effort FROM edit GROUP BY row) USING (row)
 """
 _LENGTHS = """
     SELECT source, count(*) AS rows, round(avg(turns), 1) AS turns,
@@ -65,7 +67,7 @@ def _front_matter(manifest: dict[str, Any], licenses: list[str]) -> str:
     fields = {
         "pretty_name": manifest["name"],
         "license": licenses[0].lower() if len(licenses) == 1 else "other",
-        "size_categories": [_size_category(manifest["total"]["realised"])],
+        "size_categories": [_size_category(manifest["rows"])],
         "tags": ["synthetic", "conversational", "gristmill"],
         "configs": [{"config_name": "default", "data_files": files}],
     }

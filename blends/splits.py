@@ -1,7 +1,8 @@
 """Divides the drawn rows into train and valid without leaks.
 
-Rows with a common uuid, scenario (else task) or first user turn are one group, also over several steps: if a shares a
-scenario with b, and b its first turn with c, then a and c go together. Groups are never divided.
+Rows with a common uuid, scenario (else task) or first user turn are one group, and so are near-duplicates, also over
+several steps: if a shares a scenario with b, and b its first turn with c, then a and c go together, and two rows that
+are near a dropped third one do, too. Groups are never divided.
 """
 
 from array import array
@@ -11,6 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from blends.store import count
 from schemas.blend_config import Splits
 
 _EDGES = """
@@ -21,12 +23,13 @@ _EDGES = """
             WHERE scenario IS NOT NULL
     ), shared AS (SELECT key, min(row) AS first FROM key GROUP BY key HAVING count(*) > 1)
     SELECT row, first FROM key JOIN shared USING (key) WHERE row > first
+    UNION ALL SELECT first, second FROM near
 """
 
 
 def split(store: duckdb.DuckDBPyConnection, splits: Splits, seed: int) -> None:
     """Fills `split_of`: the row, its group and its split."""
-    rows = int(store.sql("SELECT coalesce(max(row), -1) + 1 FROM drawn").fetchall()[0][0])
+    rows = count(store, "keys")
     total = int(store.sql("SELECT coalesce(sum(copies), 0) FROM drawn").fetchall()[0][0])
     leaders = leaders_of(rows, store.sql(_EDGES).iter_rows())
     leader = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(leaders)])

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import duckdb
 import pyarrow.parquet as pq
 
-from blends.stage import Stage
+from blends.edits import Edit, edited, masked_kinds
 from blends.store import count
+from blends.workbench import Workbench
 from gristmill.views import BLEND_FILE, OFFLINE, samples_sql, sql_text
 from schemas.arrow import RECORDS
+from schemas.blend_config import BlendConfig, PIIKind
 
 SPLITS = ("train", "valid")
 GROUP_CHARACTERS = 16_000_000
@@ -26,27 +28,30 @@ class Size(NamedTuple):
     file: int
 
 
-def write_parquet(store: duckdb.DuckDBPyConnection, stage: Stage, folder: Path, seed: int) -> None:
-    """Writes folder/train and folder/valid in a shuffled order that depends on nothing but rows and seed."""
-    store.execute(
-        """
-        CREATE TABLE place AS
-        SELECT split, row, source,
-               row_number() OVER (PARTITION BY split ORDER BY chance, digest, source, copy) - 1 AS position
-        FROM (SELECT *, md5_number(? || '/order/' || copy || '/' || uuid) AS chance
-              FROM (SELECT split, row, unnest(range(copies)) AS copy FROM split_of) JOIN keys USING (row))
-        """,
-        [str(seed)],
-    )
+_PLACE = """
+    CREATE TABLE place AS
+    SELECT split, row, source,
+           row_number() OVER (PARTITION BY split ORDER BY {order} chance, digest, source, copy) - 1 AS position
+    FROM (SELECT *, md5_number($1 || '/order/' || copy || '/' || uuid) AS chance
+          FROM (SELECT split, row, unnest(range(copies)) AS copy FROM split_of) JOIN keys USING (row)
+          LEFT JOIN size USING (row))
+"""
+_ORDERS = {"shuffled": "", "length": "coalesce(tokens, characters),", "difficulty": "difficulty NULLS LAST,"}
+
+
+def write_parquet(bench: Workbench, folder: Path, config: BlendConfig) -> None:
+    """Writes folder/train and folder/valid in an order that depends on nothing but rows and config."""
+    store = bench.store
+    store.execute(_PLACE.format(order=_ORDERS[config.order]), [str(config.seed)])
     size = _size(store)
     for split in SPLITS:
-        _write_split(store, stage, split, folder / split, size)
+        _write_split(bench, split, folder / split, size, masked_kinds(config))
     store.execute(
         """
         CREATE TABLE placement AS
         SELECT printf('%s/part-%05d.parquet', split, position // ?) AS file, position % ? AS file_row,
-               name AS source, split, NULL::BIGINT AS tokens, NULL::BIGINT AS supervised_tokens
-        FROM place JOIN sources ON number = source ORDER BY file, file_row
+               name AS source, split, size.tokens, size.supervised_tokens
+        FROM place JOIN sources ON number = source LEFT JOIN size USING (row) ORDER BY file, file_row
         """,
         [size.file, size.file],
     )
@@ -58,23 +63,31 @@ def _size(store: duckdb.DuckDBPyConnection) -> Size:
     return Size(group, GROUPS_PER_CHUNK * group, CHUNKS_PER_FILE * GROUPS_PER_CHUNK * group)
 
 
-def _write_split(store: duckdb.DuckDBPyConnection, stage: Stage, split: str, folder: Path, size: Size) -> None:
+def _write_split(bench: Workbench, split: str, folder: Path, size: Size, kinds: list[PIIKind]) -> None:
     """part-00000.parquet, ...; where there are no rows, one file that tells the columns."""
     folder.mkdir()
-    rows = count(store, f"place WHERE split = {sql_text(split)}")
+    rows = count(bench.store, f"place WHERE split = {sql_text(split)}")
     for part, start in enumerate(range(0, max(rows, 1), size.file)):
         with pq.ParquetWriter(folder / f"part-{part:05d}.parquet", RECORDS, compression="zstd") as writer:
             for first in range(start, min(start + size.file, rows), size.chunk):
-                numbers = store.sql(
-                    "SELECT row FROM place WHERE split = $1 AND position >= $2 AND position < $2 + $3 "
-                    "ORDER BY position",
-                    params=[split, first, size.chunk],
-                ).fetchall()
-                writer.write_table(stage.take([number for (number,) in numbers]), row_group_size=size.group)
+                placed = bench.store.sql(_CHUNK, params=[split, first, size.chunk]).fetchall()
+                chunk = bench.stage.take([row for row, _, _ in placed])
+                edits = [Edit(masked, effort) if masked or effort else None for _, masked, effort in placed]
+                writer.write_table(edited(chunk, edits, kinds), row_group_size=size.group)
+            bench.say(f"writing {split}: {min(start + size.file, rows):,} of {rows:,} rows")
 
 
-def write_tables(store: duckdb.DuckDBPyConnection, stage: Stage, folder: Path) -> None:
+_CHUNK = """
+    SELECT row, masked, effort
+    FROM (SELECT row, position FROM place WHERE split = $1 AND position >= $2 AND position < $2 + $3)
+    LEFT JOIN (SELECT row, bool_or(masked) AS masked, any_value(effort) AS effort FROM edit GROUP BY row) USING (row)
+    ORDER BY position
+"""
+
+
+def write_tables(bench: Workbench, folder: Path) -> None:
     """Writes blend.duckdb with `sources`, `dropped`, `splits` and `placement`; `add_samples` gives it `samples`."""
+    store = bench.store
     store.execute(f"ATTACH {sql_text(str(folder / BLEND_FILE))} AS blend")
     for table in ("sources", "splits", "placement"):
         store.execute(f"CREATE TABLE blend.{table} AS FROM {table}")
@@ -86,7 +99,7 @@ def write_tables(store: duckdb.DuckDBPyConnection, stage: Stage, folder: Path) -
         "INSERT INTO blend.dropped SELECT NULL, name, 'unreadable', detail, NULL, NULL "
         "FROM unread JOIN sources ON number = source"
     )
-    for batch in stage.batches():
+    for batch in bench.stage.batches():
         store.register("batch", batch)
         store.execute(
             "INSERT INTO blend.dropped SELECT batch.uuid, name, reason, detail, messages, metadata "

@@ -91,7 +91,8 @@ class Runner:
             if isinstance(job.seed, BadSeed):
                 raise TaskFailed("seed", job.seed.detail)
             records = await self._generate(task, job.seed)
-            status, rows = self._rows(task, await judge_records(self.runtime, task, self.plan.judges, records))
+            judged = await judge_records(self.runtime, task, self.plan.judges, records)
+            status, rows = self._rows(task, job.seed, judged)
         except Reject as reject:
             payload = {"seed": _dump(job.seed), **reject.payload}
             status, rows = "rejected", _loss(task.id, "rejected", reject.stage, reject.reason, reject.detail, payload)
@@ -119,22 +120,30 @@ class Runner:
             raise Reject("generate", "no_records")
         return records
 
-    def _rows(self, task: Task, judged: list[tuple[Record, Fault | None]]) -> tuple[str, Rows]:
+    def _rows(self, task: Task, seed: Seed, judged: list[tuple[Record, Fault | None]]) -> tuple[str, Rows]:
         """The status and rows of a task: each record passed all gates or becomes a reject row."""
         kept = [record for record, fault in judged if fault is None]
         part = "partial" if kept else "rejected"
         rejects = [lost(task.id, part, fault, record) for record, fault in judged if fault is not None]
-        rows = {"records": [self._complete(task, record) for record in kept], "rejects": rejects}
+        rows = {"records": [self._complete(task, seed, record) for record in kept], "rejects": rejects}
         return "accepted" if kept else "rejected", rows
 
-    def _complete(self, task: Task, record: Record) -> dict[str, Any]:
+    def _complete(self, task: Task, seed: Seed, record: Record) -> dict[str, Any]:
         """The record with what the engine knows of it, as a row."""
         generator = self.plan.generator
         if not record.generator:  # a record that is judged again keeps its origin
             record.generator, record.version, record.task_id = generator.name, generator.version, task.id
             record.license = record.license or self.plan.config.license
             record.provenance = task.provenance(self.plan.config.seed)
+            record.provenance.licenses = self._licenses(task, seed)
         return record_to_row(record)
+
+    def _licenses(self, task: Task, seed: Seed) -> dict[str, str]:
+        """What binds a record beside its own licence: that of its seed, and those of its models' outputs."""
+        of_models = {role: self.runtime.roles[role].config.output_license for role in sorted(task.models)}
+        of_seed = getattr(seed, "license", "")
+        found = {**of_models, "seeds": of_seed if isinstance(of_seed, str) else ""}
+        return {source: license for source, license in found.items() if license}
 
 
 def failed(job: Job, failure: TaskFailed) -> Outcome:

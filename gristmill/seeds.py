@@ -23,7 +23,7 @@ def read_rows(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
         yield from _hub(location)
         return
     path = Path(location)
-    reader = {".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv}.get(path.suffix)
+    reader = {".jsonl": read_lines, ".parquet": _parquet, ".csv": _csv}.get(path.suffix)
     if reader is None:
         raise ConfigError(f"seeds: {path} is no .jsonl, .parquet or .csv file.")
     if not path.is_file():
@@ -31,7 +31,8 @@ def read_rows(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     yield from reader(path)
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
+    """The same for a file of JSON lines, whatever its name."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"line:{number}"

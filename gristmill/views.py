@@ -1,7 +1,9 @@
 """The DuckDB views of a run's or a blend's folder, as `gristmill query` shows them.
 
-A run has `records`, `rejects`, `calls` and `funnel`; a blend has `samples`, `sources`, `dropped` and `splits`. The
-columns `metadata`, `tools`, `provenance` and `payload` hold JSON as text: `metadata ->> '$.mode'` reads into them.
+A run has `records`, `rejects`, `calls` and `funnel`; a blend has `samples`, `sources`, `dropped` and `splits`. Beside
+a record's columns `samples` has source, split, tokens, supervised_tokens, n_turns, n_tools, n_calls and score, the mean
+of its verdicts' scores. The columns `metadata`, `tools`, `provenance` and `payload` hold JSON as text:
+`metadata ->> '$.mode'` reads into them.
 """
 
 from glob import escape
@@ -52,7 +54,10 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
 def samples_sql(folder: Path, placement: str) -> str:
     """A blend's rows from its parquet files, each with where it came from as the table `placement` tells."""
     return f"""
-        SELECT r.* EXCLUDE (filename, file_row_number), p.source, p.split, p.tokens, p.supervised_tokens
+        SELECT r.* EXCLUDE (filename, file_row_number), p.source, p.split, p.tokens, p.supervised_tokens,
+               len(r.messages) AS n_turns, json_array_length(r.tools)::BIGINT AS n_tools,
+               list_sum(list_transform(r.messages, lambda m: len(m.tool_calls))) AS n_calls,
+               list_avg(list_transform(r.verdicts, lambda v: v.score)) AS score
         FROM read_parquet({_files(folder / "train" / "*.parquet", folder / "valid" / "*.parquet")},
                           filename = true, file_row_number = true) AS r
         JOIN {placement} AS p

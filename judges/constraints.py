@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from judges.language_id import identify
+from gristmill.text.language_id import identify
 from schemas import Data
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")

@@ -19,7 +19,7 @@ from pydantic import Field
 from gristmill import Config, Context, Judge, Record, Verdict
 from gristmill.errors import ConfigError
 from judges.fields import FieldPath, lookup, question
-from judges.language_id import identify, known_languages, letters, likelihoods, prose
+from gristmill.text.language_id import identify, known_languages, letters, likelihoods, prose
 
 PRIOR = 20
 """How much likelier an expected language is beforehand than each other one."""

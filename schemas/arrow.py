@@ -1,15 +1,15 @@
 """The Arrow schemas of everything that Gristmill writes as parquet, and the way from a record to a row and back."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pyarrow as pa
 import pyarrow.json
 
 from schemas.base import canonical_json
-from schemas.foreign import our_messages, our_tools
-from schemas.records import Record
+from schemas.chat_shapes import conversation_in
+from schemas.records import ReasoningMode, Record
 
 _string = pa.string()
 
@@ -105,20 +105,21 @@ def row_to_record(row: dict[str, Any]) -> Record:
 
 
 def foreign_row_to_record(row: dict[str, Any]) -> Record:
-    """A row of anybody's: ours, or `{messages, tools?, ...}` in OpenAI's format (see schemas.foreign).
+    """A row of anybody's: ours, or a conversation in one of the shapes of schemas.chat_shapes.
 
     Columns that we don't have go to `metadata`. ValueError (pydantic's included) where there is no conversation in it.
     """
+    found = conversation_in(row)
     parsed: dict[str, Any] = {name: value for name, value in row.items() if value is not None and name in RECORDS.names}
+    others = {name: value for name, value in row.items() if name not in {*RECORDS.names, *found.columns}}
     for column in ("metadata", "provenance"):
         value = parsed.get(column) or {}
         parsed[column] = orjson.loads(value) if isinstance(value, str | bytes) else value
     if not isinstance(parsed["metadata"], dict):
         raise ValueError("metadata is no object")
-    taken = {*RECORDS.names, "functions"} if parsed.get("tools") is None else set(RECORDS.names)
-    others = {column: value for column, value in row.items() if column not in taken}
-    parsed["messages"] = our_messages(row.get("messages"))
-    parsed["tools"] = our_tools(row.get("tools") or row.get("functions"))
+    if parsed.get("reasoning", "on") not in get_args(ReasoningMode):
+        others["reasoning"] = parsed.pop("reasoning")
+    parsed["messages"], parsed["tools"] = found.messages, found.tools
     parsed["metadata"] = {**others, **parsed["metadata"]}
     return Record.model_validate(parsed)
 

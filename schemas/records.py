@@ -45,7 +45,10 @@ class Verdict(Data):
 
 
 class Provenance(Data):
-    """Where a record comes from: the model of each role, prompt hashes, ledger keys of its calls, tokens, cost."""
+    """Where a record comes from: the model of each role, prompt hashes, ledger keys of its calls, tokens, cost.
+
+    `licenses` are those of its seed (`seeds`) and of its models' outputs (by role), where they are stated.
+    """
 
     models: dict[str, str] = Field(default_factory=dict)
     prompts: dict[str, str] = Field(default_factory=dict)
@@ -53,6 +56,7 @@ class Provenance(Data):
     tokens: Usage = Field(default_factory=Usage)
     usd: float = 0.0
     seed: int = 0
+    licenses: dict[str, str] = Field(default_factory=dict)
 
 
 class Record(Data):

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
 from math import floor
@@ -23,52 +22,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blends.build import build
-from blends.mix import Plan, Shortage, Supply, apportion, plan_rows
+from blends.mix import Plan, Shortage, Stock, Supply, apportion, make_plan
 from blends.splits import choose, leaders_of
 from blends.stage import Stage
 from gristmill.cli import main
 from gristmill.config import load_config, validate
 from gristmill.errors import ConfigError, GristmillError
-from gristmill.views import connect
 from schemas import Record, assistant, system, user
 from schemas.arrow import RECORDS, records_to_table
 from schemas.blend_config import BlendConfig
 from schemas.messages import Function, ToolCall
+from tests.blending import ask, blend, parquet_bytes, record, write, write_lines
 from tests.conftest import CLI, ROOT
-
-
-def record(number: int, question: str | None = None, **fields: Any) -> Record:
-    messages = [user(question or f"Question {number}?"), assistant(f"Answer {number}.")]
-    return Record(
-        **{"messages": messages, "task_id": f"task-{number}", "generator": "g", "license": "CC0-1.0", **fields}
-    )
-
-
-def write(path: Path, records: Iterable[Record]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(records_to_table(records), path)
-    return path
-
-
-def write_lines(path: Path, rows: Iterable[Any]) -> Path:
-    path.write_bytes(b"\n".join(row if isinstance(row, bytes) else orjson.dumps(row) for row in rows))
-    return path
-
-
-def blend(folder: Path, sources: list[dict[str, Any]], total: int = 10, **more: Any) -> dict[str, Any]:
-    content = {"out": folder / "out", "total": total, "sources": sources, **more}
-    return build(validate(content, BlendConfig, "test"))
-
-
-def ask(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    with connect(folder / "out") as connection:
-        rows: list[tuple[Any, ...]] = connection.sql(sql).fetchall()
-        return rows
-
-
-def parquet_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "out").glob("*/*.parquet"))}
-
 
 # ---- shares
 
@@ -78,29 +43,41 @@ supplies = st.builds(
     name=st.just("s"),
     weight=st.fractions(Fraction(1, 50), 50, max_denominator=50),
     cap=st.none() | st.integers(1, 60),
-    ordinary=st.integers(0, 60),
-    rule_made=st.integers(0, 60),
+    stocks=st.lists(
+        st.builds(
+            Stock,
+            ordinary=st.integers(0, 60),
+            rule_made=st.integers(0, 60),
+            weight=st.fractions(Fraction(1, 9), 9, max_denominator=9),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
     epochs=st.integers(1, 3),
     rule_limit=st.sampled_from([Fraction(0), Fraction(1, 5), Fraction(1, 3), Fraction(1)]),
 )
 
 
 def can_give(supply: Supply, rows: int, epochs: int) -> bool:
-    """By trial: is there a number of rule-made rows with which `rows` can be had?"""
-    most = min(supply.rule_made * epochs, floor(supply.rule_limit * rows))
-    return any(rows - by_rule <= supply.ordinary * epochs for by_rule in range(min(most, rows) + 1))
+    """By trial: is there a number of rule-made rows in each bucket with which its part of `rows` can be had?"""
+
+    def has(stock: Stock, part: int) -> bool:
+        most = min(stock.rule_made * epochs, floor(supply.rule_limit * part))
+        return any(part - by_rule <= stock.ordinary * epochs for by_rule in range(min(most, part) + 1))
+
+    return all(map(has, supply.stocks, supply.divided(rows)))
 
 
 def possible(plan: Plan, given_supplies: list[Supply], repeat: bool) -> bool:
-    return sum(plan.rows) == plan.total and all(
+    return sum(plan.counts) == plan.total and all(
         can_give(supply, rows, plan.total if repeat else supply.epochs)
-        for supply, rows in zip(given_supplies, plan.rows, strict=True)
+        for supply, rows in zip(given_supplies, plan.counts, strict=True)
     )
 
 
 @given(supplies)
 def test_capacity_is_the_most_that_a_source_can_give(supply: Supply) -> None:
-    most = (supply.ordinary + supply.rule_made) * supply.epochs
+    most = sum(stock.ordinary + stock.rule_made for stock in supply.stocks) * supply.epochs
     assert supply.capacity(supply.epochs) == max(n for n in range(most + 1) if can_give(supply, n, supply.epochs))
 
 
@@ -109,27 +86,27 @@ def test_plans_are_exact_and_shortages_name_the_largest_total(total: int, some: 
     repeat = short == "repeat"
     feasible = next(n for n in range(total, -1, -1) if possible(apportion(n, some), some, repeat))
     try:
-        plan = plan_rows(total, some, short)
+        plan = make_plan(total, some, short)
     except Shortage as shortage:
         assert shortage.feasible == feasible < total
         assert short != "shrink" or feasible == 0
         return
-    assert plan.total == sum(plan.rows) == feasible
+    assert plan.total == sum(plan.counts) == feasible
     assert plan.total == total or short == "shrink"
     free = [(s, share) for s, share in zip(some, plan.shares, strict=True) if s.cap is None or share < s.cap]
     assert len({share / s.weight for s, share in free}) <= 1
-    for supply, share, rows in zip(some, plan.shares, plan.rows, strict=True):
+    for supply, share, rows in zip(some, plan.shares, plan.counts, strict=True):
         assert abs(rows - share) < 1
         assert supply.cap is None or (rows <= supply.cap and share <= supply.cap)
 
 
 def test_caps_come_first_and_shares_are_of_what_remains() -> None:
     def source(weight: int, cap: int | None = None) -> Supply:
-        return Supply("s", Fraction(weight), cap, 1000, 0, 1, Fraction(1))
+        return Supply("s", Fraction(weight), cap, [Stock(1000, 0)], 1, Fraction(1))
 
-    assert apportion(100, [source(36, 20), source(23), source(31)]).rows == [20, 34, 46]
-    assert apportion(10, [source(1), source(1), source(1)]).rows == [4, 3, 3]
-    assert apportion(10, [source(1, 2), source(1, 3)]).rows == [2, 3]
+    assert apportion(100, [source(36, 20), source(23), source(31)]).counts == [20, 34, 46]
+    assert apportion(10, [source(1), source(1), source(1)]).counts == [4, 3, 3]
+    assert apportion(10, [source(1, 2), source(1, 3)]).counts == [2, 3]
 
 
 # ---- groups and splits
@@ -231,7 +208,7 @@ def test_counts_meet_the_config_and_nothing_leaks(
     dropped = Counter(ask(tmp_path, "SELECT source, uuid FROM dropped"))
     for source, row in zip(pool, made["sources"], strict=True):
         mine = [sample for sample in samples if sample[0] == source["name"]]
-        assert len(mine) == row["rows"] and abs(row["rows"] - row["requested_rows"]) < 1
+        assert len(mine) == row["rows"] and abs(row["rows"] - row["requested"]) < 1
         assert source["cap"] is None or len(mine) <= source["cap"]
         by_rule = sum("mode" in orjson.loads(sample[3]) for sample in mine)
         assert by_rule == row["rule_made_rows"] <= source["rule_made"] * len(mine)
@@ -677,7 +654,7 @@ def test_blend_command(cli: CLI, tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("total=50", "The largest feasible total is 20. Set total: 20 or short: shrink or short: repeat."),
-        ("gates.dedup.minhash=0.8", "unknown key gates.dedup.minhash"),
+        ("gates.dedup.minhsh=0.8", "unknown key gates.dedup.minhsh. Did you mean minhash?"),
         ("unit=supervised_tokens", "unit: "),
         ("sources.a.weight=0", "sources.0.weight"),
         ("splits.valid=0.5", "train and valid must make 1 together"),

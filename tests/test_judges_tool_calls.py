@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from judges.tool_calls import ToolSet, check_conversation
+from gristmill.tools.checks import ToolSet, check_conversation
 from schemas import Function, FunctionSpec, Message, Tool, ToolCall, assistant, tool, user
 
 BOOK = Tool(

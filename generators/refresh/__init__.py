@@ -35,7 +35,7 @@ from generators.refresh.sampling import sample
 from gristmill import Config, Context, Generator, Record
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
-from judges.language_id import known_languages
+from gristmill.text.language_id import known_languages
 from judges.maths import math_verify
 from schemas import JsonObject
 

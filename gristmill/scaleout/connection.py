@@ -39,14 +39,11 @@ class Connection:
     @classmethod
     async def open(cls, config: ExecutorConfig) -> Self:
         """ConfigError where Ray isn't installed or there is no such cluster."""
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError("executor: Ray is not installed: pip install 'gristmill[ray]'.") from None
+        ray = import_ray()
         if ray.is_initialized():
             return cls(ray, is_ours=False)
-        await asyncio.to_thread(_connect, ray, config)
-        _keep_signals()
+        await asyncio.to_thread(connect, ray, config)
+        keep_signals()
         return cls(ray, is_ours=True)
 
     def new_worker(self) -> "Remote":
@@ -108,7 +105,17 @@ class Remote:
         self._connection.kill(self._actor)
 
 
-def _connect(ray: Any, config: ExecutorConfig) -> None:
+def import_ray() -> Any:
+    """The package; ConfigError where it isn't installed."""
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("executor: Ray is not installed: pip install 'gristmill[ray]'.") from None
+    return ray
+
+
+def connect(ray: Any, config: ExecutorConfig) -> None:
+    """Connects this process to the config's cluster; ConfigError where there is none that can be used."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address == "local":
@@ -128,7 +135,7 @@ def _connect(ray: Any, config: ExecutorConfig) -> None:
         ) from None
 
 
-def _keep_signals() -> None:
+def keep_signals() -> None:
     """Gives back to Python, and so to our own handlers, the signals that Ray's core has taken for a crash report."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,1 +1,1 @@
-"""Measures on text: diversity."""
+"""Measures on text: diversity, coverage, language."""

@@ -1,0 +1,126 @@
+"""Tokens and supervised tokens of the rows of a pool, as `sft` will see them; counted once per content.
+
+Counts are kept per tokenizer, template and history (cache.py), by the digest of a row and what is changed in it. So
+another blend of the same rows counts none of them again, whatever else has changed.
+"""
+
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from blends.cache import cache_folder, store_table
+from blends.edits import edited, edits_of
+from blends.store import registered
+from blends.workbench import Workbench
+from gristmill.render import History, Renderer, RenderError, TokenSequence, load_renderer
+from schemas import content_hash
+from schemas.arrow import RECORDS, row_to_record
+from schemas.blend_config import BlendConfig, PIIKind
+
+AT_ONCE = 512  # rows that are rendered together
+COUNTS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("tokens", pa.int64()),
+        ("supervised_tokens", pa.int64()),
+        ("sequences", pa.int64()),  # with supervised tokens: what the sample loss takes the mean over
+        ("fault", pa.string()),
+    ]
+)
+_WANTED = """
+    CREATE TEMP TABLE wanted AS
+    SELECT row, concat_ws('/', digest, changes) AS key
+    FROM pool LEFT JOIN (
+        SELECT row, concat_ws('/', if(bool_or(masked), $1, ''), any_value(effort)) AS changes FROM edit GROUP BY row
+    ) USING (row)
+"""
+_SIZE = "INSERT INTO size SELECT row, tokens, supervised_tokens, sequences, fault FROM wanted JOIN counts USING (key)"
+
+
+class Rendering(NamedTuple):
+    """How sft turns rows into tokens."""
+
+    tokenizer: str
+    template: str
+    history: History
+
+    def renderer(self) -> Renderer:
+        """ConfigError where the tokenizer or the template can't be had."""
+        return _renderer(self)
+
+
+@cache
+def _renderer(rendering: Rendering) -> Renderer:
+    return load_renderer(*rendering)
+
+
+def rendering_of(config: BlendConfig) -> Rendering | None:
+    return Rendering(config.tokenizer, config.template, config.history) if config.tokenizer else None
+
+
+def measure(bench: Workbench, rendering: Rendering, kinds: list[PIIKind]) -> None:
+    """Fills `size` for all rows of the pool, also for those that can't be rendered.
+
+    `kinds` are those of the personal data that is masked.
+    """
+    renderer = rendering.renderer()
+    fingerprint = [renderer.tokenizer.fingerprint(), renderer.template.source, rendering.history]
+    folder = cache_folder("tokens") / content_hash(fingerprint)
+    folder.mkdir(exist_ok=True)
+    store = bench.store
+    store.execute(_WANTED, [",".join(sorted(kinds))])
+    with registered(store, "none", COUNTS.empty_table()):
+        store.execute("CREATE TEMP TABLE counts AS FROM none")
+    if known := [str(path) for path in sorted(folder.glob("*.parquet"))]:
+        store.execute("INSERT INTO counts SELECT DISTINCT * FROM read_parquet(?) SEMI JOIN wanted USING (key)", [known])
+    parts = list(bench.executor.map(partial(count_rows, rendering), _uncounted(bench, kinds)))
+    counted = pa.concat_tables([COUNTS.empty_table(), *parts])
+    if counted.num_rows:
+        keys = content_hash(counted["key"].to_pylist())
+        store_table(folder / f"{keys}.parquet", counted)
+        with registered(store, "counted", counted):
+            store.execute("INSERT INTO counts SELECT DISTINCT * FROM counted")
+    store.execute(_SIZE)
+
+
+def _uncounted(bench: Workbench, kinds: list[PIIKind]) -> Iterator[tuple[list[str], pa.Table]]:
+    """The keys and rows, edited, that no count is known of."""
+    counted = 0
+    for batch in bench.pool(RECORDS.names):
+        first, last = batch["row"][0].as_py(), batch["row"][-1].as_py()
+        query = (
+            "SELECT min(row), key FROM wanted ANTI JOIN counts USING (key) WHERE row BETWEEN $1 AND $2 "
+            "GROUP BY key ORDER BY 1"
+        )
+        found = bench.store.sql(query, params=[first, last]).fetchall()
+        if not found:
+            continue
+        place = {row: number for number, row in enumerate(batch["row"].to_pylist())}
+        edits = edits_of(bench, first, last - first + 1)
+        for start in range(0, len(found), AT_ONCE):
+            part = found[start : start + AT_ONCE]
+            rows = batch.select(RECORDS.names).take([place[row] for row, _ in part])
+            counted += len(part)
+            bench.say(f"counting tokens: {counted:,} rows")
+            yield [key for _, key in part], edited(rows, [edits.get(row) for row, _ in part], kinds)
+
+
+def count_rows(rendering: Rendering, work: tuple[list[str], pa.Table]) -> pa.Table:
+    """The counts of rows in the columns of `RECORDS`, or why they can't be rendered."""
+    keys, rows = work
+    rendered = rendering.renderer().render(row_to_record(row) for row in rows.to_pylist())
+    made = [{"key": key, **_counts(sequences)} for key, sequences in zip(keys, rendered, strict=True)]
+    return pa.Table.from_pylist(made, schema=COUNTS)
+
+
+def _counts(sequences: list[TokenSequence] | RenderError) -> dict[str, int | str]:
+    if isinstance(sequences, RenderError):
+        return {"fault": str(sequences)}
+    supervised = [int(sequence.supervised.sum()) for sequence in sequences]
+    return {
+        "tokens": sum(len(sequence.ids) for sequence in sequences),
+        "supervised_tokens": sum(supervised),
+        "sequences": sum(count > 0 for count in supervised),
+    }

@@ -1,0 +1,97 @@
+"""A blend that is made on a Ray cluster is the same blend, and a large one is made in bounded memory."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from gristmill.errors import ConfigError, GristmillError
+from gristmill.render.tokenizers import train
+from schemas import Record, assistant, user
+from schemas.arrow import RECORDS, records_to_table
+from tests.blending import blend, parquet_bytes, write
+
+MOST_MIB = 900
+WORDS = ("harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "river", "saddle", "timber", "valley")
+
+
+def texts(number: int, words: int = 20) -> str:
+    rng = random.Random(number)
+    return " ".join(f"the {rng.choice(WORDS)} at {rng.randrange(10**6)}" for _ in range(words))
+
+
+@pytest.mark.ray
+def test_a_blend_on_ray_is_the_same_blend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tokenizer"
+    train("train:300", ["What is it?"]).save(folder, "")
+    rows = [Record(messages=[user(f"{texts(n, 9)}?"), assistant(texts(n), reasoning="hm")]) for n in range(300)]
+    rows += [Record(messages=[user(f"{texts(n, 9)}? "), assistant(texts(n) + " x")]) for n in range(40)]
+    rows.append(Record(messages=[user("Mail me at a@firm.de?"), assistant("No.")]))
+    config: dict[str, Any] = {
+        "sources": [{"name": "a", "path": str(write(tmp_path / "a.parquet", rows)), "weight": 1}],
+        "total": 30_000,
+        "unit": "supervised_tokens",
+        "tokenizer": str(folder),
+        "gates": {"dedup": {"minhash": 0.8}, "pii": {"action": "mask"}, "languages": {"allow": ["en"], "certainty": 0.99}},
+        "reasoning": {"off": 0.1},
+    }
+    made = []
+    for executor in ({"kind": "local"}, {"kind": "ray", "workers": 2}):
+        monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / executor["kind"]))  # type: ignore[arg-type]
+        made.append((blend(tmp_path, executor=executor, **config), parquet_bytes(tmp_path)))
+    assert made[0] == made[1]
+    assert made[0][0]["dropped"]["near_duplicate"] >= 39
+
+
+def test_an_address_without_a_cluster_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    sources = [{"name": "a", "path": str(write(tmp_path / "a.parquet", [Record(messages=[user("q")])])), "weight": 1}]
+    with pytest.raises((ConfigError, GristmillError), match=r"there is no Ray cluster at 127\.0\.0\.1:1"):
+        blend(tmp_path, sources, 1, executor={"kind": "ray", "address": "127.0.0.1:1"})
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Three times the rows, 240 MB of text then, take about the memory that a third of them takes."""
+    peaks = {}
+    for parts in (1, 3):
+        with pq.ParquetWriter(tmp_path / f"{parts}.parquet", RECORDS) as writer:
+            for part in range(parts):
+                writer.write_table(long_rows(2_000, part))
+        peaks[parts] = peak_mib(tmp_path, f"{parts}.parquet", 1_900 * parts)
+    assert peaks[3] < MOST_MIB and peaks[3] < 1.4 * peaks[1], peaks
+
+
+def long_rows(count: int, part: int) -> pa.Table:
+    """Rows of 40 kB that have nothing in common."""
+    rng = random.Random(part)
+    return records_to_table(
+        Record(messages=[user(f"{part} {n}?"), assistant(f"{rng.getrandbits(160_000):x}")]) for n in range(count)
+    )
+
+
+def peak_mib(folder: Path, source: str, total: int) -> float:
+    """The largest memory of a blend's process, without the pages of files."""
+    config = {
+        "out": "out",
+        "total": total,
+        "short": "shrink",
+        "sources": [{"name": "a", "path": source, "weight": 1}],
+        "gates": {"dedup": {"minhash": 0.9}},
+    }
+    (folder / "blend.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "gristmill.cli", "blend", "blend.yaml"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={"GRISTMILL_CACHE": str(folder / "cache")})
+    peak = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = max(peak, int(status.split("RssAnon:")[1].split()[0]) if "RssAnon:" in status else 0)
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return peak / 1024
