@@ -22,9 +22,7 @@ from schemas.messages import Function, ToolCall
 from schemas.records import Provenance
 from tests.blending import ask, blend, parquet_bytes, record, write
 
-WORDS = (
-    ["amber", "copper", "harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "river", "saddle", "timber"]
-)
+WORDS = ["amber", "copper", "harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "river", "saddle", "timber"]
 KINDS = ["email", "phone", "card", "key"]
 
 

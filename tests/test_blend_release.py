@@ -32,7 +32,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def traced(number: int) -> Record:
-    return Record(messages=[user(f"Why {number}?"), assistant("So.", reasoning=f"Because {number}.")], license="CC0-1.0")
+    return Record(
+        messages=[user(f"Why {number}?"), assistant("So.", reasoning=f"Because {number}.")], license="CC0-1.0"
+    )
 
 
 @pytest.fixture
@@ -101,7 +103,9 @@ def test_the_export_for_the_hub_loads_with_its_card(made: Path, tmp_path: Path) 
 
 def test_lines_are_in_openais_format(made: Path, tmp_path: Path) -> None:
     to_jsonl(made, tmp_path / "lines")
-    lines = [orjson.loads(line) for name in ("train", "valid") for line in (tmp_path / "lines" / f"{name}.jsonl").open("rb")]
+    lines = [
+        orjson.loads(line) for name in ("train", "valid") for line in (tmp_path / "lines" / f"{name}.jsonl").open("rb")
+    ]
     assert len(lines) == 40
     by_question = {line["messages"][0]["content"]: line for line in lines}
     assert by_question["Question 3?"]["messages"][1] == {"role": "assistant", "content": "Answer 3."}
@@ -170,13 +174,21 @@ class Hub(BaseHTTPRequestHandler):
         elif path == "/api/validate-yaml":
             self.reply({"errors": [], "warnings": []})
         elif "/preupload/" in path:
-            files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in json.loads(body)["files"]]
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
             self.reply({"files": files})
         elif "/commit/" in path:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.reply({"commitOid": "c" * 40, "commitUrl": f"http://{self.headers['Host']}/datasets/o/blend/commit/{'c' * 40}"})
+            self.reply(
+                {
+                    "commitOid": "c" * 40,
+                    "commitUrl": f"http://{self.headers['Host']}/datasets/o/blend/commit/{'c' * 40}",
+                }
+            )
         elif "/tag/" in path:
             tag = json.loads(body)["tag"]
             exists = tag in hub.tags

@@ -39,7 +39,11 @@ def test_a_blend_on_ray_is_the_same_blend(tmp_path: Path, monkeypatch: pytest.Mo
         "total": 30_000,
         "unit": "supervised_tokens",
         "tokenizer": str(folder),
-        "gates": {"dedup": {"minhash": 0.8}, "pii": {"action": "mask"}, "languages": {"allow": ["en"], "certainty": 0.99}},
+        "gates": {
+            "dedup": {"minhash": 0.8},
+            "pii": {"action": "mask"},
+            "languages": {"allow": ["en"], "certainty": 0.99},
+        },
         "reasoning": {"off": 0.1},
     }
     made = []
@@ -87,7 +91,9 @@ def peak_mib(folder: Path, source: str, total: int) -> float:
     }
     (folder / "blend.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "gristmill.cli", "blend", "blend.yaml"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={"GRISTMILL_CACHE": str(folder / "cache")})
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, env={"GRISTMILL_CACHE": str(folder / "cache")}
+    )
     peak = 0
     while process.poll() is None:
         status = Path(f"/proc/{process.pid}/status").read_text()

@@ -135,7 +135,11 @@ def test_two_builds_are_the_same(tmp_path: Path, benchmarks: list[str]) -> None:
             "has no calibration",
         ),
         ({"similarity": 0.8}, {}, "needs models.embedder"),
-        ({}, {"embedder": {"endpoint": "embedded"}}, "is used by gates.decontaminate.similarity and gates.dedup.semantic alone"),
+        (
+            {},
+            {"embedder": {"endpoint": "embedded"}},
+            "is used by gates.decontaminate.similarity and gates.dedup.semantic alone",
+        ),
         ({"similarity": "high"}, {"embedder": {"endpoint": "embedded"}}, "expected a number between 0 and 1"),
         ({"similarity": 80}, {"embedder": {"endpoint": "embedded"}}, "gates.decontaminate.similarity"),
         ({"against": []}, {}, "gates.decontaminate.against"),

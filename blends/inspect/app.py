@@ -57,7 +57,7 @@ _POLICY = (
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # `no-referrer` would send forms with `Origin: null`
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -123,8 +123,11 @@ class Pages:
         table, filters, text = self._asked(request)
         start = _number(request.query_params.get("start"))
         found = table.page(filters, text, start)
-        total = table.count(filters, text)
-        return self._page("rows", table=table, filters=filters, text=text, start=start, rows=found, total=total)
+        filled = [name for name in (found[0] if found else ()) if any(row[name] not in (None, "") for row in found)]
+        return self._page(
+            "rows", table=table, filters=filters, text=text, start=start, rows=found,
+            columns=[name for name in filled if name not in ("id", "asked")], total=table.count(filters, text),
+        )  # fmt: skip
 
     async def row(self, request: Request) -> Response:
         return await run_in_threadpool(self._row, request)
@@ -196,7 +199,8 @@ class Pages:
         figures = orjson.loads(refresh(folder.path, anew=True).summary.read_bytes())["audit"] if not open_ else None
         return self._page(
             "audit", reviewer=reviewer, n=n, skipped=sorted(skipped), drawn=len(drawn), left=len(open_),
-            figures=figures, messages=_messages_json(shown["record"]), problem=request.query_params.get("problem", ""), **shown,
+            figures=figures, messages=_messages_json(shown["record"]),
+            problem=request.query_params.get("problem", ""), **shown,
         )  # fmt: skip
 
     async def decide(self, request: Request) -> Response:

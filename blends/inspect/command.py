@@ -28,6 +28,7 @@ def _inspect(arguments: Namespace) -> int:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", arguments.port))
+            listening.listen()  # so that the page can be asked for as soon as its address is told
         except OSError:
             raise GristmillError(f"port {arguments.port} is taken; choose another: --port 0.") from None
         print(f"{arguments.folder} at http://127.0.0.1:{listening.getsockname()[1]}  (Ctrl-C ends it)", flush=True)

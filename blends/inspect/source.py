@@ -105,7 +105,8 @@ class Table:
 
     def _asked(self) -> str:
         if "messages" in self.columns and "role" in self.columns["messages"]:
-            return "left(list_filter(messages, lambda m: m.role = 'user')[1].content, 200)"
+            asked = "list_filter(messages, lambda m: m.role = 'user')[1].content"
+            return f"left(trim(regexp_replace({asked}, '(?s)```.*?```', ' … ', 'g')), 200)"
         return f"left({self.text}::VARCHAR, 200)" if self.text else "''"
 
     def row(self, id: str) -> dict[str, Any] | None:
