@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from schemas.arrow import RECORDS, rows_to_table
 
 FILES = 10
-WORDS = "amber birch cedar delta ember fjord grove heron islet kelp moss onyx quill reed slate thorn".split()
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "kelp", "moss", "quill"]
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 from gristmill.context import Context
 from gristmill.prompts import PromptFolder
 from gristmill.seeds import BadSeed
-from schemas import Config, Record, Seed, Verdict
+from schemas import Config, JsonObject, Record, Seed, Verdict
 
 SeedT = TypeVar("SeedT", bound=Seed)
 ParamsT = TypeVar("ParamsT", bound=Config)
@@ -146,6 +146,15 @@ class RunJudge(_Reviewer[ParamsT]):
     def observe(self, record: Record) -> None:
         """Takes note of a candidate."""
 
+    def observe_loss(self, payload: JsonObject) -> None:
+        """Takes note of what was lost before it became a candidate: a reject's payload, with the task's `seed` or with
+        the `metadata` of the record."""
+
     @abstractmethod
     def verdict(self, record: Record) -> Verdict:
-        """The verdict on a candidate, when all have been observed."""
+        """The verdict on a candidate, when all have been observed. It may add to the record's metadata what only the
+        whole run shows."""
+
+    def figures(self) -> JsonObject:
+        """What it found over all, after the verdicts: for the summary and the report; {} for nothing."""
+        return {}

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from gristmill.api import RunJudge
 from gristmill.budget import Meter
 from gristmill.context import Runtime
 from gristmill.errors import GristmillError, TooFewRecords
+from gristmill.judging import WholeRun
 from gristmill.ledger import Ledger
 from gristmill.llm import Transport
 from gristmill.log import TaskLog
@@ -130,7 +132,8 @@ class Engine:
         if not judges or self.quota.wanted is None:
             return False
         survivors: Counter[str] = Counter()
-        for task in select(lambda: self.ledger.outcomes(self.plan.fingerprint), judges, self._note_wanted()):
+        outcomes = partial(self.ledger.outcomes, self.plan.fingerprint)
+        for task in select(outcomes, WholeRun(judges), self._note_wanted()):
             survivors[task.bucket] += len(task.records)
         raised = self.quota.raise_targets(survivors)
         self._note_wanted()

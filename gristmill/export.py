@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from gristmill.audit import Reviews, Side, audit_figures, stratum_of
 from gristmill.bench import make_run_judges
+from gristmill.judging import WholeRun
 from gristmill.ledger import Ledger
 from gristmill.report import write_card, write_run_report
 from gristmill.runs import RunFolder, write_atomically
@@ -27,6 +28,7 @@ from gristmill.selection import Selected, Wanted, select
 from gristmill.text.coverage import Coverage
 from gristmill.text.diversity import DiversitySample
 from gristmill.verdicts import VerdictSums
+from schemas import JsonObject
 from schemas.arrow import CALLS, RECORDS, REJECTS, lines_to_table, rows_to_table
 from schemas.run_config import RunConfig
 
@@ -93,6 +95,7 @@ class Sums:
     verdicts: VerdictSums = field(default_factory=VerdictSums)
     diversity: DiversitySample = field(default_factory=DiversitySample)
     coverage: Coverage = field(default_factory=Coverage)
+    selection: dict[str, JsonObject] = field(default_factory=dict)
 
     def add(self, task: Selected) -> None:
         if task.counted:
@@ -127,8 +130,10 @@ def export_run(folder: RunFolder, ledger: Ledger, config: RunConfig, fingerprint
     """Writes everything but the ledger anew; the summary."""
     wanted = Wanted.from_json(ledger["wanted"])
     sums = Sums(coverage=Coverage(orjson.loads(ledger["axes"] or "{}") or None))
-    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), make_run_judges(config), wanted), sums)
+    whole = WholeRun(make_run_judges(config))
+    _export_tasks(folder, select(lambda: ledger.outcomes(fingerprint), whole, wanted), sums)
     _export_calls(folder, ledger)
+    sums.selection = whole.figures()
     summary = _summary(ledger, sums, wanted.records, folder.reviews)
     write_atomically(folder.summary, orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() + "\n")
     write_card(folder, config, summary)
@@ -179,6 +184,7 @@ def _summary(ledger: Ledger, sums: Sums, wanted: dict[str, int] | None, reviews:
         "scores": sums.verdicts.scores(),
         "agreement": sums.verdicts.agreement(),
         "near_threshold": sums.verdicts.near_threshold(),
+        "selection": sums.selection,
         "audit": audit_figures(Reviews(reviews), sums.strata),
         "length_bias": sums.verdicts.length_bias(),
         "calls": total.pop("calls"),

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from gristmill.api import Judge, RunJudge
 from gristmill.context import Context, Runtime, Task
 from gristmill.errors import GristmillError, Reject, TaskFailed
-from schemas import Record, Verdict
+from schemas import JsonObject, Record, Verdict
 from schemas.run_config import ACCEPT_RULE
 
 
@@ -237,6 +237,14 @@ class WholeRun:
     def observe(self, record: Record) -> None:
         for _, judge in self._judges:
             judge.observe(record)
+
+    def observe_loss(self, payload: JsonObject) -> None:
+        for _, judge in self._judges:
+            judge.observe_loss(payload)
+
+    def figures(self) -> dict[str, JsonObject]:
+        """By judge, of those that have any."""
+        return {named.name: found for named, judge in self._judges if (found := judge.figures())}
 
     def fault(self, record: Record) -> Fault | None:
         """Stage `run`, and the judge's name as the reason, where a gate removes the record; its verdicts are in it."""

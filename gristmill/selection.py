@@ -7,12 +7,12 @@ fewer than `records` of those survive, the engine raises that number by a rule t
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
 
-from gristmill.judging import Fault, NamedJudge, WholeRun
+from gristmill.judging import Fault, WholeRun
 from gristmill.ledger import Outcome
 from schemas import Record
 from schemas.arrow import record_to_row, row_to_record
@@ -45,17 +45,17 @@ class Selected(NamedTuple):
     surplus: Rows
 
 
-def select(
-    outcomes: Callable[[], Iterator[Outcome]], judges: Sequence[NamedJudge], wanted: Wanted
-) -> Iterator[Selected]:
-    """Every task in order. `outcomes` gives them in task order, as often as it is called."""
-    whole = WholeRun(judges)
+def select(outcomes: Callable[[], Iterator[Outcome]], whole: WholeRun, wanted: Wanted) -> Iterator[Selected]:
+    """Every task in order. `outcomes` gives them in task order, as often as it is called; `whole` is used up."""
     if whole:
-        for _, candidates, _ in _candidates(outcomes(), wanted.candidates):
+        for outcome, candidates, _, within in _candidates(outcomes(), wanted.candidates):
             for row in candidates:
                 whole.observe(row_to_record(row))
+            if within and outcome.status != "failed":  # which is no outcome: it will be tried again
+                for row in outcome.rows["rejects"]:
+                    whole.observe_loss(orjson.loads(row["payload"]))
     kept: Counter[str] = Counter()
-    for outcome, candidates, late in _candidates(outcomes(), wanted.candidates):
+    for outcome, candidates, late, _ in _candidates(outcomes(), wanted.candidates):
         bucket, status, rejects = outcome.bucket, outcome.status, outcome.rows["rejects"]
         counted = _room(wanted.records, kept, bucket) > 0 and (bool(candidates) or not late)
         if whole and candidates:
@@ -68,14 +68,15 @@ def select(
         yield Selected(bucket, status, counted, records, rejects if counted else [], surplus)
 
 
-def _candidates(outcomes: Iterator[Outcome], most: dict[str, int] | None) -> Iterator[tuple[Outcome, Rows, Rows]]:
-    """Each outcome with those of its records that are candidates, and those that come too late."""
+def _candidates(outcomes: Iterator[Outcome], most: dict[str, int] | None) -> Iterator[tuple[Outcome, Rows, Rows, bool]]:
+    """Each outcome with those of its records that are candidates, those that come too late, and whether it came while
+    candidates were wanted."""
     seen: Counter[str] = Counter()
     for outcome in outcomes:
         room = _room(most, seen, outcome.bucket)
         rows = outcome.rows["records"]
         seen[outcome.bucket] += len(rows[:room])
-        yield outcome, rows[:room], rows[room:]
+        yield outcome, rows[:room], rows[room:], room > 0
 
 
 def _room(most: dict[str, int] | None, taken: Counter[str], bucket: str) -> int:

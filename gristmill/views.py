@@ -91,11 +91,13 @@ def _show_blend(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path], schema: pa.Schema) -> None:
-    """A view on parquet files, or on no rows with the same columns where there are none."""
+    """A view on parquet files, or a table without rows, with the same columns, where there are none."""
     if files:
         connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({parquet_files(*(_exact(file) for file in files))})")
     else:
-        connection.register(name, schema.empty_table())
+        connection.register("no_rows", schema.empty_table())
+        connection.execute(f"CREATE TABLE {name} AS FROM no_rows")
+        connection.unregister("no_rows")
 
 
 def _exact(file: Path) -> Path:

@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.base import JsonObject
-from schemas.tool_formats import Imported, Refused, standard_schema
+from schemas.json_schema import Refused, standard_schema
+from schemas.tool_formats import Imported
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 
 
 def is_openapi(value: Any) -> bool:
-    return isinstance(value, dict) and ("openapi" in value or "swagger" in value) and isinstance(value["paths"], dict)
+    return (
+        isinstance(value, dict) and ("openapi" in value or "swagger" in value) and isinstance(value.get("paths"), dict)
+    )
 
 
 def import_openapi(document: JsonObject) -> Imported:
@@ -55,7 +58,7 @@ class _Operation:
     def parameters(self, item: Any, operation: Any) -> JsonObject:
         properties: dict[str, Any] = {}
         required: list[str] = []
-        for written in [*item.get("parameters", []), *operation.get("parameters", [])]:
+        for written in [*_listed(item), *_listed(operation)]:
             one = self._target(written)
             name, place = str(one.get("name")), one.get("in")
             if place in ("cookie", "formData"):
@@ -130,6 +133,14 @@ class _Operation:
         return made
 
 
+def _listed(holder: dict[str, Any]) -> list[Any]:
+    """The parameters of a path or an operation."""
+    found = holder.get("parameters") or []
+    if not isinstance(found, list):
+        raise Refused("shape", "its parameters are no list")
+    return found
+
+
 def _with_reference(schema: Any) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         if isinstance(schema.get("$ref"), str):
@@ -142,7 +153,9 @@ def _with_reference(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _json_content(body: dict[str, Any]) -> Any:
-    content = body.get("content") or {}
+    content = body.get("content")
+    if not isinstance(content, dict):
+        raise Refused("shape", "its body has no content")
     for kind, held in content.items():
         if "json" in kind and isinstance(held, dict):
             return held.get("schema", {})

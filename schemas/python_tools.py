@@ -22,7 +22,8 @@ import re
 from typing import Any
 
 from schemas.base import JsonObject
-from schemas.tool_formats import Imported, Refused
+from schemas.json_schema import Refused
+from schemas.tool_formats import Imported
 
 _SIMPLE: dict[str, JsonObject] = {
     "str": {"type": "string"}, "int": {"type": "integer"}, "float": {"type": "number"}, "bool": {"type": "boolean"},

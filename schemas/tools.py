@@ -20,3 +20,9 @@ class FunctionSpec(Data):
 class Tool(Data):
     type: Literal["function"] = "function"
     function: FunctionSpec
+
+    def to_openai(self) -> JsonObject:
+        """The tool as a request wants it. Nothing is copied: a conversation's every call carries all its tools."""
+        spec = self.function
+        written: JsonObject = {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
+        return {"type": self.type, "function": {**(spec.model_extra or {}), **written}}

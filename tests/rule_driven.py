@@ -3,13 +3,23 @@
 They prove the pipeline's logic: an assistant that does everything right is accepted, one with a fault is not.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 
-from generators.general_tools import GeneralTools, bundled_scenario
+from generators.general_tools import GeneralTools, Params, bundled_scenario
+from generators.general_tools.cells import Cell
 from generators.general_tools.scenario import Scenario
+from gristmill.commands.generate import run_plan
+from gristmill.llm import Roles as RoleSet
+from gristmill.plan import Plan
+from gristmill.runs import RunFolder
+from gristmill.testing import ScriptedModel
 from schemas import Function, JsonObject, Message, ToolCall, assistant
+from schemas.run_config import ModelConfig, RunConfig
 
 
 def scenarios_by_opening(generator: GeneralTools) -> dict[tuple[str, str], Scenario]:
@@ -72,7 +82,7 @@ class RuleDriven:
         return scenario.calls
 
     def answer(self, scenario: Scenario, results: list[str]) -> Message:
-        told = [one if isinstance(one, str) else one[0] for one in scenario.tells]
+        told = [ways[0] for ways in scenario.tells]
         return assistant(f"That is done: {', '.join(told) or 'everything as you wished'}.", "The results say so.")
 
 
@@ -84,3 +94,34 @@ def calling(calls: list[tuple[str, Any]], done: int) -> Message:
             for n, (name, arguments) in enumerate(calls)
         ],
     )
+
+
+class Spoken:
+    """The assistant and the user say these messages in order."""
+
+    def __init__(self, assistant_says: list[Message], user_says: list[str]) -> None:
+        self.assistant_says = [*assistant_says]
+        self.user_says = [*user_says]
+
+    def __call__(self, role: str, request: JsonObject) -> Any:
+        if role == "assistant":
+            return self.assistant_says.pop(0)
+        return {"done": False, "text": self.user_says.pop(0)} if self.user_says else {"done": True, "text": ""}
+
+
+def run_cell(cell: Cell, script: Any, folder: Path) -> dict[str, Any]:
+    """The row of the record, or of the reject, that one cell gives."""
+
+    class One(GeneralTools):
+        def tasks(self) -> Iterator[Cell]:
+            yield cell
+
+        @classmethod
+        def folder(cls) -> Path:
+            return GeneralTools.folder()
+
+    roles = RoleSet({"default": ModelConfig(endpoint="http://scripted.invalid/v1", model="scripted")})
+    plan = Plan(RunConfig(generator="general_tools", tasks=1, max_failed=1.0), One(Params()), [], roles, "fingerprint")
+    run_plan(plan, RunFolder(folder), transport=ScriptedModel(script), quiet=True)
+    rows: list[dict[str, Any]] = pq.read_table(folder / "records").to_pylist()
+    return rows[0] if rows else pq.read_table(folder / "rejects").to_pylist()[0]

@@ -1,6 +1,9 @@
 """general_tools: a rule-driven assistant is accepted in every kind of scenario, and each of its faults is found."""
 
+import re
 from collections import Counter
+from copy import deepcopy
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,16 +11,25 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from generators.general_tools import GeneralTools, Params
-from generators.general_tools.outcome import differing, is_told
+from generators.general_tools.cells import Cell
+from generators.general_tools.outcome import changes, require_changes
 from generators.general_tools.scenario import KINDS, Kind, Scenario
+from gristmill import Reject
+from gristmill.commands.generate import run_plan
+from gristmill.plan import make_plan
+from gristmill.runs import RunFolder
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import ToolSet, check_conversation
+from judges.told import is_told
 from schemas import Function, Message, Record, ToolCall, assistant
 from schemas.arrow import row_to_record
-from tests.rule_driven import RuleDriven
+from schemas.run_config import RunConfig
+from tests.rule_driven import RuleDriven, Spoken, run_cell
 
+ROOT = Path(__file__).parents[1]
 SETS = 8
 ALL = SETS * len(KINDS)
 
@@ -71,6 +83,32 @@ def test_every_goal_says_what_it_needs_and_hides_what_it_withholds(bundled: Gene
             assert known.check(call) == [], scenario.goal
         for value in scenario.withheld:
             assert value in scenario.goal and value not in scenario.opening
+
+
+def test_every_goal_is_reached_by_its_calls_and_notices_when_it_is_not(bundled: GeneralTools) -> None:
+    """No call fails; what must be told comes from results or arguments; without the calls something is missing."""
+    for name, scenario in every_scenario(bundled):
+        module: Any = import_module(f"generators.general_tools.sets.{name}")
+        module.STATE = deepcopy(scenario.world)
+        results = [getattr(module, tool)(**arguments) for tool, arguments in scenario.calls]
+        source = orjson.dumps([results, scenario.calls]).decode()
+        for ways in scenario.tells:
+            assert is_told(ways, source), (scenario.goal, ways)
+        assert scenario.tells or scenario.kind == "no_tool" or scenario.world != module.STATE, scenario.goal
+
+
+def test_the_docs_count_the_sets_and_name_every_reason(bundled: GeneralTools) -> None:
+    page = (ROOT / "docs/general_tools.md").read_text("utf-8")
+    told = re.findall(r"<!-- (?:sets|scenarios) -->(\d+)", page)
+    scenarios = str(len(every_scenario(bundled)))
+    assert told == [str(sum(len(box.tools) for box in bundled.boxes.values())), scenarios, scenarios]
+    assert all(f"`{name}`" in page for name in bundled.boxes)
+    for path in [*(ROOT / "generators/general_tools").glob("*.py"), *(ROOT / "gristmill/tools").glob("*.py")]:
+        for stage, reason in re.findall(r'Reject\("(\w+)", "(\w+)"', path.read_text("utf-8")):
+            rows = re.findall(rf"^\| `{stage}` \|.*$", page, re.MULTILINE)
+            assert any(f"`{reason}`" in row for row in rows), f"{stage}/{reason} of {path.name}"
+    for name in Params.model_fields:
+        assert f"`{name}`" in page, f"the parameter {name}"
 
 
 @pytest.mark.bubblewrap
@@ -150,25 +188,26 @@ class AllAtOnce(RuleDriven):
 
 @pytest.mark.bubblewrap
 @pytest.mark.parametrize(
-    ("assistant_type", "kind", "reasons"),
+    ("assistant_type", "kind", "reasons", "least"),
     [
-        (Lazy, "single_turn", {"shape/no_calls": 8}),
-        (Lazy, "multi_turn", {"shape/no_calls": 8}),
-        (Eager, "no_tool", {"shape/no_decline": 8}),
-        (Eager, "missing_information", {"shape/no_calls": 8}),
-        (OneByOne, "parallel", {"shape/not_parallel": 8}),
-        (AllAtOnce, "multi_step", {"shape/one_step": 8}),
-        (AllAtOnce, "multi_turn", {"shape/one_turn": 8}),
-        (Forgets, "multi_step", {"shape/one_step": 7, "outcome/wrong_state": 1}),
-        (Tells, "single_turn", {"outcome/not_told": 8}),
+        (Lazy, "single_turn", {"shape/no_calls"}, 8),
+        (Lazy, "multi_turn", {"shape/no_calls"}, 8),
+        (Eager, "no_tool", {"shape/no_decline"}, 8),
+        (Eager, "missing_information", {"shape/no_calls"}, 8),
+        (OneByOne, "parallel", {"shape/not_parallel"}, 8),
+        (AllAtOnce, "multi_step", {"shape/one_step"}, 8),
+        (AllAtOnce, "multi_turn", {"shape/one_turn"}, 8),
+        (Forgets, "multi_step", {"shape/one_step", "outcome/wrong_state"}, 8),
+        (Tells, "single_turn", {"outcome/not_told"}, 6),  # some goals are to do something, and nothing is to be told
     ],
 )
 def test_each_fault_of_an_assistant_is_found(
-    assistant_type: type[RuleDriven], kind: Kind, reasons: dict[str, int], bundled: GeneralTools, tmp_path: Path
+    assistant_type: type[RuleDriven], kind: Kind, reasons: set[str], least: int, bundled: GeneralTools, tmp_path: Path
 ) -> None:
     run = config(tasks=SETS, params={"kinds": [kind]})
     run_scripted(run, tmp_path, ScriptedModel(assistant_type(bundled)))
-    assert Counter(rejects(tmp_path)) == reasons
+    found = rejects(tmp_path)
+    assert found and set(found) <= reasons and len(found) >= least
 
 
 @pytest.mark.bubblewrap
@@ -182,9 +221,8 @@ def test_a_changed_argument_changes_the_state(bundled: GeneralTools, tmp_path: P
     run = config(tasks=SETS, params={"kinds": ["multi_step"], "tools": [str(SET / "cafe.py")]})
     run_scripted(run, tmp_path, ScriptedModel(Wrong(bundled)))
     assert Counter(rejects(tmp_path)) == {"outcome/wrong_state": SETS}
-    details = {row["detail"].split(" ")[0] for row in pq.read_table(tmp_path / "rejects").to_pylist()}
-    assert details <= {"bookings.B105.guests", "bookings.B101.order.braised", "bookings.B103.order.plum",
-                       "bookings.B104.order.smoked"}, details  # fmt: skip
+    details = [row["detail"] for row in pq.read_table(tmp_path / "rejects").to_pylist()]
+    assert all(detail.startswith("missing: bookings.B10") and "; unexpected: " in detail for detail in details)
 
 
 SET = GeneralTools.folder() / "sets"
@@ -213,8 +251,8 @@ def test_outages_are_survived_by_an_assistant_that_tries_again(bundled: GeneralT
 
 @pytest.mark.bubblewrap
 def test_the_contract_of_generators(bundled: GeneralTools, tmp_path: Path) -> None:
-    summary = check_generator(config(tasks=12), tmp_path, ScriptedModel(RuleDriven(bundled)))
-    assert summary["accepted"] == 12
+    summary = check_generator(config(tasks=6), tmp_path, ScriptedModel(RuleDriven(bundled)))
+    assert summary["accepted"] == 6
 
 
 def test_tasks_are_even_and_go_on_without_end(bundled: GeneralTools) -> None:
@@ -228,14 +266,17 @@ def test_tasks_are_even_and_go_on_without_end(bundled: GeneralTools) -> None:
     assert len(set(goals)) == len(goals), "a goal, row and wording comes again before all others have come"
 
 
-def test_states_are_compared_deeply() -> None:
-    one = {"a": {"b": [1, {"c": 2}], "note": "x"}, "d": 1}
-    assert list(differing(one, one)) == []
-    other = {"a": {"b": [1, {"c": 3}], "note": "y"}, "e": 1}
-    assert list(differing(one, other, frozenset({"note"}))) == [
-        "a.b.1.c is 3, not 2", "d is missing", "e is not expected",
+def test_changes_are_found_at_every_depth() -> None:
+    before: Any = {"a": {"b": [1, {"c": 2}], "note": "x"}, "d": 1, "e": [1]}
+    after: Any = {"a": {"b": [1, {"c": 3.0}], "note": "y"}, "e": [1, 2], "f": {"note": "z", "g": None}}
+    assert changes(before, before) == []
+    assert changes(before, after, ["note"]) == [
+        "a.b.1.c: 2 -> 3", "d: 1 -> absent", "e: [1] -> [1,2]", 'f: absent -> {"g":null}',
     ]  # fmt: skip
-    assert list(differing([1], [1, 2], place="x")) == ["x is [1, 2], not [1]"]
+    assert changes({"celsius": 22}, {"celsius": 22.0}) == []
+    require_changes(changes(before, after), changes(before, after)[::-1])
+    with pytest.raises(Reject, match=r"missing: d: 1 -> absent; unexpected: x"):
+        require_changes(["d: 1 -> absent"], ["x"])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +291,56 @@ def test_states_are_compared_deeply() -> None:
     ],
 )
 def test_what_counts_as_told(text: str, said: str, told: bool) -> None:
-    assert is_told(text, said) is told
+    assert is_told([text], said) is told
+
+
+RECIPE: dict[str, Any] = yaml.safe_load((ROOT / "recipes/generate/general_tools.yaml").read_text("utf-8"))
+
+
+@pytest.mark.bubblewrap
+def test_the_recipe_runs_with_a_scripted_model(bundled: GeneralTools, tmp_path: Path) -> None:
+    recipe = {key: value for key, value in RECIPE.items() if key != "models"}
+    summary = run_scripted(recipe, tmp_path, ScriptedModel(RuleDriven(bundled)))
+    assert summary["accepted"] == RECIPE["tasks"] and summary["verdicts"]["tool_calls"]["passed"] == RECIPE["tasks"]
+    records = [row_to_record(row) for row in pq.read_table(tmp_path / "records").to_pylist()]
+    assert {len(record.tools) for record in records} == {3}
+
+
+@pytest.mark.embedded
+@pytest.mark.bubblewrap
+def test_the_recipe_runs_with_the_embedded_model(tmp_path: Path) -> None:
+    models = {**RECIPE["models"], "assistant": {**RECIPE["models"]["assistant"], "max_tokens": 32}}
+    config = RunConfig.model_validate({**RECIPE, "models": models, "tasks": 1})
+    summary = run_plan(make_plan(config), RunFolder(tmp_path), quiet=True)
+    assert summary["tasks"] == 1 and summary["failed"] == 0 and summary["by_role"]["assistant"]["calls"] >= 1
+
+
+def test_the_teachers_recipe_is_sound() -> None:
+    loaded = yaml.safe_load((ROOT / "recipes/generate/general_tools_teacher.yaml").read_text("utf-8"))
+    plan = make_plan(RunConfig.model_validate(loaded))
+    assert [judge.name for judge in plan.judges] == ["tool_calls", "meta_leak", "turns", "rubric", "duplicates"]
+
+
+EXAMPLES = [
+    Record.model_validate_json(line) for line in (GeneralTools.folder() / "examples.jsonl").read_bytes().splitlines()
+]
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.category)
+def test_each_example_is_what_the_generator_makes_of_its_words(example: Record, tmp_path: Path) -> None:
+    says = [message for message in example.messages if message.role == "assistant"]
+    asks = [message.content for message in example.messages if message.role == "user"]
+    row = run_cell(Cell.model_validate(example.metadata["task"]), Spoken(says, asks), tmp_path)
+    record = row_to_record(row)
+    assert record.messages == example.messages and record.uuid == example.uuid
+    assert {**example.metadata, **record.metadata} == example.metadata and example.metadata["trace"] == "authored"
+    assert all(message.reasoning_content for message in says)
+    assert check_conversation(example.messages, example.tools) == []
+
+
+def test_the_examples_are_of_three_kinds() -> None:
+    assert len({example.category for example in EXAMPLES}) == len(EXAMPLES) == 3
 
 
 OWN = '''

@@ -73,7 +73,8 @@ def test_four_roles_each_with_its_own_part(tmp_path: Path) -> None:
     record = row_to_record(row)
     assert [message.role for message in record.messages] == ["system", "user", "assistant", "tool", "assistant"]
     outcome: Any = record.metadata["outcome"]
-    assert outcome["state"] == "simulated" and outcome["expected_calls"] == [{"track": {"parcel": "P7"}}]
+    calls = [{"track": {"parcel": "P7"}}]
+    assert outcome == {"checked": "calls", "changed": [], "expected_calls": calls, "told": []}
     assert record.metadata["turns"] == [{"calls": 1, "faults": []}]
     asked = {role: str(request["messages"]) for role, request in model.calls}
     persona = str(record.metadata["persona"])
@@ -154,6 +155,7 @@ def test_a_changed_world_is_the_next_calls_world_and_a_repeated_call_is_not_aske
         '{"error":{"message":"there is no parcel P9","type":"not_found"}}',
     ]  # fmt: skip
     assert model.count_by_role()["tool"] == 4
+    assert orjson.loads(row["metadata"])["outcome"]["changed"] == ['parcels.P7.to: "Lier" -> "Mechelen"']
     last = [request["messages"] for role, request in model.calls if role == "tool"][-1]
     assert '"to":"Mechelen"' in str(last)
 
@@ -226,6 +228,7 @@ def test_a_live_server(tmp_path: Path) -> None:
         ("x.py", "def f(a): ...", "a has no type"),
         ("x.py", "STATE = {1: 2}\ndef f() -> int: ...", "STATE"),
         ("x.jsonl", "{]", "not valid JSON"),
+        ("x.jsonl", "", "has no tool that can be used"),
     ],
 )
 def test_files_without_tools(name: str, text: str, told: str, tmp_path: Path) -> None:
@@ -234,15 +237,27 @@ def test_files_without_tools(name: str, text: str, told: str, tmp_path: Path) ->
         toolboxes([tmp_path / name])
 
 
+@pytest.mark.bubblewrap
+def test_code_that_cannot_be_loaded_ends_the_run_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "counter.py").write_text("import a_package_that_is_not_there\n" + COUNTER)
+    params = {"tools": [str(tmp_path / "counter.py")]}
+    run: dict[str, Any] = {"generator": "general_tools", "tasks": 1, "params": params}
+    with pytest.raises(ConfigError, match=r"counter.py can't be loaded in the sandbox: ModuleNotFoundError"):
+        run_scripted(run, tmp_path / "run")
+    simulated = {**params, "simulate": True}
+    assert run_scripted({**run, "params": simulated}, tmp_path / "played")["tasks"] == 1
+
+
 def test_sets_whose_goals_and_tools_disagree(tmp_path: Path) -> None:
     (tmp_path / "counter.py").write_text(COUNTER)
     goal: Any = {"kind": "single_turn", "goal": "You want 2.", "openings": ["2"], "calls": [{"sub": {"n": 2}}]}
-    for changed, told in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "a goal calls sub; counter.py has add"),
         ({"calls": []}, "with 0 calls"),
         ({"withheld": ["2"]}, "withheld"),
         ({"kind": "single"}, "kind"),
-    ]:
+    ]
+    for changed, told in wrong:
         text = orjson.dumps({"about": "", "goals": [{**goal, **changed}]}).decode()
         (tmp_path / "counter.yaml").write_text(text)
         with pytest.raises(ConfigError, match=told):
@@ -251,15 +266,21 @@ def test_sets_whose_goals_and_tools_disagree(tmp_path: Path) -> None:
 
 def test_files_of_many_kinds(tmp_path: Path) -> None:
     (tmp_path / "post.json").write_bytes(orjson.dumps(TOOLS))
-    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(orjson.dumps({"tools": [tool]}) for tool in TOOLS))
+    rows = [{"tools": [TOOLS[0]]}, {"functions": orjson.dumps([TOOLS[1]]).decode()}, {"tools": [{"name": 7}]}]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join([*map(orjson.dumps, rows), b"{", orjson.dumps({"tools": "["})]))
     (tmp_path / "pets.yaml").write_text(
         "openapi: 3.0.0\ninfo: {title: Pets}\npaths: {/pets: {get: {operationId: listPets}}}\n"
     )
     boxes = toolboxes([tmp_path])
     assert {name: [tool.function.name for tool in box.tools] for name, box in boxes.items()} == {
         "pets": ["listPets"], "post": ["track", "redirect"], "rows:1": ["track"], "rows:2": ["redirect"],
+        "rows:3": [], "rows:4": [], "rows:5": [],
     }  # fmt: skip
     assert boxes["pets"].about.about == "Pets"
+    assert [len(boxes[f"rows:{n}"].imported.refused) for n in (3, 4, 5)] == [1, 1, 1]
+    generator = GeneralTools(Params(tools=[tmp_path]))
+    used = {cell.toolbox for cell, _ in zip(generator.tasks(), range(48), strict=False)}
+    assert used == {"pets", "post", "rows:1", "rows:2"} == set(generator.coverage_axes()["toolbox"])
     assert boxes["post"].imported.outcome() == {
         "as is": 1, "repaired": 1, "refused": 0, "repaired: required": 1, "repaired: type": 2,
     }  # fmt: skip

@@ -121,10 +121,10 @@ def test_a_row_shows_its_turns_verdicts_mask_and_calls(run: Path, page_of_run: s
     assert '<article class="turn user">' in page and '<article class="turn assistant">' in page
     assert '<span class="k">SELECT</span>' in page  # pygments' keyword
     assert "refusal" in page and "Calls of its task" in page and page.count("<tr title=") == 2
-    spans = dict(
-        re.findall(r'<span class="(supervised|read|control)">([^<]*)</span>', page.partition('class="sequence"')[2])
-    )
-    assert row["messages"][1]["content"] in spans["supervised"]
+    _, _, sequence = page.partition('class="sequence"')
+    spans = re.findall(r'<span class="(supervised|read|control)">([^<]*)</span>', sequence)
+    assert ("supervised", row["messages"][1]["content"]) in spans and ("control", "&lt;|im_start|&gt;") in spans
+    assert not any(kind == "supervised" and "Why is it" in text for kind, text in spans)
     before, after = re.findall(r'rel="(?:prev|next)" href="/row/records/([0-9a-f]+)', page)
     rows = pq.read_table(run / "records").to_pylist()
     assert (before, after) == (rows[0]["uuid"], rows[2]["uuid"])

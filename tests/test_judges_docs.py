@@ -17,8 +17,8 @@ from gristmill.config import validate
 from gristmill.llm import Roles
 from gristmill.testing import ScriptedModel, judge_scripted
 from judges.asking import ModelParams
-from judges.constraints import CONSTRAINTS
 from judges.bench.command import BenchKeys
+from judges.constraints import CONSTRAINTS
 from judges.rubric import load_rubric, rubric_names
 from schemas import assistant, user
 from schemas.run_config import JudgeConfig, RunConfig

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_valid_calls_pass(more: dict[str, Any]) -> None:
         ('{"guests": 2, "guests": 3, "city": "Ghent"}', "bad_json"),
         ('{"guests": NaN, "city": "Ghent"}', "bad_json"),
         ("[1]", "bad_json"),
+        (r'{"guests": 2, "city": "\ud800"}', "bad_json"),
         ("[" * 100_000, "bad_json"),
         ({**GOOD, "guests": 10**40}, "out_of_range"),
     ],
@@ -228,3 +230,65 @@ def mutants(tools: list[Tool], one: ToolCall) -> list[tuple[str, ToolCall]]:
         if "enum" in spec["properties"][key]:
             changed.append(("not_allowed", call({**arguments, key: "none of these"}, function.name)))
     return changed
+
+
+@pytest.mark.shared
+def test_faults_of_the_remaining_kinds_are_found_as_well(shared_data: Path) -> None:
+    """The benchmark knows no ranges, lengths, patterns and formats: they are added, so that a value breaks them; and
+    each call is put into conversations whose ids or results don't fit."""
+    found, planted = Counter[str](), Counter[str]()
+    for tools, one in gold(shared_data / "tools/bfcl"):
+        if ToolSet(tools).check(one):
+            continue
+        for kind, tool_set in tightened(tools, one):
+            planted[kind] += 1
+            found[kind] += [fault.kind for fault in ToolSet(tool_set).check(one)] == [kind]
+        for kind, messages in torn(one):
+            planted[kind] += 1
+            found[kind] += kind in {fault.kind for fault in check_conversation(messages, tools)}
+    assert found == planted, planted - found
+    assert set(planted) == {
+        "out_of_range", "wrong_length", "pattern", "format", "not_allowed", "invalid",
+        "no_result", "orphan_result", "bad_id", "wrong_role",
+    }  # fmt: skip
+    assert planted.total() > 5000
+
+
+def tightened(tools: list[Tool], one: ToolCall) -> Iterator[tuple[str, list[Tool]]]:
+    """The tools with one more rule for one argument, which the call's value breaks."""
+    arguments: dict[str, Any] = json.loads(one.function.arguments)
+    for key, value in arguments.items():
+        for kind, rule in broken_rules(value):
+            spec: Any = next(t.function.parameters for t in tools if t.function.name == one.function.name)
+            properties = {**spec["properties"], key: {**spec["properties"][key], **rule}}
+            parameters = {**spec, "properties": properties}
+            yield kind, [Tool(function=FunctionSpec(name=one.function.name, parameters=parameters))]
+
+
+def broken_rules(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    match value:
+        case bool():
+            return [("not_allowed", {"const": not value})]
+        case int() | float():
+            return [("out_of_range", {"maximum": value - 1}), ("out_of_range", {"exclusiveMinimum": value}),
+                    ("not_allowed", {"enum": [value + 1]})]  # fmt: skip
+        case str():
+            return [("wrong_length", {"minLength": len(value) + 1}), ("pattern", {"pattern": "^never$"}),
+                    ("format", {"format": "ipv4"}), ("invalid", {"not": {"type": "string"}})]  # fmt: skip
+        case list():
+            return [("wrong_length", {"minItems": len(value) + 1})]
+    return []
+
+
+def torn(one: ToolCall) -> Iterator[tuple[str, list[Message]]]:
+    """Conversations in which the call is sound and something around it isn't."""
+    asked, calls, done = user("?"), assistant(tool_calls=[one]), assistant("Done.")
+    result = tool("{}", one.id)
+    yield "no_result", [asked, calls, done]
+    yield "orphan_result", [asked, calls, result, result, done]
+    yield "orphan_result", [asked, calls, tool("{}", f"{one.id}x"), done]
+    yield "orphan_result", [asked, calls, tool("{}", one.id, "another_tool"), done]
+    yield "bad_id", [asked, assistant(tool_calls=[one, one]), result, done]
+    yield "bad_id", [asked, calls, result, calls, result, done]
+    yield "bad_id", [asked, assistant(tool_calls=[one.model_copy(update={"id": ""})]), tool("{}", ""), done]
+    yield "wrong_role", [Message(role="user", tool_calls=[one]), result, done]

@@ -196,6 +196,16 @@ def test_users_that_cannot_be_played(says: Any, reason: str, tmp_path: Path) -> 
     assert fault(tmp_path, Script(assistant("Twelve."), user=says), limits={"turns": 5}) == reason
 
 
+def test_a_user_may_be_done_after_the_last_turn(tmp_path: Path) -> None:
+    asks = [
+        {"done": False, "text": "And shelf 1?"},
+        {"done": False, "text": "And shelf 2?"},
+        {"done": True, "text": ""},
+    ]
+    row, _ = play(tmp_path, Script(assistant("Twelve."), user=asks), limits={"turns": 2})
+    assert orjson.loads(row["metadata"])["ended"] == "done"
+
+
 def test_a_faulty_call_may_be_answered_so_that_recovery_is_learnt(tmp_path: Path) -> None:
     script = Script(calling('{"shelf": "7"}'), calling(7, identity="d"), assistant("Twelve."))
     row, _ = play(tmp_path, script, limits={"faulty": 1})

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gristmill.tools.checks import ToolSet
 from schemas import Function, ToolCall
@@ -276,6 +278,33 @@ def test_python_functions() -> None:
     assert not list(ToolSet(made.tools).definitions())
     with pytest.raises(ValueError, match="no Python"):
         import_functions("def f(:")
+
+
+WORDS = st.sampled_from(
+    ["name", "type", "properties", "required", "items", "enum", "parameters", "function", "in", "schema", "$ref",
+     "object", "string", "array", "path", "#/x", "anyOf", "additionalProperties", "description", "requestBody",
+     "content", "optional", "application/json", "operationId", "get", "tools", "", "a"]
+)  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=150)
+@given(ANYTHING, ANYTHING, ANYTHING)
+def test_whatever_comes_is_read_or_refused(one: Any, two: Any, three: Any) -> None:
+    """No importer breaks, and what it lets through is a tool that calls can be checked against."""
+    for value in (one, [{"name": "f", "parameters": one}], [{"name": "f", "parameters": {"properties": {"a": one}}}]):
+        try:
+            made = import_tools(value)
+        except ValueError:
+            continue
+        assert not list(ToolSet(made.tools).definitions())
+    document = {"openapi": "3", "x": three, "paths": {"/a": {"get": one, "parameters": two}, "/b": {"put": {
+        "parameters": [two], "requestBody": one}}, "/c": two}}  # fmt: skip
+    assert not list(ToolSet(import_openapi(document).tools).definitions())
 
 
 def in_the_wild(data: Path) -> dict[str, list[Imported]]:

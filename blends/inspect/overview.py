@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 from blends.inspect.source import Source, Table
 
 BINS = 12
+MEASURED = 100_000
+"""Rows, the first ones, of which lengths are measured: reading all conversations of a large table takes too long."""
 MOST_BARS = 20
 
 
@@ -86,14 +88,16 @@ def _numbers(table: Table) -> list[tuple[str, str]]:
 
 def _histogram(source: Source, title: str, table: Table, value: str) -> Chart:
     """Bins of one width from the smallest value to the 99th percentile; the last one takes what is above it."""
-    ((low, high),) = source.ask(f"SELECT min(v), quantile_cont(v, 0.99) FROM (SELECT {value} AS v FROM {table.name})")
+    values = f"(SELECT {value} AS v FROM {table.name} LIMIT {MEASURED})"
+    title += f", of the first {MEASURED:,}" if table.size > MEASURED else ""
+    ((low, high),) = source.ask(f"SELECT min(v), quantile_cont(v, 0.99) FROM {values}")
     if low is None or high <= low:
         return Chart(title, table.name, [])
     width = (high - low) / BINS
     width = max(1, -(-(high - low) // BINS)) if isinstance(low, int) else width
     rows = source.ask(
-        f"SELECT least({BINS - 1}, floor(({value} - ?) / ?))::INT AS bin, count(*) FROM {table.name} "
-        f"WHERE {value} IS NOT NULL GROUP BY 1 ORDER BY 1",
+        f"SELECT least({BINS - 1}, floor((v - ?) / ?))::INT AS bin, count(*) FROM {values} "
+        "WHERE v IS NOT NULL GROUP BY 1 ORDER BY 1",
         [low, width],
     )
     counts = dict(rows)

@@ -43,6 +43,7 @@ class Table:
 
     name: str
     source: "Source" = field(repr=False)
+    _counts: dict[tuple[Any, ...], int] = field(default_factory=dict, repr=False)
 
     @cached_property
     def columns(self) -> dict[str, str]:
@@ -89,8 +90,11 @@ class Table:
     def count(self, filters: Mapping[str, str], text: str) -> int:
         if not filters and not text:
             return self.size
-        where, values = self._where(filters, text)
-        return int(self.source.ask(f"SELECT count(*) FROM {self.name} WHERE {where}", values)[0][0])
+        key = (*sorted(filters.items()), text)
+        if key not in self._counts:
+            where, values = self._where(filters, text)
+            self._counts[key] = int(self.source.ask(f"SELECT count(*) FROM {self.name} WHERE {where}", values)[0][0])
+        return self._counts[key]
 
     def page(self, filters: Mapping[str, str], text: str, start: int) -> list[dict[str, Any]]:
         """At most `PAGE` rows from `start` on: id, the short columns, and the beginning of what was asked."""

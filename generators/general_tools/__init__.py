@@ -22,15 +22,15 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
-from random import Random
 from typing import Annotated, Any, Literal
 
 import orjson
 import yaml
 from pydantic import Field
 
+from generators.general_tools.cells import Cell, GoalAt, cells, has_goals
 from generators.general_tools.live import LiveTools, live_toolboxes
-from generators.general_tools.outcome import require_state, require_told
+from generators.general_tools.outcome import changes, require_called, require_changes, require_told
 from generators.general_tools.scenario import KINDS, ONCE, Kind, Scenario, require_shape
 from generators.general_tools.simulated import SimulatedTools
 from generators.general_tools.toolboxes import Toolbox, import_report, tool_files, toolboxes
@@ -41,14 +41,10 @@ from gristmill.personas import invented_personas, read_personas
 from gristmill.tools.mcp import McpConfig
 from gristmill.tools.outages import Outages, Unreliable
 from gristmill.tools.python_environment import PythonTools, play
-from gristmill.tools.simulation import Conversation, Limits, UserSide, converse, keeping
-from gristmill.walk import crossed, rounds
-from schemas import JsonObject, Seed, Tool, system
+from gristmill.tools.simulation import Limits, UserSide, converse, keeping
+from schemas import JsonObject, Message, Tool, system
 
 World = PythonTools | SimulatedTools | LiveTools
-
-_CHECKED: dict[type[World], str] = {PythonTools: "equal", SimulatedTools: "simulated", LiveTools: "live"}
-"""What `metadata.outcome.state` says: only of Python functions is the end state known."""
 
 
 class Params(Config):
@@ -69,19 +65,6 @@ class Params(Config):
     outages: Outages = Outages()
 
 
-class Cell(Seed):
-    """One task. `goal` is a goal of the set with its row and its wording, None where the scenario is written; `offered`
-    names the tools where the set has too many."""
-
-    kind: Kind
-    toolbox: str
-    style: str
-    persona: str
-    goal: tuple[int, int, int] | None = None
-    offered: list[str] = []
-    index: int = 0
-
-
 class GeneralTools(Generator[Cell, Params]):
     name = "general_tools"
     version = "1"
@@ -94,8 +77,9 @@ class GeneralTools(Generator[Cell, Params]):
         self._live: dict[str, Toolbox] = {}
         if both := self.boxes.keys() & params.servers.keys():
             raise ConfigError(f"params.servers: a set and a server are both named {min(both)}.")
+        written = params.scenarios == "written"
         if not params.servers and not any(
-            self._goals(kind, box) for kind in params.kinds for box in self.boxes.values()
+            has_goals(k, box, written) for k in params.kinds for box in self.boxes.values()
         ):
             raise ConfigError(f"params.kinds: no set has a goal of the kinds {', '.join(params.kinds)}.")
 
@@ -115,13 +99,22 @@ class GeneralTools(Generator[Cell, Params]):
         return [*own, *(path for path in beside if path.is_file())]
 
     def coverage_axes(self) -> dict[str, list[Any]]:
-        names = [*self.boxes, *self.params.servers]
+        names = [*(name for name, box in self.boxes.items() if box.tools), *self.params.servers]
         return {"kind": self.params.kinds, "toolbox": names, "style": [*self.styles]}
 
     async def prepare(self, ctx: Context) -> None:
-        """Asks the servers for their tools, and writes down what the importers made of all tools."""
-        report = orjson.dumps(import_report(await self._sets(ctx)), option=orjson.OPT_INDENT_2)
-        (ctx.artifacts / "tools.json").write_bytes(report)
+        """Asks the servers for their tools, writes down what the importers made of all tools, and sees whether those
+        with code can be loaded where they will run."""
+        boxes = await self._sets(ctx)
+        (ctx.artifacts / "tools.json").write_bytes(orjson.dumps(import_report(boxes), option=orjson.OPT_INDENT_2))
+        for name, box in boxes.items():
+            if box.source and not self.params.simulate:
+                try:
+                    await play(box.source, box.state, [], ctx)
+                except Reject as reject:
+                    raise ConfigError(
+                        f"params.tools: {name}.py can't be loaded in the sandbox: {reject.detail}."
+                    ) from None
 
     async def _sets(self, ctx: Context) -> dict[str, Toolbox]:
         """All sets. On another machine the servers' tools come from the run's artifacts."""
@@ -130,41 +123,12 @@ class GeneralTools(Generator[Cell, Params]):
         return {**self.boxes, **self._live}
 
     def tasks(self) -> Iterator[Cell]:
-        """Endless: kinds and sets crossed, each pair going through its goals in rounds."""
-        boxes = {**self.boxes, **self._live}
-        rng = Random(f"general_tools|{self.seed}")
         own = self.params.personas
-        people = cycle(read_personas(own)) if own else invented_personas(self.seed)
-        styles = rounds([*self.styles], Random(f"styles|{self.seed}"))
-        goals = {
-            (kind, name): rounds(found, Random(f"{kind}|{name}|{self.seed}"))
-            for kind in self.params.kinds
-            for name, box in boxes.items()
-            if (found := self._goals(kind, box))
-        }
-        axes: list[list[Any]] = [[*self.params.kinds], [*boxes]]
-        walk = (pair for pair in crossed(axes, rng) if pair in goals)
-        for index, ((kind, name), person) in enumerate(zip(walk, people, strict=False)):
-            yield Cell(
-                kind=kind, toolbox=name, style=next(styles), persona=person.text(), goal=next(goals[kind, name]),
-                offered=self._offered(boxes[name], rng), index=index,
-            )  # fmt: skip
-
-    def _goals(self, kind: Kind, box: Toolbox) -> list[tuple[int, int, int] | None]:
-        """All goals of the kind with their rows and wordings; [None] where a scenario is to be written."""
-        if self.params.scenarios == "written" or not box.about.goals:
-            return [None]
-        return [
-            (number, row, opening)
-            for number, goal in enumerate(box.about.goals)
-            if goal.kind == kind
-            for row in range(len(goal.rows))
-            for opening in range(len(goal.openings))
-        ]
-
-    def _offered(self, box: Toolbox, rng: Random) -> list[str]:
-        names = [tool.function.name for tool in box.tools]
-        return [] if len(names) <= self.params.offer else sorted(rng.sample(names, self.params.offer), key=names.index)
+        return cells(
+            {**self.boxes, **self._live}, self.params.kinds, [*self.styles],
+            cycle(read_personas(own)) if own else invented_personas(self.seed),
+            self.params.offer, self.params.scenarios == "written", self.seed,
+        )  # fmt: skip
 
     async def run(self, seed: Cell, ctx: Context) -> Record:
         box = (await self._sets(ctx))[seed.toolbox]
@@ -176,17 +140,12 @@ class GeneralTools(Generator[Cell, Params]):
         side = self._side(seed, scenario)
         told = await converse(opening, side, environment, ctx, self.params.limits, once=seed.kind in ONCE)
         with keeping(told.messages):
-            await self._require_outcome(box, scenario, world, told, ctx)
+            outcome = await self._outcome(box, scenario, world, told.messages, ctx)
         return Record(
             messages=told.messages, tools=tools, category=seed.kind, metadata={
                 "cell": {"kind": seed.kind, "toolbox": seed.toolbox, "style": seed.style},
                 "goal": scenario.goal, "persona": seed.persona, "ended": told.ended, "turns": [*told.turn_verdicts()],
-                "outages": [*environment.failed],
-                "outcome": {
-                    "state": _CHECKED[type(world)],
-                    "expected_calls": [{name: arguments} for name, arguments in scenario.calls],
-                    "told": [one if isinstance(one, str) else one[0] for one in scenario.tells],
-                },
+                "outages": [*environment.failed], "outcome": outcome,
             },
         )  # fmt: skip
 
@@ -212,26 +171,26 @@ class GeneralTools(Generator[Cell, Params]):
             goal += f"\nYou forget to say this in your first message: {', '.join(scenario.withheld)}."
         return UserSide(cell.persona, goal, self.styles[cell.style], opening)
 
-    async def _require_outcome(
-        self, box: Toolbox, scenario: Scenario, world: World, told: Conversation, ctx: Context
-    ) -> None:
-        """Reject(shape, ...) or Reject(outcome, ...) where the talk isn't what its scenario asks for."""
-        first = next(message.content for message in told.messages if message.role == "user")
-        for value in scenario.withheld:
-            if value.casefold() in first.casefold():
-                raise Reject("user", "told_too_much", f"{value} was to be left out at first")
-        require_shape(scenario.kind, told.messages)
+    async def _outcome(
+        self, box: Toolbox, scenario: Scenario, world: World, talk: list[Message], ctx: Context
+    ) -> JsonObject:
+        """What came of it, for the metadata. Reject where it isn't what the scenario asks for."""
+        require_shape(scenario, talk)
+        changed = [] if isinstance(world, LiveTools) else changes(scenario.world, world.state, box.about.ignored)
         if isinstance(world, PythonTools):
-            expected: JsonObject = (await play(box.source, scenario.world, scenario.calls, ctx)).state
-            require_state(expected, world.state, box.about.ignored)
-        called = {call.function.name for message in told.messages for call in message.tool_calls}
-        for name, _ in scenario.calls:
-            if not isinstance(world, PythonTools) and name not in called:
-                raise Reject("outcome", "tool_not_called", f"{name} is never called")
-        require_told(scenario.tells, told.messages)
+            expected = (await play(box.source, scenario.world, scenario.calls, ctx)).state
+            require_changes(changes(scenario.world, expected, box.about.ignored), changed)
+        else:
+            require_called([name for name, _ in scenario.calls], talk)
+        require_told(scenario.tells, talk)
+        return {
+            "checked": "state" if isinstance(world, PythonTools) else "calls", "changed": [*changed],
+            "expected_calls": [{name: arguments} for name, arguments in scenario.calls],
+            "told": [ways[0] for ways in scenario.tells],
+        }  # fmt: skip
 
 
-def bundled_scenario(box: Toolbox, goal: tuple[int, int, int]) -> Scenario:
+def bundled_scenario(box: Toolbox, goal: GoalAt) -> Scenario:
     """A goal of the set, with one of its rows and one of its wordings."""
     number, row, opening = goal
     return box.about.goals[number].scenario(row, opening, box.about.system, box.state)

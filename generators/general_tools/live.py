@@ -10,6 +10,7 @@ import orjson
 from generators.general_tools.toolboxes import SetFile, Toolbox
 from gristmill import Context
 from gristmill.errors import ConfigError
+from gristmill.tools.checks import arguments_of
 from gristmill.tools.mcp import McpConfig, open_mcp
 from schemas import Tool, ToolCall, canonical_json
 from schemas.tool_formats import import_tools
@@ -45,5 +46,5 @@ class LiveTools:
     async def call(self, call: ToolCall, ctx: Context) -> str:
         server = await ctx.resource(open_mcp, self._config)
         name = call.function.name
-        result = await server.call(ctx, self._origin.get(name, name), orjson.loads(call.function.arguments or "{}"))
+        result = await server.call(ctx, self._origin.get(name, name), arguments_of(call))
         return canonical_json({"error": result.text}).decode() if result.is_error else result.text

@@ -1,62 +1,73 @@
-"""The outcome check without a model: the end state is the expected one, and the user was told what they must know.
+"""The outcome check without a model: the state has changed as expected, and the user was told what they must know.
 
-    {"bookings": {"B104": {"time": "19:00" -> "20:00"}}}            wrong_state: bookings.B104.time is 20:00, not 19:00
+    bookings.B105: absent -> {"day": "2026-03-13", "guests": 4, ...}
+    bookings.B102.time: "19:00" -> "19:30"
 
-The expected state is what the scenario's own calls lead to, from the same beginning. Texts are compared without case
-and spacing, numbers by value ("1,250.00" tells 1250).
+The expected changes are those that the scenario's own calls make, from the same beginning; by which calls the
+conversation makes them doesn't matter. What counts as told is in judges/told.py.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gristmill.errors import Reject
 from gristmill.tools.simulation import spoken
-from schemas import JsonObject, Message
+from judges.told import is_told
+from schemas import JsonObject, Message, canonical_json
 
-_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
-_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-
-
-def require_state(expected: JsonObject, found: JsonObject, ignored: Sequence[str] = ()) -> None:
-    """Reject(outcome, wrong_state) with the differences, but for keys in `ignored` (free texts)."""
-    differences = list(differing(expected, found, frozenset(ignored)))
-    if differences:
-        more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
-        raise Reject("outcome", "wrong_state", "; ".join(differences[:5]) + more)
+_ABSENT = object()
 
 
-def differing(expected: Any, found: Any, ignored: frozenset[str] = frozenset(), place: str = "") -> Iterator[str]:
-    """Where two JSON values differ, one sentence each."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key in [*expected, *(key for key in found if key not in expected)]:
-            if key in ignored:
-                continue
-            inner = f"{place}.{key}" if place else key
-            if key not in found:
-                yield f"{inner} is missing"
-            elif key not in expected:
-                yield f"{inner} is not expected"
-            else:
-                yield from differing(expected[key], found[key], ignored, inner)
-    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        for number, (one, other) in enumerate(zip(expected, found, strict=True)):
-            yield from differing(one, other, ignored, f"{place}.{number}")
-    elif expected != found:
-        yield f"{place} is {found!r}, not {expected!r}"
+def require_changes(expected: Sequence[str], made: Sequence[str]) -> None:
+    """Reject(outcome, wrong_state) where the two lists of changes differ."""
+    missing = [f"missing: {line}" for line in expected if line not in made]
+    unexpected = [f"unexpected: {line}" for line in made if line not in expected]
+    if missing or unexpected:
+        raise Reject("outcome", "wrong_state", "; ".join([*missing, *unexpected]))
 
 
-def require_told(tells: Sequence[str | list[str]], talk: Sequence[Message]) -> None:
-    """Reject(outcome, not_told) where the assistant's words lack one of the texts."""
-    said = " ".join(message.content for message in spoken(talk) if message.role == "assistant")
-    for one in tells:
-        ways = [one] if isinstance(one, str) else one
-        if not any(is_told(str(way), said) for way in ways):
-            raise Reject("outcome", "not_told", f"the assistant never says {' or '.join(map(str, ways))}")
+def changes(before: JsonObject, after: JsonObject, ignored: Sequence[str] = ()) -> list[str]:
+    """What has changed, one line for each value, but for keys in `ignored` (free texts)."""
+    return [*_changes(before, after, frozenset(ignored), "")]
 
 
-def is_told(text: str, said: str) -> bool:
-    if _PLAIN_NUMBER.fullmatch(text):
-        return any(float(number.replace(",", "")) == abs(float(text)) for number in _NUMBER.findall(said))
-    wanted, heard = (" ".join(one.casefold().split()) for one in (text, said))
-    return re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", heard) is not None
+def _changes(before: Any, after: Any, ignored: frozenset[str], place: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            if key not in ignored:
+                inner = f"{place}.{key}" if place else key
+                yield from _changes(before.get(key, _ABSENT), after.get(key, _ABSENT), ignored, inner)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(old, new, ignored, f"{place}.{number}")
+    elif before != after:
+        yield f"{place}: {_written(before, ignored)} -> {_written(after, ignored)}"
+
+
+def _written(value: Any, ignored: frozenset[str]) -> str:
+    return "absent" if value is _ABSENT else canonical_json(_plain(value, ignored)).decode()
+
+
+def _plain(value: Any, ignored: frozenset[str]) -> Any:
+    """Without ignored keys, and with 22.0 as 22."""
+    if isinstance(value, dict):
+        return {key: _plain(inner, ignored) for key, inner in value.items() if key not in ignored}
+    if isinstance(value, list):
+        return [_plain(inner, ignored) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def require_called(names: Sequence[str], talk: Sequence[Message]) -> None:
+    """Reject(outcome, tool_not_called): all that can be said where nobody knows the end state."""
+    called = {call.function.name for message in talk for call in message.tool_calls}
+    for name in names:
+        if name not in called:
+            raise Reject("outcome", "tool_not_called", f"{name} is never called")
+
+
+def require_told(tells: Sequence[list[str]], talk: Sequence[Message]) -> None:
+    """Reject(outcome, not_told) where the assistant's words lack a fact, in each of the ways to write it."""
+    said = "\n".join(message.content for message in spoken(talk) if message.role == "assistant")
+    for ways in tells:
+        if not is_told(ways, said):
+            raise Reject("outcome", "not_told", f"the assistant never says {' or '.join(ways)}")

@@ -45,8 +45,8 @@ GoldCall = tuple[str, dict[str, Any]]
 
 
 class Scenario(Config):
-    """One conversation's material. `tells` are what the assistant must say, each one text or several of which one is
-    enough; `calls` lead from the world to the end state that is expected."""
+    """One conversation's material. `tells` are the facts that the assistant must say, each in its ways to be written;
+    `calls` lead from the world to the end state that is expected."""
 
     kind: Kind
     goal: str
@@ -55,7 +55,7 @@ class Scenario(Config):
     withheld: list[str] = []
     world: JsonObject = {}
     calls: list[GoldCall] = []
-    tells: list[str | list[str]] = []
+    tells: list[list[str]] = []
 
 
 class Goal(Config):
@@ -92,7 +92,7 @@ class Goal(Config):
             kind=self.kind, goal=_filled(self.goal, values), system=system,
             opening=_filled(self.openings[opening], values), withheld=_filled(self.withheld, values), world=world,
             calls=[(name, _filled(arguments, values)) for name, arguments in self.calls],
-            tells=[[*map(str, one)] if isinstance(one, list) else str(one) for one in _filled(self.tells, values)],
+            tells=[[*map(str, one)] if isinstance(one, list) else [str(one)] for one in _filled(self.tells, values)],
         )  # fmt: skip
 
 
@@ -109,9 +109,14 @@ def _filled(value: Any, row: dict[str, Any]) -> Any:
     return re.sub(r"\{(\w+)\}", lambda slot: str(row[slot[1]]), value)
 
 
-def require_shape(kind: Kind, talk: list[Message]) -> None:
-    """Reject(shape, ...) where the conversation is not of the kind that its scenario asks for."""
-    turns = _calls_by_turn(talk)
+def require_shape(scenario: Scenario, talk: list[Message]) -> None:
+    """Reject(shape, ...) where the conversation is not of the kind that its scenario asks for; Reject(user,
+    told_too_much) where the first message says what it was to leave out."""
+    first = next(message.content for message in talk if message.role == "user")
+    for value in scenario.withheld:
+        if value.casefold() in first.casefold():
+            raise Reject("user", "told_too_much", f"{value} was to be left out at first")
+    kind, turns = scenario.kind, _calls_by_turn(talk)
     answers = [message for message in talk if message.role == "assistant" and not message.tool_calls]
     calling = sum(bool(turn) for turn in turns)
     if kind == "no_tool":

@@ -20,6 +20,7 @@ import orjson
 from pydantic import Field
 
 from gristmill import Answer, Context, Reject
+from gristmill.tools.checks import arguments_of
 from schemas import Json, JsonObject, Tool, ToolCall, canonical_json
 
 Text = Annotated[str, Field(max_length=2000)]
@@ -51,7 +52,7 @@ class SimulatedTools:
         self._served: dict[bytes, str] = {}
 
     async def call(self, call: ToolCall, ctx: Context) -> str:
-        name, arguments = call.function.name, orjson.loads(call.function.arguments or "{}")
+        name, arguments = call.function.name, arguments_of(call)
         key = canonical_json([name, arguments, self.state])
         if key not in self._served:
             spec = canonical_json(self._specs[name].model_dump(mode="json")).decode()

@@ -5,8 +5,8 @@
     tools.json     a list in any shape that schemas/tool_formats.py reads, or an OpenAPI document (also .yaml)
     tools.jsonl    a list per line, or rows with a column `tools` or `functions`
 
-A folder is all such files in it. Tools without code are simulated. What was repaired or refused in a file is written to
-`artifacts/tools.json`.
+A folder is all such files in it. Tools without code are simulated. What was repaired or refused is written to
+`artifacts/tools.json`. A file without any tool that can be used is an error, a row without one a set that isn't used.
 """
 
 from collections.abc import Iterator
@@ -92,13 +92,14 @@ def _read(path: Path) -> Iterator[Toolbox]:
         if path.suffix == ".py":
             yield _of_code(path)
         elif path.suffix in (".jsonl", ".parquet"):
-            for where, row in read_rows(str(path)):
-                if isinstance(row, BadSeed):
-                    raise ConfigError(f"params.tools: {path}, {where}: {row.detail}.")
-                yield _of_list(f"{path.stem}:{where.partition(':')[2]}", path, row)
+            rows = [_of_row(path.stem, where, row) for where, row in read_rows(str(path))]
+            _require(path, next((box.imported for box in rows if box.tools), rows[0].imported if rows else Imported()))
+            yield from rows
         else:
             text = path.read_text("utf-8")
-            yield _of_list(path.stem, path, orjson.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
+            box = _of_list(path.stem, orjson.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
+            _require(path, box.imported)
+            yield box
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"params.tools: {path}: {str(error).splitlines()[0]}.") from None
 
@@ -116,11 +117,23 @@ def _of_code(path: Path) -> Toolbox:
     return Toolbox(path.stem, imported.tools, about, source, initial_state(source), imported=imported)
 
 
-def _of_list(name: str, path: Path, value: Any) -> Toolbox:
+def _of_row(stem: str, where: str, row: dict[str, Any] | BadSeed) -> Toolbox:
+    name = f"{stem}:{where.partition(':')[2]}"
+    if isinstance(row, dict):
+        try:
+            return _of_list(name, row)
+        except ValueError as error:
+            row = BadSeed(where, str(error))
+    imported = Imported()
+    imported.refuse(name, "shape", row.detail)
+    return Toolbox(name, [], imported=imported)
+
+
+def _of_list(name: str, value: Any) -> Toolbox:
     imported = import_openapi(value) if is_openapi(value) else import_tools(value)
-    _require(path, imported)
-    told = value.get("info", {}).get("title", "") if isinstance(value, dict) else ""
-    return Toolbox(name, imported.tools, SetFile(about=str(told)), imported=imported)
+    info = value.get("info") if isinstance(value, dict) else None
+    about = str(info.get("title", "")) if isinstance(info, dict) else ""
+    return Toolbox(name, imported.tools, SetFile(about=about), imported=imported)
 
 
 def _require(path: Path, imported: Imported) -> None:

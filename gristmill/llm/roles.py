@@ -50,7 +50,7 @@ class Role:
         """The canonical body of a chat: what the ledger's key is made of, whatever the endpoint makes of it."""
         request: JsonObject = {**self._constant, **sampling, "messages": [m.to_openai() for m in messages]}
         if tools:
-            request["tools"] = [tool.model_dump(mode="json") for tool in tools]
+            request["tools"] = [tool.to_openai() for tool in tools]
         if shape is not None:
             request["response_format"] = shape.response_format()
         return request

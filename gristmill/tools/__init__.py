@@ -1,1 +1,1 @@
-"""Tools that a model calls: the protocol for endpoints without tool calls, and MCP servers."""
+"""Tools that a model calls: the check of calls, simulated conversations, real tools, a protocol by text."""

@@ -20,9 +20,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jsonschema_rs
+import orjson
 
 from schemas import JsonObject, Message, Tool, ToolCall, canonical_json
-from schemas.tool_formats import JSON_TYPES, STANDARD_TYPES
+from schemas.json_schema import JSON_TYPES, STANDARD_TYPES
 
 
 class CallFault(NamedTuple):
@@ -82,6 +83,12 @@ class ToolSet:
         return [_fault(name, error) for error in validator.iter_errors(arguments)]
 
 
+def arguments_of(call: ToolCall) -> JsonObject:
+    """The arguments of a call that the rules have passed."""
+    arguments: JsonObject = orjson.loads(call.function.arguments or "{}")
+    return arguments
+
+
 _KINDS = {
     "required": "missing_argument", "dependentRequired": "missing_argument", "type": "wrong_type",
     "strictInteger": "wrong_type", "additionalProperties": "unknown_argument",
@@ -101,7 +108,9 @@ def _fault(name: str, error: jsonschema_rs.ValidationError) -> CallFault:
 
 
 def _parsed(text: str) -> Any:
-    """JSON, and nothing that a lenient reader would let pass: no NaN, no key twice. ValueError where it isn't."""
+    """JSON, and nothing that a lenient reader would let pass: no NaN, no key twice, no half of a surrogate pair.
+    ValueError where it isn't."""
+    orjson.loads(text)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]

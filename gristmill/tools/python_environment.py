@@ -24,6 +24,7 @@ import orjson
 from gristmill.context import Context
 from gristmill.errors import Reject
 from gristmill.sandbox import SandboxLimits
+from gristmill.tools.checks import arguments_of
 from schemas import Json, JsonObject, Tool, ToolCall, canonical_json
 
 LIMITS = SandboxLimits(seconds=5)
@@ -105,8 +106,8 @@ class PythonTools:
         self._limits = limits
 
     async def call(self, call: ToolCall, ctx: Context) -> str:
-        arguments = orjson.loads(call.function.arguments or "{}")
-        played = await play(self._source, self.state, [(call.function.name, arguments)], ctx, self._limits)
+        asked = [(call.function.name, arguments_of(call))]
+        played = await play(self._source, self.state, asked, ctx, self._limits)
         self.state = played.state
         result = played.results[0]
         return result if isinstance(result, str) else canonical_json(result).decode()

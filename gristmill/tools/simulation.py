@@ -125,19 +125,18 @@ async def converse(
     With `once` the user speaks once, and the assistant's answer ends it.
     """
     made = Conversation([*opening])
-    for _ in range(limits.turns):
-        text = await user_turn(made.messages, side, ctx)
-        if text is None:
-            return made
+    while (text := await user_turn(made.messages, side, ctx)) is not None:
+        if len(made.turns) == limits.turns:
+            with keeping(made.messages):
+                raise Reject("user", "never_done", text[:200])
         made.messages.append(user(text))
         turn = await assistant_turn(made.messages, environment, ctx, limits)
         made.messages += turn.messages
         made.turns.append(turn)
         if once:
             made.ended = "asked"
-            return made
-    with keeping(made.messages):
-        raise Reject("user", "never_done", f"after {limits.turns} turns the user still wants something")
+            break
+    return made
 
 
 def spoken(talk: Sequence[Message]) -> list[Message]:
