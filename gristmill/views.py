@@ -93,7 +93,9 @@ def _show_blend(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path], schema: pa.Schema) -> None:
     """A view on parquet files, or a table without rows, with the same columns, where there are none."""
     if files:
-        connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({parquet_files(*(_exact(file) for file in files))})")
+        connection.execute(
+            f"CREATE VIEW {name} AS FROM read_parquet({parquet_files(*(_exact(file) for file in files))})"
+        )
     else:
         connection.register("no_rows", schema.empty_table())
         connection.execute(f"CREATE TABLE {name} AS FROM no_rows")

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from gristmill import Config, Context, Judge, Record, Verdict
 from gristmill.errors import ConfigError
-from judges.fields import FieldPath, lookup, question
 from gristmill.text.language_id import identify, known_languages, letters, likelihoods, prose
+from judges.fields import FieldPath, lookup, question
 
 PRIOR = 20
 """How much likelier an expected language is beforehand than each other one."""

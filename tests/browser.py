@@ -80,7 +80,7 @@ class Tab:
         return told["result"].get("value")
 
     async def press(self, key: str) -> None:
-        event = {"key": key, "text": {"Enter": "\r", "Escape": ""}.get(key, key)}
+        event: dict[str, Any] = {"key": key, "text": {"Enter": "\r", "Escape": ""}.get(key, key)}
         if key in _CODES:
             event["windowsVirtualKeyCode"] = _CODES[key]
         await self.send("Input.dispatchKeyEvent", type="keyDown", **event)

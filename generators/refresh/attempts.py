@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from generators.refresh.prompt import Prompt
 from gristmill import Context, Reject, Verdict
+from gristmill.text.language_id import identify, letters, prose
 from gristmill.tools.checks import ToolSet
 from judges.constraints import Constraint, Language, Other, check
 from judges.language import Params as LanguageParams
 from judges.language import judge_language
-from gristmill.text.language_id import identify, letters, prose
 from judges.refusal import phrases
 from schemas import Message, Tool
 
