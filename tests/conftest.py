@@ -17,6 +17,7 @@ from gristmill.errors import GristmillError
 from gristmill.sandbox import engines
 from gristmill.sandbox.pool import Pool, open_pool
 from judges.sql_server import Server
+from tests.browser import program
 
 if TYPE_CHECKING:
     from generators.search_riddles.making import Made
@@ -85,7 +86,12 @@ def _absent_mysql() -> str | None:
     return None if programs() else "MariaDB's programs are not installed"
 
 
+def _absent_browser() -> str | None:
+    return None if program() else "Chromium is not installed"
+
+
 _ABSENT: dict[str, Callable[[], str | None]] = {
+    "browser": _absent_browser,
     "bubblewrap": partial(_absent_engine, engines.check_bubblewrap),
     "docker": partial(_absent_engine, engines.check_docker),
     "embedded": _absent_embedded,

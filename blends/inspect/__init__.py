@@ -1,0 +1,1 @@
+"""`gristmill inspect`: a local web page over a run, a blend or any parquet."""
