@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blends.reading import Fault, Input, batches, first_line
+from blends.reviews import leave_out, mended, reviews_of
 from blends.store import Expressions, add_keys, registered
 from blends.workbench import Workbench
 from gristmill.errors import ConfigError, EndpointError
@@ -110,17 +111,19 @@ def read_source(bench: Workbench, number: int, located: Located, seed: int) -> N
     """Reads every row of source `number` into the stage, and its keys into the store."""
     store, stage, before = bench.store, bench.stage, bench.stage.rows
     for found in located.inputs:
+        reviews = reviews_of(found.path)
         for batch in batches(found):
             if isinstance(batch, Fault):
                 store.execute("INSERT INTO unread VALUES (?, ?)", [number, f"{found.path}: {batch.detail}"])
                 continue
-            batch = _licensed(batch, located.license)
+            batch = mended(_licensed(batch, located.license), reviews)
             try:
                 add_keys(store, batch, stage.rows, number, located.expressions, seed, located.earlier)
             except (duckdb.DataError, duckdb.ProgrammingError) as error:
                 if located.expressions == Expressions():
                     raise
                 raise ConfigError(f"{located.name}: its {_failing(store, located, batch)}: {sentence(error)}") from None
+            leave_out(store, batch, stage.rows, reviews)
             stage.add(batch)
             bench.say(f"reading {located.name}: {stage.rows - before:,} rows")
     _check_readable(store, number, located)

@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
 from gristmill.audit import Candidate, Review, Reviews, Side, audit_figures, draw
 from gristmill.testing import FaultServer
 from schemas import JsonObject
+from tests.blending import ask, blend, record, write
 from tests.runs import records_file, run, two_calls
 
 
@@ -141,3 +143,22 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
         [sys.executable, "-m", "gristmill.cli", "audit", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "is no run" in done.stderr
+
+
+def test_a_blend_leaves_out_what_was_rejected_and_takes_what_was_mended(tmp_path: Path) -> None:
+    write(tmp_path / "run/records/part-00000.parquet", [record(n) for n in range(4)])
+    uuids = [record(n).uuid for n in range(4)]
+    reviews = Reviews(tmp_path / "run/reviews.parquet")
+    mended = orjson.dumps([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]).decode()
+    reviews.add(review(uuids[0], "accepted", "g", "reject", note="a lie"))
+    reviews.add(review(uuids[1], "accepted", "g", "fix", note="clumsy", edited=mended))
+    reviews.add(review(uuids[2], "accepted", "g", "accept"))
+    reviews.add(review(uuids[3], "accepted", "g", "reject"))
+    reviews.add(review(uuids[3], "accepted", "g", "accept", "bob", time="2026-01-02T00:00:00+00:00"))
+    blend(tmp_path, [{"name": "a", "path": str(tmp_path / "run"), "weight": 1}], total=3)
+    kept = dict(ask(tmp_path, "SELECT uuid, messages[1].content FROM samples"))
+    assert kept == {uuids[1]: "Why?", uuids[2]: "Question 2?", uuids[3]: "Question 3?"}
+    assert ask(tmp_path, "SELECT uuid, reason, detail FROM dropped") == [(uuids[0], "review", "a lie")]
+    assert ask(tmp_path, "SELECT metadata ->> '$.review.note' FROM samples WHERE uuid = '" + uuids[1] + "'") == [
+        ("clumsy",)
+    ]
