@@ -14,6 +14,7 @@ from schemas.blend_config import BlendConfig
 # The reasons in `dropped`, and the columns of `sources` that count them.
 LOSSES = {
     "unreadable": "unreadable",
+    "review": "rejected_by_reviewers",
     "filter": "filtered",
     "license": "unlicensed",
     "length": "wrong_length",

@@ -8,10 +8,12 @@ import orjson
 import pyarrow.parquet as pq
 
 from blends.build import build
+from gristmill import registry
+from gristmill.commands.show import example_records
 from gristmill.config import validate
 from gristmill.views import connect
 from schemas import Record, assistant, user
-from schemas.arrow import records_to_table
+from schemas.arrow import foreign_row_to_record, records_to_table
 from schemas.blend_config import BlendConfig
 
 
@@ -36,6 +38,22 @@ def write_lines(path: Path, rows: Iterable[Any]) -> Path:
 def blend(folder: Path, sources: list[dict[str, Any]], total: int = 10, **more: Any) -> dict[str, Any]:
     content = {"out": folder / "out", "total": total, "sources": sources, **more}
     return build(validate(content, BlendConfig, "test"))
+
+
+def blend_of_all_generators(folder: Path) -> dict[str, Any]:
+    """A blend of the example records of every generator that has some, as runs, and of a ShareGPT file."""
+    sources = []
+    for name in registry.names("generators"):
+        if records := [foreign_row_to_record(row) for row in example_records(name)]:
+            path = write(folder / name / "records/part-00000.parquet", records).parents[1]
+            sources.append({"name": name, "path": str(path), "weight": 1, "rule_made": 1.0})
+    chat = [
+        {"conversations": [{"from": "human", "value": f"Hi {n}"}, {"from": "gpt", "value": f"Yo {n}"}]}
+        for n in range(9)
+    ]
+    write_lines(folder / "share.jsonl", chat)
+    sources.append({"name": "share", "path": str(folder / "share.jsonl"), "weight": 1})
+    return blend(folder, sources, 3 * len(sources))
 
 
 def ask(folder: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -9,20 +9,17 @@ import pytest
 
 from blends.account import LOSSES
 from blends.lint import CONTROL, WARNINGS, row_faults
-from gristmill import registry
-from gristmill.commands.show import example_records
 from gristmill.render.tokenizers import train
 from gristmill.views import connect
 from schemas import Record, Verdict, assistant, tool, user
 from schemas.arrow import foreign_row_to_record
 from schemas.messages import Function, ToolCall
 from schemas.tools import FunctionSpec, Tool
-from tests.blending import ask, blend, record, write, write_lines
+from tests.blending import ask, blend, blend_of_all_generators, record, write, write_lines
 from tests.conftest import ROOT
 
 DOCS = (ROOT / "docs/inspect.md").read_text(encoding="utf-8")
 QUERIES = [(int(number), sql) for sql, number in re.findall(r"```sql\n(-- (\d+)\. .*?)```", DOCS, re.DOTALL)]
-GENERATORS = [name for name in registry.names("generators") if example_records(name)]
 
 
 @pytest.fixture(scope="module")
@@ -105,22 +102,11 @@ def test_records_of_all_generators_and_a_sharegpt_file_make_one_blend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
-    sources = []
-    for name in GENERATORS:
-        records = [foreign_row_to_record(row) for row in example_records(name)]
-        assert len(records) == 3
-        path = write(tmp_path / name / "records/part-00000.parquet", records).parents[1]
-        sources.append({"name": name, "path": str(path), "weight": 1, "rule_made": 1.0})
-    chat = [
-        {"conversations": [{"from": "human", "value": f"Hi {n}"}, {"from": "gpt", "value": f"Yo {n}"}]}
-        for n in range(9)
-    ]
-    write_lines(tmp_path / "share.jsonl", chat)
-    sources.append({"name": "share", "path": str(tmp_path / "share.jsonl"), "weight": 1})
-    made = blend(tmp_path, sources, 3 * len(sources))
+    made = blend_of_all_generators(tmp_path)
+    sources = made["sources"]
     assert [row["rows"] for row in made["sources"]] == [3] * len(sources)
     rows = ask(tmp_path, "SELECT messages, tools, reasoning, metadata, generator FROM samples")
-    assert {row[4] for row in rows} >= {"external"} and len(GENERATORS) >= 4
+    assert {row[4] for row in rows} >= {"external"} and len(sources) >= 10
     names = ("messages", "tools", "reasoning", "metadata", "generator")
     for row in rows:
         faults = list(row_faults(foreign_row_to_record(dict(zip(names, row, strict=True))), CONTROL))

@@ -21,6 +21,7 @@ from gristmill.testing import ScriptedModel
 from gristmill.testing.scripted import run_scripted
 from schemas import JsonObject
 from schemas.blend_config import BlendConfig
+from tests.blending import blend_of_all_generators
 from tests.browser import Tab, chromium, new_tab
 from tests.runs import STEPS, TURNS
 
@@ -235,6 +236,27 @@ async def test_no_script_of_a_record_runs_and_nothing_leaves_the_machine(
         assert "owned" not in await browser.value("document.title")
     assert browser.complaints == []  # nor did the policy have to stop anything of ours
     assert browser.requests and all(url.startswith(f"{page_of_run}/") for url in browser.requests)
+
+
+@pytest.mark.browser
+async def test_a_blend_of_all_generators_and_a_sharegpt_file(
+    tmp_path: Path, browser: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRISTMILL_CACHE", str(tmp_path / "cache"))
+    sources = [source["name"] for source in blend_of_all_generators(tmp_path)["sources"]]
+    assert len(sources) >= 10
+    with serving(tmp_path / "out") as url:
+        await browser.open(url)
+        charts = await browser.value("document.body.innerText")
+        assert all(source in charts for source in sources)
+        for source in sources:
+            await browser.open(f"{url}/rows/samples?source={source}")
+            async with browser.loading():
+                await browser.value("document.querySelector('#rows a').click()")
+            assert await browser.value("document.querySelectorAll('.turn').length") >= 2
+            supervised = "document.querySelectorAll('#trained .supervised').length"
+            assert await browser.value(supervised) > 1, source  # the legend, and what is learnt
+    assert browser.complaints == []
 
 
 @pytest.mark.browser
