@@ -86,7 +86,7 @@ def test_a_file_of_openai_messages_is_judged_as_it_is(cli: CLI, tmp_path: Path) 
     ]
     details = [row["detail"] for row in rejects]
     assert "wrong_type: weather.days" in details[0] and "bad_json: weather" in details[1]
-    assert "a part of type image_url is no text" in details[3] and "messages: no list" in details[5]
+    assert "a part of type image_url is no text" in details[3] and "holds an answer to the prompt" in details[5]
 
 
 def test_parquet_with_nested_columns(cli: CLI, tmp_path: Path) -> None:
