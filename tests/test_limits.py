@@ -219,7 +219,7 @@ async def test_a_server_that_restarts_is_used_again_within_moments() -> None:
             server.up()
             back = time.monotonic()
             assert answered(await asked) == 400
-            assert time.monotonic() - back < 10
+            assert time.monotonic() - back < 20  # a busy machine needs a while for 300 calls
         assert server.requests <= 400 + 16 + 128
 
 
