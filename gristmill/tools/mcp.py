@@ -19,6 +19,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from importlib.util import find_spec
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Self, TextIO
 
@@ -75,11 +76,10 @@ def open_mcp(config: McpConfig) -> Iterator["McpServer"]:
 
     ConfigError where the package `mcp` or an environment variable is missing, EndpointError where no server answers.
     """
-    try:
-        from anyio.from_thread import start_blocking_portal
-        from mcp import Client  # noqa: F401
-    except ImportError:
-        raise ConfigError("An MCP server needs the package mcp: pip install 'gristmill[mcp]'.") from None
+    if find_spec("mcp") is None:
+        raise ConfigError("An MCP server needs the package mcp: pip install 'gristmill[mcp]'.")
+    from anyio.from_thread import start_blocking_portal
+
     with start_blocking_portal() as portal:
         server = McpServer(config, portal)
         try:

@@ -80,6 +80,22 @@ def written(value: Cell) -> str:
     return f"{value.day} {value:%B} {value.year}" if isinstance(value, date) else str(value)
 
 
+def number_in(row: Row, column: Column) -> float:
+    """A cell of a column of numbers that isn't empty."""
+    value = row[column.name]
+    if not isinstance(value, int | float):
+        raise TypeError(f"{column.name} holds {value!r}, no number")
+    return value
+
+
+def day_in(row: Row, column: Column) -> date:
+    """A cell of a column of dates that isn't empty."""
+    value = row[column.name]
+    if not isinstance(value, date):
+        raise TypeError(f"{column.name} holds {value!r}, no date")
+    return value
+
+
 def literal(value: Cell) -> str:
     """A value in SQL."""
     if value is None:

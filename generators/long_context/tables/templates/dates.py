@@ -3,7 +3,7 @@
 from calendar import month_name
 
 from generators.long_context.tables.draw import Ask, Draw, Unsuited
-from generators.long_context.tables.table import literal, quoted
+from generators.long_context.tables.table import day_in, literal, quoted
 from generators.long_context.tables.templates.registry import Family, into
 
 DATES: Family = {}
@@ -42,7 +42,7 @@ def earliest(d: Draw) -> Ask:
 def in_years(d: Draw) -> Ask:
     day = d.column("date")
     row = d.row(day)
-    name, year = quoted(day.name), row[day.name].year  # type: ignore[union-attr]
+    name, year = quoted(day.name), day_in(row, day).year
     start = year - d.rng.randint(0, 9)
     where = f"year({name}) BETWEEN {start} AND {start + 9}"
     question = d.say(
@@ -115,10 +115,9 @@ def full_years(d: Draw) -> Ask:
     second = d.column("date", first)
     one, other = sorted((first, second), key=lambda column: column.name)
     row = d.row(first)
-    begin, end = row[one.name], row[other.name]
-    if begin is None or end is None:
+    if row[one.name] is None or row[other.name] is None:
         raise Unsuited
-    if begin > end:  # type: ignore[operator]
+    if day_in(row, one) > day_in(row, other):
         one, other = other, one
     key = literal(row[d.table.key])
     question = d.say(

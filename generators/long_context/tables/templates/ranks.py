@@ -1,7 +1,7 @@
 """Ranks and comparisons: the highest, the k-th, the nearest; which of two, and by how much."""
 
 from generators.long_context.tables.draw import Ask, Draw, Unsuited
-from generators.long_context.tables.table import literal, quoted, written
+from generators.long_context.tables.table import literal, number_in, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
 RANKS: Family = {}
@@ -130,7 +130,7 @@ def above_the_other(d: Draw) -> Ask:
     """Yes or no, the answer drawn first so that both come equally often."""
     number, wanted = d.column("number"), d.rng.random() < 0.5
     one, other = d.two(number)
-    if (one[number.name] > other[number.name]) != wanted:  # type: ignore[operator]
+    if (number_in(one, number) > number_in(other, number)) != wanted:
         one, other = other, one
     if one[number.name] == other[number.name]:
         raise Unsuited
@@ -212,7 +212,7 @@ def nearest(d: Draw) -> Ask:
 def between_two(d: Draw) -> Ask:
     number = d.column("number")
     one, other = d.two(number)
-    low, high = sorted((one[number.name], other[number.name]))  # type: ignore[type-var]
+    low, high = sorted((number_in(one, number), number_in(other, number)))
     a = d.condition(number, kinds=("category",))
     name = quoted(number.name)
     where = f"{a.sql} AND {name} > {literal(low)} AND {name} < {literal(high)}"
