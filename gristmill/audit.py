@@ -24,10 +24,12 @@ from typing import Any, Literal, NamedTuple
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from gristmill.agreement import compared, wilson
 from gristmill.quota import divide
 from gristmill.runs import RunFolder
+from schemas import Message, canonical_json
 from schemas.arrow import rows_to_table
 
 Side = Literal["accepted", "rejected"]
@@ -136,6 +138,13 @@ class Reviews:
     def latest(self) -> dict[tuple[str, Side], Review]:
         """The decision that counts for each candidate: the last one, whoever made it."""
         return {(one.id, one.side): one for one in sorted(self, key=lambda one: one.time)}
+
+
+def mended(text: str | bytes) -> str:
+    """Messages that a reviewer has edited as JSON, in the form in which a review keeps them; ValueError where they are
+    none."""
+    messages = TypeAdapter(list[Message]).validate_python(orjson.loads(text))
+    return canonical_json([message.to_openai() for message in messages]).decode()
 
 
 def audit_figures(reviews: Reviews, sizes: Counter[tuple[Side, str]]) -> dict[str, Any]:

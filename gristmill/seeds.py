@@ -35,15 +35,18 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     """The same for a file of JSON lines, whatever its name."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            where = f"line:{number}"
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield where, BadSeed(where, f"not valid JSON: {error}")
-                continue
-            yield where, row if isinstance(row, dict) else BadSeed(where, "not a JSON object")
+            if line.strip():
+                yield read_line(number, line)
+
+
+def read_line(number: int, line: bytes) -> tuple[str, dict[str, Any] | BadSeed]:
+    """(where, row) of one JSON line."""
+    where = f"line:{number}"
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return where, BadSeed(where, f"not valid JSON: {error}")
+    return where, row if isinstance(row, dict) else BadSeed(where, "not a JSON object")
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:

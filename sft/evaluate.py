@@ -20,20 +20,19 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from gristmill import Context, Generator, Record, Reject
 from gristmill.agreement import wilson
 from gristmill.bench import make_judges
 from gristmill.commands.generate import run_plan
+from gristmill.commands.judge import records_in
 from gristmill.config import validate
 from gristmill.errors import ConfigError
 from gristmill.llm import Roles
 from gristmill.plan import Plan, code_digest, fingerprint
 from gristmill.runs import RunFolder, write_atomically
-from gristmill.seeds import BadSeed, read_rows
+from gristmill.seeds import BadSeed
 from schemas import Config, Data, Seed
-from schemas.arrow import foreign_row_to_record
 from schemas.evaluate_config import EvaluateConfig, Exam, Subject
 from schemas.run_config import ModelConfig, RunConfig
 
@@ -64,18 +63,11 @@ class Examinee(Generator[Question, Params]):
         return iter(asked)
 
     def _questions(self) -> Iterator[Question | BadSeed]:
-        for path in record_files(Path(self.seeds or "")):
-            for where, row in read_rows(str(path)):
-                if isinstance(row, BadSeed):
-                    yield row
-                    continue
-                try:
-                    record = foreign_row_to_record(row)
-                except (ValidationError, ValueError) as error:
-                    yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
-                    continue
-                if self.params.category in (None, record.category):
-                    yield Question(record=record)
+        for found in records_in(record_files(Path(self.seeds or ""))):
+            if isinstance(found, BadSeed):
+                yield found
+            elif self.params.category in (None, found.category):
+                yield Question(record=found)
 
     async def run(self, seed: Question, ctx: Context) -> Record:
         record = seed.record

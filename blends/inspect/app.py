@@ -23,7 +23,6 @@ from urllib.parse import urlencode
 import orjson
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -44,10 +43,9 @@ from starlette.staticfiles import StaticFiles
 from blends.inspect.conversation import details, record_of, stylesheet, trained, turns
 from blends.inspect.overview import overview
 from blends.inspect.source import PAGE, QueryResult, Source, Table
-from gristmill.audit import Candidate, Review, Reviews, candidates, draw
+from gristmill.audit import Candidate, Review, Reviews, candidates, draw, mended
 from gristmill.errors import ConfigError
 from gristmill.runs import RunFolder, refresh
-from schemas import Message, canonical_json
 
 _HERE = Path(__file__).parent
 _POLICY = (
@@ -196,7 +194,9 @@ class Pages:
             row = next(row for one, row in candidates(folder) if one == open_[0])
             record = record_of(row)
             shown = {"candidate": open_[0], "row": row, "record": record, "turns": turns(record) if record else []}
-        figures = orjson.loads(refresh(folder.path, anew=True).summary.read_bytes())["audit"] if not open_ else None
+        figures = None
+        if reviewer and not open_:  # the sample is done, so its figures are shown
+            figures = orjson.loads(refresh(folder.path, anew=True).summary.read_bytes())["audit"]
         return self._page(
             "audit", reviewer=reviewer, n=n, skipped=sorted(skipped), drawn=len(drawn), left=len(open_),
             figures=figures, messages=_messages_json(shown["record"]),
@@ -224,8 +224,9 @@ class Pages:
             case "accept" | "reject" as decision:
                 pass
             case "fix" as decision:
-                edited = _edited(form.get("messages", ""))
-                if edited is None:
+                try:
+                    edited = mended(form.get("messages", ""))
+                except ValueError:
                     back.append(("problem", "These are no messages; nothing was kept."))
                     return _see_other(back)
             case _:
@@ -298,11 +299,3 @@ def _messages_json(record: Any) -> str:
     if record is None:
         return ""
     return orjson.dumps([message.to_openai() for message in record.messages], option=orjson.OPT_INDENT_2).decode()
-
-
-def _edited(text: str) -> str | None:
-    try:
-        messages = TypeAdapter(list[Message]).validate_python(orjson.loads(text))
-    except (ValidationError, orjson.JSONDecodeError):
-        return None
-    return canonical_json([message.to_openai() for message in messages]).decode()

@@ -123,25 +123,23 @@ def _line(prompt: str) -> str:
 def _edited(messages: list[dict[str, Any]]) -> str | None:
     """The messages as JSON after $EDITOR; None where they were left as they were, or are no messages any more."""
     import orjson
-    from pydantic import TypeAdapter, ValidationError
 
-    from schemas import Message, canonical_json
+    from gristmill.audit import mended
 
-    kept = TypeAdapter(list[Message])
-    before = [message.to_openai() for message in kept.validate_python(messages)]
+    before = mended(_pretty(messages))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "messages.json"
-        path.write_text(_pretty(before), encoding="utf-8")
+        path.write_text(_pretty(orjson.loads(before)), encoding="utf-8")
         subprocess.run([*shlex.split(os.environ.get("EDITOR") or "vi"), str(path)], check=False)
         try:
-            after = [message.to_openai() for message in kept.validate_python(orjson.loads(path.read_bytes()))]
-        except (ValidationError, orjson.JSONDecodeError) as error:
+            after = mended(path.read_bytes())
+        except ValueError as error:  # of JSON, or of messages
             print(f"these are no messages: {' '.join(str(error).split())[:200]}")
             return None
     if after == before:
         print("nothing was changed")
         return None
-    return canonical_json(after).decode()
+    return after
 
 
 def audit_table(found: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ in DIR/records, the rest in DIR/rejects; the records keep their uuid, their gene
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,21 +41,27 @@ class Recorded(Generator[Judged, NoParams]):
     name = "judge"
 
     def tasks(self) -> Iterator[Judged | BadSeed]:
-        from gristmill.seeds import read_rows
-        from schemas.arrow import foreign_row_to_record
-
-        for path in record_files(Path(self.seeds or "")):
-            for where, row in read_rows(str(path)):
-                if isinstance(row, BadSeed):
-                    yield row
-                    continue
-                try:
-                    yield Judged(record=foreign_row_to_record(row))
-                except (ValidationError, ValueError) as error:
-                    yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
+        for found in records_in(record_files(Path(self.seeds or ""))):
+            yield found if isinstance(found, BadSeed) else Judged(record=found)
 
     async def run(self, seed: Judged, ctx: Context) -> Record:
         return seed.record.model_copy()  # judges replace verdicts and metadata; they change nothing inside
+
+
+def records_in(files: Iterable[Path]) -> Iterator[Record | BadSeed]:
+    """The records of files, of anybody's making; a BadSeed for each row that is none."""
+    from gristmill.seeds import read_rows
+    from schemas.arrow import foreign_row_to_record
+
+    for file in files:
+        for where, row in read_rows(str(file)):
+            if isinstance(row, BadSeed):
+                yield row
+                continue
+            try:
+                yield foreign_row_to_record(row)
+            except (ValidationError, ValueError) as error:
+                yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
 
 
 def record_files(path: Path) -> list[Path]:

@@ -19,10 +19,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from gristmill.errors import ConfigError
-from gristmill.seeds import BadSeed, read_rows
+from gristmill.seeds import BadSeed, read_line, read_rows
 
 TEXT_FIELDS = ("text", "content", "body", "document", "article", "passage", "markdown", "html")
 TITLE_FIELDS = ("title", "name", "heading", "path", "url", "id", "code")
@@ -128,13 +126,7 @@ def _gzipped(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     """As gristmill.seeds reads lines of JSON, from a compressed file."""
     with gzip.open(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
-            where = f"line:{number}"
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield where, BadSeed(where, f"not valid JSON: {error}")
-                continue
-            yield where, row if isinstance(row, dict) else BadSeed(where, "not a JSON object")
+            yield read_line(number, line)
 
 
 def _rows(
