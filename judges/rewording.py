@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,6 +84,17 @@ class Vocabulary:
             stem = _stem(word)
             meanings.append(self.same.get(word) or self.same.get(stem) or stem)
         return meanings
+
+
+@cache
+def plain_words() -> Vocabulary:
+    """For plain descriptions and answers: rewording.yaml beside this module."""
+    return Vocabulary.read(Path(__file__).with_suffix(".yaml"))
+
+
+def check_rewording(rewording: str, template: str) -> list[str]:
+    """`Vocabulary.differences` by plain words."""
+    return plain_words().differences(rewording, template)
 
 
 def _quoted(text: str, names: Iterable[str]) -> str:

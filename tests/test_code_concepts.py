@@ -23,7 +23,6 @@ from generators.code_concepts.exercises import exercise_axes, exercise_cells
 from generators.code_concepts.exercises.compose import compose
 from generators.code_concepts.exercises.grammar import domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import make_inputs
-from generators.code_concepts.exercises.rewording import EMPTY, check_rewording
 from gristmill import Reject
 from gristmill.config import load_config
 from gristmill.errors import ConfigError
@@ -38,6 +37,7 @@ from judges.mutants import mutants
 from judges.python_cleaning import clean, normalised_hash
 from judges.python_problem import example_tests, read_problem
 from judges.python_trials import pass_at
+from judges.rewording import check_rewording, plain_words
 from schemas import Message, Record, Usage
 from schemas.run_config import RunConfig
 
@@ -257,7 +257,7 @@ def test_no_word_that_says_something_can_be_left_out_or_change_its_place() -> No
         assert check_rewording(text, text) == []
         words = text.split(" ")
         plain = [word.strip(".,;:()?").lower() for word in words]
-        telling = [place for place, word in enumerate(plain) if word and word not in EMPTY]
+        telling = [place for place, word in enumerate(plain) if word and word not in plain_words().empty]
         for place in telling:
             tried += 1
             assert check_rewording(" ".join(words[:place] + words[place + 1 :]), text), (words[place], text)

@@ -12,7 +12,6 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from generators.code_concepts.exercises.rewording import check_rewording
 from generators.safety.checks import Case, faults, trace_faults
 from generators.safety.compose import Composed, Material, compose
 from generators.safety.moderation import moderate
@@ -22,6 +21,7 @@ from generators.safety.prompt import Prompt
 from gristmill import Answer, Context, Reject, Verdict
 from judges.fields import read_out
 from judges.refusal import phrases
+from judges.rewording import check_rewording
 from schemas import JsonObject, Message, assistant, system
 
 

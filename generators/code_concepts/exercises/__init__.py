@@ -22,12 +22,12 @@ from pydantic import Field
 from generators.code_concepts.exercises.compose import Exercise, compose
 from generators.code_concepts.exercises.grammar import Category, domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import Arguments, make_inputs
-from generators.code_concepts.exercises.rewording import check_rewording
 from gristmill import Answer, Context, Record, Reject
 from gristmill.errors import TaskFailed
 from gristmill.walk import rounds
 from judges.mutants import mutants
 from judges.python_problem import read_problem
+from judges.rewording import check_rewording
 from schemas import Json, JsonObject, Seed, assistant, user
 
 DRAWS = 12
