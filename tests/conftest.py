@@ -123,6 +123,17 @@ def shared_data() -> Path:
     return Path(os.environ["GRISTMILL_SHARED"])
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch with one thread: its sums are the same each time, and small models are no slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     from judges.postgres_engine import postgres

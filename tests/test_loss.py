@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -31,12 +31,7 @@ LENGTHS = [9, 40, 3, 65, 33, 2, 17, 130, 5, 5, 48]
 TOLERANCE = 1e-6  # relative; fp32
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def new_model() -> CausalLM:

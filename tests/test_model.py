@@ -1,7 +1,6 @@
 """The model: its names, its round trips, and that documents never see each other."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,7 @@ from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, tru
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

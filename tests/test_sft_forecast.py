@@ -1,6 +1,5 @@
 """`gristmill sft --plan`: shares of the loss, steps and memory, against what training and autograd then do."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,7 @@ from tests.conftest import CLI
 VOCABULARY = Vocabulary(size=500, end=1, pad=0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def records(count: int, words: int, category: str) -> list[Record]:
