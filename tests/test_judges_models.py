@@ -456,7 +456,10 @@ def test_malformed_constraints_are_named(judge: Callable[..., Judged]) -> None:
 
 @pytest.mark.embedded
 def test_a_real_endpoint_tells_its_probabilities(tmp_path: Path) -> None:
-    """llama.cpp's server: the expected score lies between the marks, and the sampled one on one of them."""
+    """llama.cpp's server: the expected score lies between the marks, and the sampled one on one of them.
+
+    A model as small as this one may also ramble until it is cut off; then the judge is undecided, and says so.
+    """
     plan = judge_plan(
         {
             "judges": [
@@ -470,8 +473,10 @@ def test_a_real_endpoint_tells_its_probabilities(tmp_path: Path) -> None:
     )
     run_plan(plan, RunFolder(tmp_path / "run"), quiet=True)
     (row,) = pq.read_table(tmp_path / "run/records").to_pylist()
-    scores = {verdict["name"]: verdict["score"] for verdict in row["verdicts"]}
-    assert 1 < scores["expected"] < 5 and scores["expected"] % 1 and scores["sampled"] in (1, 2, 3, 4, 5)
+    verdicts = {verdict["name"]: verdict for verdict in row["verdicts"]}
+    assert 1 < verdicts["expected"]["score"] < 5 and verdicts["expected"]["score"] % 1
+    sampled = verdicts["sampled"]
+    assert sampled["score"] in (1, 2, 3, 4, 5) or (sampled["passed"] is None and sampled["reason"]), sampled
 
 
 def source(folder: Path) -> Path:
