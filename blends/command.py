@@ -94,4 +94,9 @@ def _source_text(source: dict[str, Any]) -> str:
     )
 
 
-command = Command("blend runs and datasets in exact shares, with gates and splits", _configure, _blend)
+command = Command(
+    "blend runs and datasets in exact shares, with gates and splits",
+    _configure,
+    _blend,
+    "gristmill blend recipes/blend/stage1.yaml --out blends/first",
+)

@@ -71,4 +71,9 @@ def _diff(arguments: Namespace) -> int:
     return 0
 
 
-command = Command("what one blend added, removed and changed against another", _configure, _diff)
+command = Command(
+    "what one blend added, removed and changed against another",
+    _configure,
+    _diff,
+    "gristmill diff blends/first blends/second",
+)

@@ -225,5 +225,15 @@ def _push(arguments: Namespace) -> int:
     return 0
 
 
-export_command = Command("a blend as a hub dataset, as JSON lines, or packed for training", _configure_export, _export)
-push_command = Command("upload a blend to the Hugging Face hub, tagged with its release", _configure_push, _push)
+export_command = Command(
+    "a blend as a hub dataset, as JSON lines, or packed for training",
+    _configure_export,
+    _export,
+    "gristmill blend-export blends/first --to jsonl",
+)
+push_command = Command(
+    "upload a blend to the Hugging Face hub, tagged with its release",
+    _configure_push,
+    _push,
+    "gristmill push blends/first my-lab/first-blend --private",
+)

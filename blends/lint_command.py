@@ -70,4 +70,9 @@ def _verdict(report: "Report") -> str:
     return f"verdict    {'not ready' if kinds[0] else 'ready'}: {kinds[0]} kinds of errors, {kinds[1]} of warnings."
 
 
-command = Command("is a dataset ready for fine-tuning: roles, tools, reasoning, tokens", _configure, _lint)
+command = Command(
+    "is a dataset ready for fine-tuning: roles, tools, reasoning, tokens",
+    _configure,
+    _lint,
+    "gristmill lint runs/my",
+)

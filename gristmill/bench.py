@@ -7,13 +7,12 @@ and what a user should be warned of.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from gristmill import registry
 from gristmill.api import Judge, RunJudge
 from gristmill.config import validate
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, did_you_mean
 from gristmill.judging import Acceptance, NamedJudge, Panel
 from gristmill.llm import Roles
 from schemas.run_config import ACCEPT_RULE, JudgeConfig, RunConfig, Second
@@ -100,8 +99,8 @@ def _judge(entry: JudgeConfig, where: str) -> Judge[Any] | RunJudge[Any]:
     known = kind.params_type.model_fields
     for key in entry.params:
         if key not in known:
-            guess = get_close_matches(key, [*known, *JudgeConfig.model_fields], n=1)
-            raise ConfigError(f"{where}: unknown key {key}." + (f" Did you mean {guess[0]}?" if guess else ""))
+            hint = did_you_mean(key, [*known, *JudgeConfig.model_fields])
+            raise ConfigError(f"{where}: unknown key {key}.{hint}")
     return kind(validate(entry.params, kind.params_type, where))
 
 
@@ -120,8 +119,7 @@ def _second(entry: JudgeConfig, policy: str, config: RunConfig, where: str) -> N
         return _named(validate(same, JudgeConfig, where), config, where)
     names = registry.names("judges")
     if second not in names:
-        guess = get_close_matches(second, [*config.models, *names], n=1)
-        hint = f" Did you mean {guess[0]}?" if guess else ""
+        hint = did_you_mean(second, [*config.models, *names])
         raise ConfigError(f"{where}: {second!r} is neither a role of the models nor a judge.{hint}")
     return _named(validate({"name": second}, JudgeConfig, where), config, where)
 

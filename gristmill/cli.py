@@ -2,17 +2,21 @@
 
 import errno
 import os
+import platform
+import re
 import sqlite3
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from gristmill import registry
-from gristmill.commands import Command
-from gristmill.errors import GristmillError
+from gristmill.commands import Command, complete
+from gristmill.errors import ConfigError, GristmillError, did_you_mean
 from gristmill.ledger import ledger_error
+from gristmill.terminal import styled
 
 INTERRUPTED = 130
 _OURS = ("schemas", "judges", "generators", "blends", "sft")
@@ -25,13 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
         _check_packages()
         parser = _parser(arguments)
         parsed, rest = parser.parse_known_args(arguments)
-        if not hasattr(parsed, "overrides") or any(argument.startswith("-") for argument in rest):
-            parser.parse_args(arguments)  # refuses what is left over
-        else:
-            parsed.overrides += rest  # argparse takes overrides only before options; people write them anywhere
+        if parsed.version:
+            print(_version())
+            return 0
         if not hasattr(parsed, "command"):
+            _take(rest, parsed, parser)
             parser.print_help()
             return 0
+        _take(rest, parsed, parsed.parser)
         status: int = parsed.command.run(parsed)
         return status
     except GristmillError as error:
@@ -53,19 +58,42 @@ def main(arguments: list[str] | None = None) -> int:
         )
 
 
+class _Parser(ArgumentParser):
+    """Its complaints are sentences like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = message if message.endswith(("?", ".")) else f"{message}."
+        raise ConfigError(f"{sentence} See `{self.prog} --help`.")
+
+
 def _parser(arguments: list[str]) -> ArgumentParser:
     """With arguments for the one command that is named, so that no other command's module is imported."""
-    parser = ArgumentParser(prog="gristmill", description="From seeds to verified records, to blends, to a checkpoint.")
-    parser.add_argument("--version", action="version", version=f"gristmill {version('gristmill')}")
-    names = registry.names("commands")
-    wanted = arguments[:1] if arguments and arguments[0] in names else names
+    parser = _Parser(prog="gristmill", description="From seeds to verified records, to blends, to a checkpoint.")
+    parser.add_argument("--version", action="store_true", help="version, Python, and where they are installed")
+    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name in wanted:
+    for name in named or registry.names("commands"):
         command: Command = registry.load("commands", name)
         sub = commands.add_parser(name, help=command.help, description=command.help)
-        command.configure(sub)
-        sub.set_defaults(command=command)
+        complete(sub, command)
+        sub.set_defaults(command=command, parser=sub)
     return parser
+
+
+def _take(rest: list[str], parsed: Namespace, parser: ArgumentParser) -> None:
+    """What argparse left over: overrides, which it takes only before options, and people write anywhere."""
+    takes_overrides = hasattr(parsed, "overrides")
+    for argument in rest:
+        if argument.startswith("-") or not takes_overrides:
+            known = re.findall(r"--[a-z-]+", parser.format_help())
+            parser.error(f"unknown argument {argument}." + did_you_mean(argument.partition("=")[0], known))
+    if takes_overrides:
+        parsed.overrides = [*parsed.overrides, *rest]
+
+
+def _version() -> str:
+    home = Path(__file__).resolve().parents[1]
+    return f"gristmill {version('gristmill')} in {home}\nPython {platform.python_version()} in {sys.prefix}"
 
 
 def _check_packages() -> None:
@@ -83,7 +111,7 @@ def _check_packages() -> None:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(f"gristmill: {sentence}", file=sys.stderr)
+    print(styled("gristmill:", "bad", sys.stderr), sentence, file=sys.stderr)
     return status
 
 

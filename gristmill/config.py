@@ -1,13 +1,12 @@
 """From a YAML file and dotted overrides to a validated config, or to a ConfigError that names the key."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -88,8 +87,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "the config"
     if problem["type"] == "extra_forbidden":
-        guess = get_close_matches(location[-1], _known_keys(model, location[:-1]), n=1)
-        return f"unknown key {key}." + (f" Did you mean {guess[0]}?" if guess else "")
+        return f"unknown key {key}." + did_you_mean(location[-1], _known_keys(model, location[:-1]))
     if problem["type"] == "missing":
         return f"the key {key} is missing."
     expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")

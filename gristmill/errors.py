@@ -1,5 +1,7 @@
 """One vocabulary of errors. Each that ends a command carries its exit status; the CLI prints its sentence."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -56,3 +58,9 @@ class TaskFailed(Exception):
     def __init__(self, boundary: str, detail: str) -> None:
         super().__init__(detail)
         self.boundary = boundary
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is nearly right, such as ` Did you mean rubric?`; nothing where none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

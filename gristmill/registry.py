@@ -6,12 +6,11 @@ A plugin package declares, for example in its pyproject.toml:
     haiku = "my_package:Haiku"
 """
 
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, did_you_mean
 
 
 @cache
@@ -28,8 +27,7 @@ def load(kind: str, name: str) -> Any:
     """The object registered under `name`; ConfigError with a suggestion where there is none."""
     registered = _group(kind)
     if name not in registered:
-        guess = get_close_matches(name, registered, n=1)
-        hint = f" Did you mean {guess[0]}?" if guess else f" Known: {', '.join(sorted(registered))}."
+        hint = did_you_mean(name, registered) or f" Known: {', '.join(sorted(registered))}."
         raise ConfigError(f"no {kind.removesuffix('s')} is named {name!r}.{hint}")
     try:
         return registered[name].load()

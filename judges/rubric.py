@@ -31,7 +31,7 @@ from pydantic import Field, model_validator
 
 from gristmill import Config, Context, Record, Reject, Verdict
 from gristmill.config import load_config
-from gristmill.errors import ConfigError
+from gristmill.errors import ConfigError, did_you_mean
 from gristmill.llm import object_shape
 from judges.asking import PROMPTS, ModelJudge, ModelParams, collect
 from judges.fields import FieldPath, lookup, read_out
@@ -106,8 +106,7 @@ class Rubric(ModelJudge[Params]):
         names = [dimension.name for dimension in rubric.dimensions]
         for name in params.at_least:
             if name not in names:
-                guess = get_close_matches(name, names, n=1)
-                hint = f" Did you mean {guess[0]}?" if guess else f" It has: {', '.join(names)}."
+                hint = did_you_mean(name, names) or f" It has: {', '.join(names)}."
                 raise ConfigError(f"judges.rubric.at_least: {rubric.name} has no dimension {name}.{hint}")
         self.rubric = rubric
         self._bar = rubric.min_score if params.min_score is None else params.min_score

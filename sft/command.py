@@ -87,4 +87,9 @@ def reading() -> Iterator[Callable[[str, int, int], None]]:
     yield write
 
 
-prep_command = Command("render and pack a blend for training", _configure_prep, _prep)
+prep_command = Command(
+    "render and pack a blend for training",
+    _configure_prep,
+    _prep,
+    "gristmill prep recipes/sft/demo.yaml",
+)

@@ -45,4 +45,9 @@ def _print(scores: "Scores") -> None:
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-evaluate_command = Command("ask a model records' questions and prove its answers", _configure, _run)
+evaluate_command = Command(
+    "ask a model records' questions and prove its answers",
+    _configure,
+    _run,
+    "gristmill evaluate recipes/sft/evaluate.yaml",
+)

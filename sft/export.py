@@ -217,4 +217,9 @@ def _run(arguments: Namespace) -> int:
     return 0
 
 
-export_command = Command("write a checkpoint for transformers or Megatron-Bridge", _configure, _run)
+export_command = Command(
+    "write a checkpoint for transformers or Megatron-Bridge",
+    _configure,
+    _run,
+    "gristmill export runs/sft --to hf",
+)

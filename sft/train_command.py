@@ -185,4 +185,9 @@ def _cells(found: "Measured") -> list[str]:
     return [*([f"{loss:.3f}" for loss in losses] or ["", "", ""]), *rates]
 
 
-sft_command = Command("train a model on a blend, stage by stage", _configure, _run)
+sft_command = Command(
+    "train a model on a blend, stage by stage",
+    _configure,
+    _run,
+    "gristmill sft recipes/sft/two_stage.yaml --plan",
+)

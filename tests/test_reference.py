@@ -22,7 +22,7 @@ import pytest
 from pydantic import BaseModel
 
 from gristmill.cli import main
-from gristmill.commands import Command
+from gristmill.commands import Command, complete
 from judges.bench.command import BenchKeys
 from schemas.blend_config import BlendConfig
 from schemas.decontamination import CalibrateConfig
@@ -52,7 +52,7 @@ def registered(kind: str) -> dict[str, Any]:
 
 def help_of(name: str, command: Command) -> str:
     parser = ArgumentParser(prog=f"gristmill {name}", description=command.help)
-    command.configure(parser)
+    complete(parser, command)
     with patch.dict(os.environ, COLUMNS=WIDTH):
         return parser.format_help().strip()
 

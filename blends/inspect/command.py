@@ -38,4 +38,9 @@ def _inspect(arguments: Namespace) -> int:
     return 0
 
 
-command = Command("look at a run, a blend or any parquet in the browser", _configure, _inspect)
+command = Command(
+    "look at a run, a blend or any parquet in the browser",
+    _configure,
+    _inspect,
+    "gristmill inspect runs/my",
+)

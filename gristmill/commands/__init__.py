@@ -10,14 +10,27 @@ PLAIN_SECONDS = 10.0
 
 
 class Command(NamedTuple):
-    """`help` is its one line, `configure` adds its arguments, `run` does the work and returns the exit status."""
+    """`help` is its one line, `configure` adds its arguments, `run` does the work and returns the exit status.
+
+    `example` is a command line that one may type, shown below the arguments.
+    """
 
     help: str
     configure: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    example: str = ""
+
+
+def complete(parser: ArgumentParser, command: Command) -> None:
+    """Gives an empty parser all that a command takes and shows."""
+    command.configure(parser)
+    if command.example:
+        parser.add_argument_group("example", command.example)
 
 
 def add_config(parser: ArgumentParser, help: str) -> None:
     """The arguments of every command that reads a config."""
     parser.add_argument("config", type=Path, help=help)
-    parser.add_argument("overrides", nargs="*", metavar="a.b=v", help="keys of the config with another value")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="a.b=v", help="keys of the config with another value"
+    )

@@ -156,4 +156,9 @@ def audit_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-command = Command("review a sample of what a run accepted and rejected", _configure, _audit)
+command = Command(
+    "review a sample of what a run accepted and rejected",
+    _configure,
+    _audit,
+    "gristmill audit runs/my -n 20",
+)

@@ -68,4 +68,9 @@ def _passages(location: str) -> list[str]:
     return passages
 
 
-command = Command("measure at which similarity an embedder finds copies", _configure, _calibrate)
+command = Command(
+    "measure at which similarity an embedder finds copies",
+    _configure,
+    _calibrate,
+    "gristmill calibrate calibrate.yaml --out calibration.yaml",
+)

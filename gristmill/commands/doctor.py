@@ -189,4 +189,4 @@ def _configure(parser: ArgumentParser) -> None:
     parser.epilog = "Nothing here is required: every part says itself what it misses when it is used."
 
 
-command = Command("what this machine has, and how to get the rest", _configure, _doctor)
+command = Command("what this machine has, and how to get the rest", _configure, _doctor, "gristmill doctor my.yaml")

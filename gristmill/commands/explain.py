@@ -99,4 +99,9 @@ def find_record(records: Path, surplus: Path, uuid: str) -> dict[str, Any]:
     return rows[0]
 
 
-command = Command("every call, verdict and token behind one record; where a blend put it", _configure, _explain)
+command = Command(
+    "every call, verdict and token behind one record; where a blend put it",
+    _configure,
+    _explain,
+    "gristmill explain runs/my 3f9c0a12",
+)

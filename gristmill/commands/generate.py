@@ -143,4 +143,9 @@ def result_table(summary: dict[str, Any], path: Path) -> str:
     return "\n".join(lines)
 
 
-command = Command("generate a dataset from a config; again = resume", _configure, _generate)
+command = Command(
+    "generate a dataset from a config; again = resume",
+    _configure,
+    _generate,
+    "gristmill generate recipes/generate/text_to_sql.yaml samples=100",
+)

@@ -105,4 +105,9 @@ def _classes() -> set[str]:
     return {node.name for node in ast.walk(module) if isinstance(node, ast.ClassDef | ast.alias)}
 
 
-command = Command("a new plugin package: generator, judge, prompts, taxonomy, tests, recipes", _configure, _init)
+command = Command(
+    "a new plugin package: generator, judge, prompts, taxonomy, tests, recipes",
+    _configure,
+    _init,
+    "gristmill init support_tickets",
+)

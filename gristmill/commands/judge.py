@@ -118,4 +118,9 @@ def _judge(arguments: Namespace) -> int:
     return 0
 
 
-command = Command("judge a finished run, or any file of records, again", _configure, _judge)
+command = Command(
+    "judge a finished run, or any file of records, again",
+    _configure,
+    _judge,
+    "gristmill judge runs/my judges.yaml --run runs/my-judged",
+)

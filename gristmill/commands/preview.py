@@ -61,4 +61,9 @@ def _show(ledger: "Ledger", fingerprint: str, most: int) -> None:
             print(f"--- {row['status']} at {row['stage']}: {row['reason']} {row['detail']}")
 
 
-command = Command("run a few tasks of a config and show them in full", _configure, _preview)
+command = Command(
+    "run a few tasks of a config and show them in full",
+    _configure,
+    _preview,
+    "gristmill preview my.yaml -n 1 --estimate 20",
+)

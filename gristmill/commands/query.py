@@ -137,4 +137,9 @@ def _is_number(value: Any) -> bool:
 
 
 _PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}
-command = Command("ask a run or a blend in SQL (DuckDB)", _configure, _query)
+command = Command(
+    "ask a run or a blend in SQL (DuckDB)",
+    _configure,
+    _query,
+    'gristmill query runs/my "SELECT reason, count(*) FROM rejects GROUP BY 1"',
+)

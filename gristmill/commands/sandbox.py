@@ -32,4 +32,4 @@ def _sandbox(arguments: Namespace) -> int:
     return 0
 
 
-command = Command("give the Docker daemon the image that code runs in", _configure, _sandbox)
+command = Command("give the Docker daemon the image that code runs in", _configure, _sandbox, "gristmill sandbox build")

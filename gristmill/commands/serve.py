@@ -51,4 +51,9 @@ def _check_free(port: int) -> None:
             raise GristmillError(f"port {port} can't be used: {reason}; choose another with --port.") from None
 
 
-command = Command("the embedded model as an OpenAI-compatible endpoint on loopback", _configure, _serve)
+command = Command(
+    "the embedded model as an OpenAI-compatible endpoint on loopback",
+    _configure,
+    _serve,
+    "gristmill serve --port 8000",
+)

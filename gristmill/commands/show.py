@@ -98,5 +98,10 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-list_command = Command("generators, judges and recipes, each with one line", _no_arguments, _list)
-show_command = Command("example records of a generator, with their proofs", _configure_show, _show)
+list_command = Command("generators, judges and recipes, each with one line", _no_arguments, _list, "gristmill list")
+show_command = Command(
+    "example records of a generator, with their proofs",
+    _configure_show,
+    _show,
+    "gristmill show text_to_sql",
+)

@@ -202,4 +202,9 @@ def _points(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-command = Command("measure judges on labelled records", _configure, _bench)
+command = Command(
+    "measure judges on labelled records",
+    _configure,
+    _bench,
+    "gristmill judge-bench recipes/judge/bench_sql.yaml",
+)
