@@ -29,9 +29,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from platformdirs import user_cache_path
-
 from gristmill.errors import GristmillError
+from gristmill.folders import cache_folder
 
 MODEL_NAME = "smollm2-135m-instruct"
 STATE, START_LOCK, RUNS_LOCK, LOG = "server.json", "start.lock", "runs.lock", "server.log"
@@ -71,8 +70,7 @@ def ensure_embedded(timeout: float = 60.0) -> str:
 
 def server_folder() -> Path:
     """Named by the host, as a cache folder may be shared between machines."""
-    cache_folder = os.environ.get("GRISTMILL_CACHE") or user_cache_path("gristmill")
-    return Path(cache_folder).resolve() / "embedded" / (platform.node() or "localhost")
+    return cache_folder().resolve() / "embedded" / (platform.node() or "localhost")
 
 
 def check_packages() -> None:

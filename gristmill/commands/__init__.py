@@ -28,9 +28,9 @@ def complete(parser: ArgumentParser, command: Command) -> None:
         parser.add_argument_group("example", command.example)
 
 
-def add_config(parser: ArgumentParser, help: str) -> None:
+def add_config(parser: ArgumentParser, help: str, *, optional: bool = False) -> None:
     """The arguments of every command that reads a config."""
-    parser.add_argument("config", type=Path, help=help)
+    parser.add_argument("config", type=Path, nargs="?" if optional else None, help=help)
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="a.b=v", help="keys of the config with another value"
     )

