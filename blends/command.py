@@ -1,15 +1,14 @@
 """`gristmill blend CONFIG`: a weighted, deduplicated, split dataset from runs, files and hub datasets."""
 
-import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gristmill.commands import PLAIN_SECONDS, Command, add_config
+from gristmill.commands import Command, add_config
 from gristmill.errors import ConfigError
+from gristmill.terminal import StatusLine
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -41,19 +40,8 @@ def check_extra() -> None:
 
 
 def speaker() -> Callable[[str], None]:
-    """Writes what is being done: in place on a terminal (an empty line clears it), else a line every ten seconds."""
-    live = sys.stderr.isatty()
-    last = time.monotonic()
-
-    def say(line: str) -> None:
-        nonlocal last
-        if live:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-        elif line and time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
-
-    return say
+    """Says what is being done; an empty line clears it."""
+    return StatusLine().say
 
 
 def summary_text(manifest: dict[str, Any], out: Path) -> str:

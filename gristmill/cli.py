@@ -16,7 +16,7 @@ from gristmill import registry
 from gristmill.commands import Command, complete
 from gristmill.errors import ConfigError, GristmillError, did_you_mean
 from gristmill.ledger import ledger_error
-from gristmill.terminal import styled
+from gristmill.terminal import warn
 
 INTERRUPTED = 130
 _OURS = ("schemas", "judges", "generators", "blends", "sft")
@@ -111,7 +111,7 @@ def _check_packages() -> None:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(styled("gristmill:", "bad", sys.stderr), sentence, file=sys.stderr)
+    warn(sentence)
     return status
 
 

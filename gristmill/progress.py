@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gristmill.budget import Meter
-from gristmill.commands import PLAIN_SECONDS
 from gristmill.engine import Tally
+from gristmill.terminal import StatusLine
 
 LIVE_SECONDS = 0.2
 COSTLIEST = 3
@@ -20,36 +20,42 @@ async def progress(tally: Tally, meter: Meter, *, samples: bool, quiet: bool) ->
     if quiet:
         yield
         return
-    live = sys.stderr.isatty()
-    display = asyncio.create_task(_show(tally, meter, samples, live))
+    status = StatusLine()
+    display = asyncio.create_task(_show(status, tally, meter, samples))
     try:
         yield
     finally:
         display.cancel()
         await asyncio.gather(display, return_exceptions=True)
-        if live:
-            print(f"\r\x1b[K{line(tally, meter, samples)}", file=sys.stderr)
+        if status.is_live:
+            status.say("")
+            print(lines(tally, meter, samples)[0], file=sys.stderr)
 
 
-async def _show(tally: Tally, meter: Meter, samples: bool, live: bool) -> None:
+async def _show(status: StatusLine, tally: Tally, meter: Meter, samples: bool) -> None:
     while True:
-        await asyncio.sleep(LIVE_SECONDS if live else PLAIN_SECONDS)
-        text = line(tally, meter, samples)
-        print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        await asyncio.sleep(LIVE_SECONDS)
+        status.say(*lines(tally, meter, samples))
 
 
-def line(tally: Tally, meter: Meter, samples: bool) -> str:
-    """done/accepted/rejected/failed, calls in flight, tokens, cost with where it goes, time left."""
+def lines(tally: Tally, meter: Meter, samples: bool) -> list[str]:
+    """How far the run is, what it cost and where that goes, time left: in full, then ever shorter."""
     unit, done = ("records", tally.records) if samples else ("tasks", tally.done)
-    target = f"/{tally.total}" if tally.total else ""
+    far = f"{done}/{tally.total} {unit}" if tally.total else f"{done} {unit}"
     seconds = time.monotonic() - tally.started
     here = done - tally.before[unit]
-    left = f", {_duration(seconds / here * (tally.total - done))} left" if tally.total and here > 0 else ""
-    return (
-        f"{done}{target} {unit}: {tally.accepted} accepted, {tally.rejected} rejected, {tally.failed} failed | "
-        f"{meter.in_flight} in flight, {meter.calls} calls ({meter.calls_reused} reused), {meter.tokens:,} tokens, "
-        f"{meter.usd:.4f} USD{_where(meter)} | {_duration(seconds)}{left}"
-    )
+    left = f"{_duration(seconds / here * (tally.total - done))} left" if tally.total and here > 0 else ""
+    spent = ", ".join(filter(None, [_duration(seconds), left]))
+    ends = f"{tally.accepted} accepted, {tally.rejected} rejected, {tally.failed} failed"
+    calls = f"{meter.in_flight} in flight, {meter.calls} calls ({meter.calls_reused} reused), {meter.tokens:,} tokens"
+    usd = f"{meter.usd:.4f} USD"
+    return [
+        f"{far}: {ends} | {calls}, {usd}{_where(meter)} | {spent}",
+        f"{far}: {ends} | {calls}, {usd} | {spent}",
+        f"{far}: {ends} | {usd} | {spent}",
+        f"{far}, {tally.failed} failed | {usd} | {left or spent}",
+        f"{far}, {left or spent}",
+    ]
 
 
 def _where(meter: Meter) -> str:

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Ledger
 from gristmill.plan import Plan
+from gristmill.terminal import warn
 from schemas.run_config import RunConfig
 
 
@@ -107,7 +107,7 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
             if not anew and _is_exported(folder):
                 return folder
             if sentence := mend_ledger(folder.ledger):
-                print(f"gristmill: {sentence}", file=sys.stderr)
+                warn(sentence)
             with closing(Ledger(folder.ledger)) as ledger:
                 export_run(folder, ledger, folder.read_config(), folder.read_fingerprint())
     except GristmillError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.commands import Command
+from gristmill.terminal import printable, tell
 
 if TYPE_CHECKING:
     from gristmill.audit import Candidate, Decision
@@ -57,16 +58,16 @@ def _audit(arguments: Namespace) -> int:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             reviews.add(Review(*candidate, reviewer, now, *decision))
     refresh(arguments.run, anew=True)
-    print(audit_table(orjson.loads(folder.summary.read_bytes())["audit"]))
+    tell(audit_table(orjson.loads(folder.summary.read_bytes())["audit"]), 15)
     return 0
 
 
 def _shown(candidate: "Candidate", row: dict[str, Any], place: str) -> str:
-    from gristmill.commands.show import conversation_text, printable
+    from gristmill.commands.show import conversation_text
 
     told = f" {row['detail']}" if row.get("detail") else ""
-    text = conversation_text(row) if "messages" in row else _pretty(row)
-    return printable(f"\n=== {place}: {candidate.side}, {candidate.stratum}{told}\n{text}")
+    text = conversation_text(row) if "messages" in row else printable(_pretty(row))
+    return printable(f"\n=== {place}: {candidate.side}, {candidate.stratum}{told}\n") + text
 
 
 def _pretty(value: Any) -> str:

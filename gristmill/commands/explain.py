@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.commands import Command
+from gristmill.terminal import printable, tell
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def _explain(arguments: Namespace) -> int:
     from gristmill.runs import refresh
 
     if (arguments.folder / "blend.duckdb").is_file():
-        print(placed_text(arguments.folder, arguments.uuid))
+        tell(placed_text(arguments.folder, arguments.uuid), 9)
         return 0
     folder = refresh(arguments.folder)
     row = find_record(folder.records, folder.surplus, arguments.uuid)
@@ -32,18 +33,19 @@ def _explain(arguments: Namespace) -> int:
         used = set(orjson.loads(row["provenance"])["calls"])
         for call in ledger.calls(row["task_id"]):
             unused = "" if call.key.hex() in used else "  (not used by this record: asked under another config)"
-            print(f"call     {call.key.hex()} {call.stage}, role {call.role}, scope {call.scope}{unused}")
+            tell(f"call     {call.key.hex()} {call.stage}, role {call.role}, scope {call.scope}{unused}", 9)
             if call.finish_reason:
                 reply = Reply.from_json(call.reply)
                 paid = "" if call.paid else ", paid for by another run"
-                print(
+                tell(
                     f"         {reply.model}: {call.input} tokens in, {call.output} out ({call.reasoning} reasoning), "
-                    f"{call.usd:.6f} USD{paid}, {call.seconds:.2f} s, {reply.finish_reason}"
+                    f"{call.usd:.6f} USD{paid}, {call.seconds:.2f} s, {reply.finish_reason}",
+                    9,
                 )
                 said = reply.text or str(reply.message.tool_calls)
             else:  # an effect other than a model call
                 said = call.reply.decode()
-            print("         " + " ".join(said.split())[:300])
+            tell("         " + printable(" ".join(said.split()))[:300], 9)
     finally:
         ledger.close()
     provenance = orjson.loads(row["provenance"])
@@ -67,7 +69,9 @@ def placed_text(blend: Path, uuid: str) -> str:
             "SELECT uuid, source, reason, detail FROM dropped WHERE starts_with(uuid, ?) ORDER BY ALL", params=[uuid]
         ).fetchall()
     if not drawn and not lost:
-        raise ConfigError(f"{blend} has read no row {uuid}.")
+        raise ConfigError(
+            f'{blend} has read no row {uuid}. Its rows: gristmill query {blend} "SELECT uuid FROM samples".'
+        )
     if len({row[0] for row in (*drawn, *lost)}) > 1:
         raise ConfigError(f"several rows of {blend} begin with {uuid}; give more of the uuid.")
     lines = [f"row      {(drawn or lost)[0][0]}"]
@@ -92,10 +96,13 @@ def find_record(records: Path, surplus: Path, uuid: str) -> dict[str, Any]:
     files = [str(path) for folder in (records, surplus) for path in sorted(folder.glob("*.parquet"))]
     begins = pc.starts_with(ds.field("uuid"), uuid)
     rows: list[dict[str, Any]] = ds.dataset(files).to_table(filter=begins).to_pylist()
+    folder = records.parent
     if not rows:
-        raise ConfigError(f"{records.parent} has no record {uuid}.")
+        raise ConfigError(
+            f'{folder} has no record {uuid}. Its records: gristmill query {folder} "SELECT uuid FROM records".'
+        )
     if len({row["uuid"] for row in rows}) > 1:
-        raise ConfigError(f"{len(rows)} records of {records.parent} begin with {uuid}; give more of the uuid.")
+        raise ConfigError(f"{len(rows)} records of {folder} begin with {uuid}; give more of the uuid.")
     return rows[0]
 
 

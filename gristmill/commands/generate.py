@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import signal
-import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.commands import Command, add_config
+from gristmill.terminal import tell, warn
 
 if TYPE_CHECKING:
     from gristmill.ledger import Ledger
@@ -36,7 +36,7 @@ def _generate(arguments: Namespace) -> int:
     if arguments.fresh:
         folder.move_aside()
     summary = run_plan(plan, folder, quiet=arguments.quiet)
-    print(result_table(summary, folder.path))
+    tell(result_table(summary, folder.path), 10)
     return 0
 
 
@@ -50,12 +50,12 @@ def run_plan(
 
     for named in plan.judges:
         for warning in named.warnings:
-            print(f"gristmill: {warning}", file=sys.stderr)
+            warn(warning)
     with folder.lock():
         folder.artifacts.mkdir(exist_ok=True)
         folder.write_config(plan)
         if sentence := mend_ledger(folder.ledger):
-            print(f"gristmill: {sentence}", file=sys.stderr)
+            warn(sentence)
         ledger = Ledger(folder.ledger, Path(plan.config.ledger) if plan.config.ledger else None)
         try:
             try:

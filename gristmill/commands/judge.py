@@ -15,6 +15,7 @@ from gristmill.api import Generator, NoParams
 from gristmill.commands import Command, add_config
 from gristmill.context import Context
 from gristmill.seeds import BadSeed
+from gristmill.terminal import tell
 from schemas import Record, Seed
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def record_files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(refresh(path).records.glob("*.parquet"))
     if not path.is_file():
-        raise ConfigError(f"{path} is neither a run nor a file of records.")
+        raise ConfigError(f"{path} is neither a run nor a file of records (.jsonl or .parquet).")
     return [path]
 
 
@@ -97,7 +98,9 @@ def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
     kept = {key: value for key, value in content.items() if key not in _OF_GENERATION}
     config = validate({**kept, "generator": Recorded.name}, RunConfig, where)
     if not config.judges:
-        raise ConfigError(f"{where}: the key judges is missing.")
+        raise ConfigError(
+            f"{where}: the key judges is missing; name at least one, such as `judges: [{{name: rubric}}]`."
+        )
     generator = Recorded(NoParams(), seed=config.seed, seeds=str(source))
     roles = Roles(config.models)
     judges = make_judges(config, roles, generating=False)
@@ -114,7 +117,7 @@ def _judge(arguments: Namespace) -> int:
     content = read_yaml(arguments.config, arguments.overrides)
     folder = RunFolder(arguments.run)
     summary = run_plan(judge_plan(content, arguments.source, str(arguments.config)), folder, quiet=arguments.quiet)
-    print(result_table(summary, folder.path))
+    tell(result_table(summary, folder.path), 10)
     return 0
 
 

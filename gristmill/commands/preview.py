@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.commands import Command, add_config
+from gristmill.terminal import printable, tell
 
 if TYPE_CHECKING:
     from gristmill.ledger import Ledger
@@ -44,7 +45,7 @@ def _preview(arguments: Namespace) -> int:
         try:
             _show(ledger, plan.fingerprint, arguments.n)
             if arguments.estimate:
-                print(forecast(config, plan, ledger).table())
+                tell(forecast(config, plan, ledger).table(), 14)
         finally:
             ledger.close()
     return 0
@@ -58,7 +59,7 @@ def _show(ledger: "Ledger", fingerprint: str, most: int) -> None:
         for row in outcome.rows["records"]:
             print(conversation_text(row))
         for row in outcome.rows["rejects"]:
-            print(f"--- {row['status']} at {row['stage']}: {row['reason']} {row['detail']}")
+            print(printable(f"--- {row['status']} at {row['stage']}: {row['reason']} {row['detail']}"))
 
 
 command = Command(

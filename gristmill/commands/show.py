@@ -1,15 +1,20 @@
 """`gristmill list` names what is installed; `gristmill show GENERATOR` prints its example records with their proofs."""
 
 import inspect
-import re
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from gristmill.commands import Command
+from gristmill.terminal import Style, printable, styled, tell
 
-_RULE = "─" * 78
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_RULE = "─" * 39
+_FOUND: dict[bool | None, tuple[str, Style]] = {
+    True: ("passed", "good"),
+    False: ("failed", "bad"),
+    None: ("undecided", "doubtful"),
+}
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
@@ -24,12 +29,12 @@ def _list(arguments: Namespace) -> int:
         names = registry.names(kind)
         width = max(map(len, names))
         for name in names:
-            print(f"  {name:<{width}} {first_line(registry.load(kind, name))}")
+            tell(f"  {name:<{width}} {first_line(registry.load(kind, name))}", 6)
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
     for path in sorted(recipes.glob("*/*.yaml")):
         comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        print(f"  {path!s:<44} {comment}")
+        tell(f"  {path!s:<44} {comment}", 6)
     return 0
 
 
@@ -70,32 +75,26 @@ def conversation_text(row: dict[str, Any]) -> str:
     """A record in full, for the terminal: turns with traces and calls, then verdicts and metadata."""
     import orjson
 
-    parts = []
+    parts: list[tuple[str, Style | None]] = []
     for message in row["messages"]:
-        parts.append(f"[{message['role']}]")
+        parts.append((f"[{message['role']}]", "heading"))
         if message.get("reasoning_content"):
-            parts.append(f"<think>\n{message['reasoning_content']}\n</think>")
+            parts.append((f"<think>\n{message['reasoning_content']}\n</think>", "weak"))
         if message.get("content"):
-            parts.append(message["content"])
+            parts.append((message["content"], None))
         calls = [call["function"] for call in message.get("tool_calls") or []]
-        parts += [f"→ {call['name']}({call['arguments']})" for call in calls]
-        parts.append("")
-    found = {True: "passed", False: "failed", None: "undecided"}
+        parts += [(f"→ {call['name']}({call['arguments']})", "strong") for call in calls]
+        parts.append(("", None))
     for verdict in row.get("verdicts") or []:
+        found, style = _FOUND[verdict["passed"]]
         score = "" if verdict.get("score") is None else f" ({verdict['score']:g})"
-        parts.append(
-            f"verdict  {verdict['name']}: {found[verdict['passed']]}{score} {verdict.get('reason', '')}".rstrip()
-        )
+        said = f"verdict  {verdict['name']}: {found}{score} {verdict.get('reason', '')}"
+        parts.append((said.rstrip(), style))
     metadata = row.get("metadata") or {}
     if isinstance(metadata, str):
         metadata = orjson.loads(metadata)
-    parts.append(f"metadata {orjson.dumps(metadata, option=orjson.OPT_INDENT_2).decode()}")
-    return printable("\n".join(parts))
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    parts.append((f"metadata {orjson.dumps(metadata, option=orjson.OPT_INDENT_2).decode()}", None))
+    return "\n".join(styled(printable(text), style, sys.stdout) if style else printable(text) for text, style in parts)
 
 
 list_command = Command("generators, judges and recipes, each with one line", _no_arguments, _list, "gristmill list")

@@ -77,7 +77,7 @@ def open_mcp(config: McpConfig) -> Iterator["McpServer"]:
     ConfigError where the package `mcp` or an environment variable is missing, EndpointError where no server answers.
     """
     if find_spec("mcp") is None:
-        raise ConfigError("An MCP server needs the package mcp: pip install 'gristmill[mcp]'.")
+        raise ConfigError("an MCP server needs the package mcp: pip install 'gristmill[mcp]'.")
     from anyio.from_thread import start_blocking_portal
 
     with start_blocking_portal() as portal:
@@ -155,7 +155,7 @@ class McpServer:
                 for name, value in secrets.items():
                     said = said.replace(value, f"${name}")
                 said = said[-_LONGEST_COMPLAINT:]
-                raise EndpointError(f"The MCP server {self.config.name} can't be reached: {said}") from None
+                raise EndpointError(f"the MCP server {self.config.name} can't be reached: {said}") from None
         self._client = client
         return client
 
@@ -216,7 +216,7 @@ def _text(result: "CallToolResult") -> str:
 def _value(variable: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        raise ConfigError(f"The environment variable {variable}, which an MCP server needs, is not set.")
+        raise ConfigError(f"the environment variable {variable}, which an MCP server needs, is not set.")
     return value
 
 
