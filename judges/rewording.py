@@ -1,4 +1,5 @@
-"""Does a rewording say the same? Only if it says the same things, in words that mean the same.
+"""Asks a model to reword a text, and keeps its words only if they say the same: the same things, in words that mean
+the same.
 
     template    "Return the largest of the squares of the scores that are odd. If there are none, the result is -1."
     rewording   "Find the maximum of the squares of the scores which are odd. When there are none, give -1."    the same
@@ -16,17 +17,63 @@ A vocabulary is a YAML file: `empty` words, lines of words that are the `same`, 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 import yaml
+from pydantic import Field
+
+from gristmill import Answer, Context, Reject
+from schemas import JsonObject
 
 _TOKEN = re.compile(r'`[^`]*`|"[^"]*"|\[\]|\{\}|-?\d+|[^\W\d_]+(?:[\'’-][^\W\d_]+)*')
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _DENIALS = {"not", "never", "without", "unless", "except", "none", "no"}
+
+
+class Rewording(Answer):
+    text: Annotated[str, Field(max_length=900)]
+
+
+class Rewords(Protocol):
+    """The parameters of a generator that has texts reworded: whether, or by which role, and how many of them."""
+
+    @property
+    def paraphrase(self) -> bool | str: ...
+    @property
+    def paraphrase_share(self) -> float: ...
+
+
+async def reword(
+    ctx: Context,
+    text: str,
+    settings: Rewords,
+    problems: Callable[[str, str], list[str]],
+    *,
+    original: str = "template",
+    **variables: Any,
+) -> tuple[str, JsonObject]:
+    """The text in a model's words, where `problems(rewording, text)` finds none; and how it came about.
+
+    The generator's prompt `paraphrase` asks, with `text` and the other variables. The record keeps the text that was
+    reworded under the key `original`.
+    """
+    unchanged: JsonObject = {"phrasing": "template"}
+    if not settings.paraphrase or ctx.rng.random() >= settings.paraphrase_share:
+        return text, unchanged
+    role = "paraphraser" if settings.paraphrase is True else settings.paraphrase
+    try:
+        said = (await ctx.ask(role, "paraphrase", Rewording, text=text, **variables)).text.strip()
+    except Reject as fault:
+        return text, {**unchanged, "paraphrase_problems": [str(fault)]}
+    if said == text:
+        return text, unchanged
+    if found := problems(said, text):
+        return text, {**unchanged, "paraphrase_problems": [*found], "paraphrase": said}
+    return said, {"phrasing": "paraphrase", original: text}
 
 
 @dataclass(frozen=True, slots=True)

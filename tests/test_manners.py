@@ -238,7 +238,7 @@ def test_a_log_gets_whole_lines_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    monkeypatch.setattr("gristmill.terminal.time.monotonic", lambda: now)
     status = terminal.StatusLine()
     for second in range(31):
         now = float(second)

@@ -22,12 +22,12 @@ from generators.code_concepts.exercises import (
     draw_exercise,
     exercise_cells,
     exercise_code,
-    phrase,
     shown_cases,
 )
 from generators.code_concepts.exercises.compose import Exercise
 from generators.code_concepts.exercises.grammar import Category
 from gristmill import Context, Record, Reject
+from judges.rewording import check_rewording, reword
 from schemas import Json, JsonObject, assistant, user
 
 TITLE_WORDS = (5, 8)
@@ -62,7 +62,7 @@ async def by_rule(cell: Posed, settings: Settings, ctx: Context) -> Record:
     """The record of one cell. Rejects: `exercise: unsuited`, `title: length`."""
     exercise, cases, share = await draw_exercise(cell, ctx)
     title = checked_title(title_of(exercise))
-    text, phrasing = await phrase(exercise.text, settings, ctx)
+    text, phrasing = await reword(ctx, exercise.text, settings, check_rewording)
     difficulty = difficulty_of(exercise)
     parameters = parameters_of(exercise)
     limits = {"constraints": constraints_of(exercise, cases)} if cell.variant == "leetcode" else {}

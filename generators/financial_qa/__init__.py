@@ -149,7 +149,4 @@ class FinancialQA(Generator[Seed, Params]):
         library = await asyncio.to_thread(getattr, self, "library")  # another machine's worker reads it here
         if self.params.mode == "teacher":
             return await by_teacher(seed, template, library, self.params, ctx)
-        role = "paraphraser" if self.params.paraphrase is True else self.params.paraphrase or ""
-        return await by_computation(
-            seed, template, library, self.params.context_tokens, (role, self.params.paraphrase_share), ctx
-        )
+        return await by_computation(seed, template, library, self.params.context_tokens, self.params, ctx)

@@ -11,12 +11,9 @@ authored`). A rewording replaces the question only if it asks the same (judges/r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
-from typing import Annotated
-
-from pydantic import Field
 
 from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.facts import Fact
@@ -30,16 +27,12 @@ from generators.financial_qa.telling import Telling, Unit, scale_of, short_name
 from generators.financial_qa.templates import Template
 from generators.financial_qa.wording import capital, listed, wording
 from generators.financial_qa.work import Solution, Used
-from gristmill import Answer, Context, Record, Reject
-from judges.rewording import Vocabulary
+from gristmill import Context, Record, Reject
+from judges.rewording import Rewords, Vocabulary, reword
 from schemas import Json, JsonObject, assistant, system, user
 
 LEAD_SHARE = 0.3
 TAIL_SHARE = 0.3
-
-
-class Rewording(Answer):
-    text: Annotated[str, Field(min_length=10, max_length=600)]
 
 
 @cache
@@ -58,7 +51,7 @@ def tellings(task: Asked, library: Library, style: int) -> list[Telling]:
 
 
 async def by_computation(
-    task: Asked, template: Template, library: Library, tokens: int, reword: tuple[str, float], ctx: Context
+    task: Asked, template: Template, library: Library, tokens: int, settings: Rewords, ctx: Context
 ) -> Record:
     """The record of one task. Rejects: facts (missing, not_computable)."""
     told = tellings(task, library, ctx.rng.randrange(3))
@@ -67,7 +60,8 @@ async def by_computation(
     except NotComputable as fault:
         raise Reject("facts", "not_computable", f"{template.key}: {fault}") from None
     asked = question(template, told, task.wording)
-    text, phrasing = await phrase(asked, names_of(template, told), reword, ctx)
+    problems = partial(vocabulary().differences, names=names_of(template, told), in_order=False)
+    text, phrasing = await reword(ctx, asked, settings, problems, original="asked_as")
     last = solution.expected[-1]
     shown = dressed(text, told[0].company, last.unit, ctx.rng)
     excerpts = [excerpt(one.filing, solution.of(one.company), template.sections, tokens // len(told)) for one in told]
@@ -126,22 +120,6 @@ def names_of(template: Template, told: Sequence[Telling]) -> list[str]:
     found = breakdown(told[0].filing) if template.shape == "segments" else None
     kinds = [found.kinds, found.kind] if found else []
     return [*companies, *periods, template.name, *kinds, *terms]
-
-
-async def phrase(text: str, names: list[str], reword: tuple[str, float], ctx: Context) -> tuple[str, JsonObject]:
-    """The question, reworded by a role if the rewording asks the same; and how it came about."""
-    role, share = reword
-    if not role or ctx.rng.random() >= share:
-        return text, {"phrasing": "template"}
-    try:
-        reworded = (await ctx.ask(role, "paraphrase", Rewording, text=text)).text.strip()
-    except Reject as fault:
-        return text, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
-    if reworded == text:
-        return text, {"phrasing": "template"}
-    if problems := vocabulary().differences(reworded, text, names=names, in_order=False):
-        return text, {"phrasing": "template", "paraphrase_problems": list[Json](problems), "paraphrase": reworded}
-    return reworded, {"phrasing": "paraphrase", "asked_as": text}
 
 
 # --- working and proof -----------------------------------------------------------------------------------------------

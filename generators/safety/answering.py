@@ -7,7 +7,6 @@ moderation  violating, undecided
 llm         whatever the models' calls end in
 """
 
-from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -21,7 +20,7 @@ from generators.safety.prompt import Prompt
 from gristmill import Answer, Context, Reject, Verdict
 from judges.fields import read_out
 from judges.refusal import phrases
-from judges.rewording import check_rewording
+from judges.rewording import check_rewording, reword
 from schemas import JsonObject, Message, assistant, system
 
 
@@ -32,10 +31,6 @@ class Trace(Answer):
 class Adherence(Answer):
     reason: Annotated[str, Field(max_length=400)]
     verdict: bool
-
-
-class Rewording(Answer):
-    text: Annotated[str, Field(min_length=20, max_length=900)]
 
 
 class Turn(NamedTuple):
@@ -56,7 +51,9 @@ async def answer(
     case = Case(resource, prompt.protected, tuple(prompt.canaries), params.max_overlap)
     if params.mode == "composed":
         drafted = compose(policy, prompt, resource, material, ctx.rng)
-        response, about = await _reworded(ctx, params, drafted.response, lambda text: faults(rules, text, case))
+        response, about = await reword(
+            ctx, drafted.response, params, lambda said, text: [*check_rewording(said, text), *faults(rules, said, case)]
+        )
         drafted = drafted._replace(response=response)
     else:
         drafted, about = await _written(ctx, policies, prompt, talk, policy), {"phrasing": "model"}
@@ -97,20 +94,3 @@ async def _adherence(
     if not found.verdict:
         raise Reject("adherence", "failed", found.reason, policy=policy, response=response)
     return Verdict(name="adherence", passed=True, score=1.0, reason=found.reason, model=ctx.model("judge"))
-
-
-async def _reworded(
-    ctx: Context, params: Params, text: str, check: Callable[[str], list[str]]
-) -> tuple[str, JsonObject]:
-    """The response in a model's words where it says the same and passes the same checks; and how it came about."""
-    if ctx.rng.random() >= params.paraphrase_share:
-        return text, {"phrasing": "template"}
-    try:
-        reworded = (await ctx.ask("writer", "paraphrase", Rewording, text=text)).text.strip()
-    except Reject as fault:
-        return text, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
-    if reworded == text:
-        return text, {"phrasing": "template"}
-    if problems := [*check_rewording(reworded, text), *check(reworded)]:
-        return text, {"phrasing": "template", "paraphrase_problems": [*problems]}
-    return reworded, {"phrasing": "paraphrase", "template": text}

@@ -35,5 +35,10 @@ class Params(Config):
     max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.15
 
     @property
+    def paraphrase(self) -> str:
+        """The role that rewords."""
+        return "writer"
+
+    @property
     def weights(self) -> Path:
         return self.classifiers or BUNDLED

@@ -12,9 +12,8 @@ dialect and proved on its engine, and both engines must give the same rows: a pl
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Protocol
-
-from pydantic import Field
+from functools import partial
+from typing import Protocol
 
 from generators.text_to_sql.cells import Cell
 from generators.text_to_sql.context import LAYOUTS, QueryContext, choose_context, show
@@ -25,12 +24,13 @@ from generators.text_to_sql.paraphrase import check_paraphrase
 from generators.text_to_sql.schema import Database
 from generators.text_to_sql.teacher import ENGINES
 from generators.text_to_sql.verbalise import verbalise
-from gristmill import Answer, Context, Record, Reject
+from gristmill import Context, Record, Reject
+from judges.rewording import Rewords, reword
 from judges.sql_concepts import CONCEPTS
 from judges.sql_engine import Limits
 from judges.sql_execution import prove, prove_in_sqlite
 from judges.sql_world import Refuted, SQLProof, comparable
-from schemas import Json, JsonObject, assistant, user
+from schemas import Json, assistant, user
 
 DRAWS = 20
 """How often a query is drawn anew before its cell is given up."""
@@ -53,17 +53,9 @@ _DANGLING = re.compile(
 """How no sentence ends."""
 
 
-class Rewording(Answer):
-    text: Annotated[str, Field(max_length=900)]
-
-
-class Settings(Protocol):
+class Settings(Rewords, Protocol):
     """What the mode takes from the parameters."""
 
-    @property
-    def paraphrase(self) -> bool | str: ...
-    @property
-    def paraphrase_share(self) -> float: ...
     @property
     def limits(self) -> Limits: ...
 
@@ -72,7 +64,7 @@ async def by_grammar(cell: Cell, databases: Mapping[str, Database], settings: Se
     """The record of one cell. Rejects come from the stages grammar (unsuited, no_rows) and execution."""
     query, context, proof = await _draw(cell, databases[cell.database], settings.limits, ctx)
     template = verbalise(query, cell.style, ctx.rng).text
-    question, phrasing = await _phrase(query, template, cell, settings, ctx)
+    question, phrasing = await reword(ctx, template, settings, partial(_problems, query), style=cell.style)
     schema = show(context.tables, ctx.rng.choice(LAYOUTS), cell.dialect, ctx.rng)
     form = {"order": ctx.rng.choice(("fenced", "plain", "schema_last")), "lead": ctx.rng.randrange(8)}
     asked = ctx.prompt("sample", engine=ENGINES[cell.dialect], question=question, schema=schema, **form)
@@ -157,20 +149,8 @@ def _rough(row: Sequence[Json]) -> list[str]:
 # --- the question ----------------------------------------------------------------------------------------------------
 
 
-async def _phrase(query: Query, template: str, cell: Cell, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:
-    """The question, reworded by a model if the rewording still asks the same; and how it came about."""
-    if settings.paraphrase is False or ctx.rng.random() >= settings.paraphrase_share:
-        return template, {"phrasing": "template"}
-    role = "paraphraser" if settings.paraphrase is True else settings.paraphrase
-    try:
-        text = (await ctx.ask(role, "paraphrase", Rewording, style=cell.style, question=template)).text
-    except Reject as fault:
-        return template, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
-    if text == template:
-        return template, {"phrasing": "template"}
-    if problems := [*form_problems(text, template), *check_paraphrase(text, query, query.database)]:
-        return template, {"phrasing": "template", "paraphrase_problems": list(problems), "paraphrase": text}
-    return text, {"phrasing": "paraphrase", "template": template}
+def _problems(query: Query, text: str, template: str) -> list[str]:
+    return [*form_problems(text, template), *check_paraphrase(text, query, query.database)]
 
 
 def form_problems(text: str, template: str) -> list[str]:

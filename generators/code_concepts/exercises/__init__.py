@@ -14,20 +14,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Annotated, Protocol
+from typing import Protocol
 
 import orjson
-from pydantic import Field
 
 from generators.code_concepts.exercises.compose import Exercise, compose
 from generators.code_concepts.exercises.grammar import Category, domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import Arguments, make_inputs
-from gristmill import Answer, Context, Record, Reject
+from gristmill import Context, Record, Reject
 from gristmill.errors import TaskFailed
 from gristmill.walk import rounds
 from judges.mutants import mutants
 from judges.python_problem import read_problem
-from judges.rewording import check_rewording
+from judges.rewording import Rewords, check_rewording, reword
 from schemas import Json, JsonObject, Seed, assistant, user
 
 DRAWS = 12
@@ -58,19 +57,11 @@ class Exercised(Seed):
         return self.model_dump(mode="json", exclude={"index"})
 
 
-class Rewording(Answer):
-    text: Annotated[str, Field(min_length=20, max_length=900)]
-
-
-class Settings(Protocol):
+class Settings(Rewords, Protocol):
     """What the mode takes from the parameters."""
 
     @property
     def categories(self) -> list[Category]: ...
-    @property
-    def paraphrase(self) -> bool | str: ...
-    @property
-    def paraphrase_share(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -127,7 +118,7 @@ def exercise_axes(categories: list[Category]) -> dict[str, list[str]]:
 async def by_exercise(cell: Exercised, settings: Settings, ctx: Context) -> Record:
     """The record of one cell. Reject `exercise`: unsuited."""
     exercise, cases, share = await draw_exercise(cell, ctx)
-    text, phrasing = await phrase(exercise.text, settings, ctx)
+    text, phrasing = await reword(ctx, exercise.text, settings, check_rewording)
     problem = read_problem(_problem(exercise, text, shown_cases(cases, ctx.rng)))
     tests: list[Json] = [case.test(exercise.name) for case in cases]
     solution = problem.with_body(exercise.body).rstrip()
@@ -240,19 +231,3 @@ def _problem(exercise: Exercise, text: str, shown: list[Case]) -> str:
     examples = [line for case in shown for line in (f">>> {case.call(exercise.name)}", case.expected)]
     docstring = "\n".join(f"    {line}" if line else "" for line in [*wrapped, "", *examples])
     return f'{exercise.signature}\n    """{docstring.lstrip()}\n    """'
-
-
-async def phrase(text: str, settings: Settings, ctx: Context) -> tuple[str, JsonObject]:
-    """The description, reworded by a model if the rewording asks the same; and how it came about."""
-    if settings.paraphrase is False or ctx.rng.random() >= settings.paraphrase_share:
-        return text, {"phrasing": "template"}
-    role = "paraphraser" if settings.paraphrase is True else settings.paraphrase
-    try:
-        reworded = (await ctx.ask(role, "paraphrase", Rewording, text=text)).text.strip()
-    except Reject as fault:
-        return text, {"phrasing": "template", "paraphrase_problems": [str(fault)]}
-    if reworded == text:
-        return text, {"phrasing": "template"}
-    if problems := check_rewording(reworded, text):
-        return text, {"phrasing": "template", "paraphrase_problems": list(problems), "paraphrase": reworded}
-    return reworded, {"phrasing": "paraphrase", "template": text}
