@@ -22,7 +22,7 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file.") from None
+        raise ConfigError(f"{path}: no such config file.{_beside(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}.") from None
     except yaml.YAMLError as error:
@@ -32,6 +32,18 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     for override in overrides:
         _apply(content, override)
     return content
+
+
+def require_file(path: Path, key: str) -> None:
+    """ConfigError where the file that `key` names isn't there."""
+    if not path.is_file():
+        raise ConfigError(f"{key}: {path} doesn't exist (paths are relative to the working directory).{_beside(path)}")
+
+
+def _beside(path: Path) -> str:
+    """The file that may have been meant."""
+    folder = path.parent
+    return did_you_mean(path.name, (file.name for file in folder.iterdir()) if folder.is_dir() else ())
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 
 class GristmillError(Exception):
@@ -50,6 +50,18 @@ class Reject(Exception):
         self.reason = reason
         self.detail = detail
         self.payload = payload
+
+
+class Fault(NamedTuple):
+    """A negative outcome that is noted, not raised: why one of several records or attempts is lost."""
+
+    stage: str
+    reason: str
+    detail: str = ""
+
+    @classmethod
+    def of(cls, reject: Reject) -> Self:
+        return cls(reject.stage, reject.reason, reject.detail)
 
 
 class TaskFailed(Exception):

@@ -15,21 +15,13 @@ import traceback
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gristmill.api import Judge, RunJudge
 from gristmill.context import Context, Runtime, Task
-from gristmill.errors import GristmillError, Reject, TaskFailed
+from gristmill.errors import Fault, GristmillError, Reject, TaskFailed
 from schemas import JsonObject, Record, Verdict
 from schemas.run_config import ACCEPT_RULE
-
-
-class Fault(NamedTuple):
-    """Why a record is lost: `stage` is the gate, `reason` failed or undecided."""
-
-    stage: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

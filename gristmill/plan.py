@@ -11,7 +11,7 @@ from typing import Any
 from gristmill import registry
 from gristmill.api import Generator
 from gristmill.bench import make_judges
-from gristmill.config import validate
+from gristmill.config import require_file, validate
 from gristmill.errors import ConfigError
 from gristmill.judging import NamedJudge
 from gristmill.llm import Roles
@@ -54,8 +54,8 @@ def make_generator(config: RunConfig) -> Generator[Any, Any]:
     kind: type[Generator[Any, Any]] = registry.load("generators", config.generator)
     params = validate(config.params, kind.params_type, "params")
     path = seeds_file(config.seeds)
-    if path is not None and not path.is_file():
-        raise ConfigError(f"seeds: {path} doesn't exist (paths are relative to the working directory).")
+    if path is not None:
+        require_file(path, "seeds")
     return kind(params, seed=config.seed, seeds=config.seeds)
 
 

@@ -4,8 +4,8 @@ from typing import Any, Protocol
 
 from gristmill.api import Generator, Judge
 from gristmill.context import Context, Runtime, Task
-from gristmill.errors import GristmillError, Reject, TaskFailed
-from gristmill.judging import Fault, judge_records, where
+from gristmill.errors import Fault, GristmillError, Reject, TaskFailed
+from gristmill.judging import judge_records, where
 from gristmill.ledger import Outcome
 from gristmill.plan import Plan
 from gristmill.seeds import BadSeed

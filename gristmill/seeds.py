@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 
 
@@ -26,8 +27,7 @@ def read_rows(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     reader = {".jsonl": read_lines, ".parquet": _parquet, ".csv": _csv}.get(path.suffix)
     if reader is None:
         raise ConfigError(f"seeds: {path} is no .jsonl, .parquet or .csv file.")
-    if not path.is_file():
-        raise ConfigError(f"seeds: {path} doesn't exist (paths are relative to the working directory).")
+    require_file(path, "seeds")
     yield from reader(path)
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gristmill.judging import Fault, WholeRun
+from gristmill.errors import Fault
+from gristmill.judging import WholeRun
 from gristmill.ledger import Outcome
 from schemas import Record
 from schemas.arrow import record_to_row, row_to_record

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.config import load_config, read_yaml
+from gristmill.config import load_config, read_yaml, require_file
 from gristmill.errors import ConfigError
 from gristmill.prompts import Prompt
 from schemas.run_config import RunConfig
@@ -90,3 +90,10 @@ def test_prompts_run_in_a_sandbox(source: str) -> None:
 def test_a_broken_template_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="not a valid template"):
         Prompt.compile("p", "{% if %}")
+
+
+def test_a_file_that_is_not_there_names_the_nearest_one(good: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rnu\.yaml: no such config file\. Did you mean run\.yaml\?"):
+        load_config(good.with_name("rnu.yaml"), [], RunConfig)
+    with pytest.raises(ConfigError, match=r"seeds: .*absent doesn't exist \(paths .*\)\.$"):
+        require_file(good.parent / "nowhere" / "absent", "seeds")

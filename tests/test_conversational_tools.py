@@ -99,7 +99,8 @@ def test_each_role_sees_its_own_half(by_rule: tuple[Path, dict[str, Any], Script
             assert "tools" not in request and not any(name in text for name in domain.tools)
             assert "customer_id" not in text and "Fennick" not in text and "postcode LIKE" not in text
         else:
-            said = json.dumps([m for m in request["messages"] if m["role"] != "user"])  # type: ignore[union-attr,index,call-overload]
+            messages: Any = request["messages"]
+            said = json.dumps([message for message in messages if message["role"] != "user"])
             assert not any(text in said for text in hidden)
             assert "How you write" not in text and "must_tell" not in text
 

@@ -309,9 +309,14 @@ OPINION = {"problems": [], "verdict": True}
 INVENT = {"fields": {"library": ["loans", "reading rooms"]}, "domains": 2, "scenarios": 2, "refinements": 2}
 
 
+def first_text(request: JsonObject) -> str:
+    messages: Any = request["messages"]
+    return str(messages[0]["content"])
+
+
 def asked_for(request: JsonObject) -> str:
     """Which of the prompts a request is."""
-    text: str = request["messages"][0]["content"]  # type: ignore[index,call-overload,assignment]
+    text = first_text(request)
     for start, name in {
         "People write to services": "subdomains", "Design a customer": "domain", "A customer service": "refine_domain",
         "You check customer": "judge_domain", "You write a scenario": "scenario", "A scenario for": "refine_scenario",
@@ -330,12 +335,14 @@ def teacher(**changed: Any) -> ScriptedModel:
     def script(role: str, request: JsonObject) -> Any:
         name = asked_for(request)
         if name == "user":
-            text: Any = request["messages"][0]["content"]  # type: ignore[index,call-overload]
-            return {"done": "Assistant:" in text, "text": "Please extend loan L1 of card M1, born 1980-01-02."}
+            return {
+                "done": "Assistant:" in first_text(request),
+                "text": "Please extend loan L1 of card M1, born 1980-01-02.",
+            }
         if name == "assistant":
             return librarian(request["messages"])
         answer = answers[name]
-        return answer(request["messages"][0]["content"]) if callable(answer) else answer  # type: ignore[index,call-overload]
+        return answer(first_text(request)) if callable(answer) else answer
 
     return ScriptedModel(script)
 

@@ -6,6 +6,7 @@ returns on databases from which rows were taken. Mutants that do the same there 
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Iterator
 from itertools import islice
@@ -23,14 +24,20 @@ from judges.bench.command import BenchKeys, bench
 from judges.bench.figures import Decision, figures
 from judges.mutants import mutants
 from judges.sql_clock import frozen
+from judges.sql_server import Server
 from judges.sql_world import Refuted, Row, comparable
 from judges.sqlite_engine import SQLite
-from tests import sql_mutants
+from tests import defog, sql_mutants
+from tests.defog import CLOCK, LIMITS, cases
 from tests.test_judges_tool_calls import gold
 from tests.test_judges_tool_calls import mutants as faulty_calls
-from tests.test_sql_defog import CLOCK, LIMITS, cases, databases  # noqa: F401  a fixture
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def databases(postgres_server: Server) -> dict[str, str]:
+    return defog.databases(Path(os.environ["GRISTMILL_SHARED"]), postgres_server)
 
 
 def row(ask: str, answer: str, right: bool, category: str, **more: Any) -> dict[str, Any]:
@@ -149,7 +156,7 @@ def wrong_queries(context: str, query: str) -> Iterator[str]:
 
 
 @pytest.mark.postgres
-def test_defog_and_its_mutants(shared_data: Path, databases: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_defog_and_its_mutants(shared_data: Path, databases: dict[str, str], tmp_path: Path) -> None:
     rows = []
     for number, (context, query) in enumerate(cases(shared_data, databases)):
         claim = {"sql": {"dialect": "sqlite", "context": context, "query": query}}

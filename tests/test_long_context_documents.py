@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from generators.long_context.context import TokenCounter, token_counter
+from generators.long_context.context import Depth, TokenCounter, token_counter
 from generators.long_context.documents.contexts import Bundle, Shelf, open_shelf
 from generators.long_context.documents.library import FILE, LONGEST_PART, Builder, Documents
 from generators.long_context.documents.questions import Hop, Written, check_question, choose_sections, find_quote
@@ -222,8 +222,9 @@ def test_sections_come_from_different_documents_and_from_the_depth(
     tmp_path: Path, counter: TokenCounter, corpus: Path
 ) -> None:
     bundle = bundle_of(tmp_path, counter, corpus)
-    for depth, (low, high) in {"start": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "end": (2 / 3, 1)}.items():
-        sections = choose_sections(bundle, 4, depth, Random(1))  # type: ignore[arg-type]
+    bands: dict[Depth, tuple[float, float]] = {"start": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "end": (2 / 3, 1)}
+    for depth, (low, high) in bands.items():
+        sections = choose_sections(bundle, 4, depth, Random(1))
         assert all(low <= section.start / len(bundle.text) <= high for section in sections)
         assert len({section.document for section in sections}) >= min(4, 2)
     with pytest.raises(Reject, match="too_few_sections"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from generators.long_context.answers import as_json, draw_format, plain, write_answer
-from generators.long_context.context import Fillers, TokenCounter, token_counter
+from generators.long_context.context import Depth, Fillers, TokenCounter, token_counter
 from generators.long_context.sequential import TASKS, Told, steps_for, tell
 from generators.long_context.sequential.fillers import make_fillers
 from generators.long_context.sequential.story import words
@@ -85,9 +85,10 @@ def test_no_constant_answer_is_often_right(kind: str, told: dict[str, list[tuple
 
 
 def test_evidence_lies_where_it_is_wanted_and_offsets_are_right(counter: TokenCounter, fillers: Fillers) -> None:
-    for depth, (low, high) in {"start": (0, 0.36), "middle": (0.3, 0.7), "end": (0.64, 1)}.items():
+    bands: dict[Depth, tuple[float, float]] = {"start": (0, 0.36), "middle": (0.3, 0.7), "end": (0.64, 1)}
+    for depth, (low, high) in bands.items():
         for number in range(4):
-            one = tell("ledger", 8192, depth, 20, fillers, counter, Random(number))  # type: ignore[arg-type]
+            one = tell("ledger", 8192, depth, 20, fillers, counter, Random(number))
             assert all(low <= offset / one.context.tokens <= high for offset in one.evidence), (depth, one.evidence)
             numbers = [int(found) for found in re.findall(r"\D*?(\d+)\D.*“", one.trace)]
             for offset, note in zip(one.evidence, numbers, strict=True):

@@ -1,68 +1,26 @@
 """Questions and queries that others wrote: defog's 115 on six databases, and sqlglot's hardest statements."""
 
-import csv
 import gzip
+import os
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 import sqlglot
-from sqlglot import exp
 
 from judges.sql_clock import frozen
-from judges.sql_engine import Limits
 from judges.sql_execution import prove_in_sqlite, prove_on
 from judges.sql_server import Server
 from judges.sql_text import read_query
-from judges.sql_world import Dialect, Refuted, Row, SQLWorld, as_json, first_word, joined, statements
+from judges.sql_world import Dialect, Refuted, Row, SQLWorld, statements
 from judges.sqlite_engine import SQLite
-
-CLOCK = datetime(2024, 5, 1, 12)
-LIMITS = Limits(frozen_clock=CLOCK, sensitivity=False, rows=10_000, seconds=5)
-
-
-def converted(dump: str, server: Server) -> str:
-    """A PostgreSQL dump as SQLite's: tables by sqlglot, rows (dates reckoned from today, and such) by PostgreSQL."""
-    trees = [sqlglot.parse_one(statement, dialect="postgres") for statement in statements(dump, "postgres")]
-    stopped = joined([frozen(tree, CLOCK, "postgres").sql("postgres", comments=False) for tree in trees])
-    made = []
-    for tree in trees:
-        for named in tree.find_all(exp.Table):
-            named.set("db", None)
-        for constraint in list(tree.find_all(exp.DefaultColumnConstraint)):
-            assert constraint.parent
-            constraint.parent.pop()
-        text = tree.sql("sqlite", comments=False)
-        made += [text] if first_word(text, "sqlite") == "create" else []
-    with server.database(stopped, LIMITS) as database:
-        for table in database.tables():
-            made += (f"INSERT INTO {table} VALUES ({values})" for values in _values(database.run(f"TABLE {table}")[1]))
-    return joined(made)
-
-
-def _values(rows: list[Row]) -> Iterator[str]:
-    for row in rows:
-        plain = (as_json(value) for value in row)
-        yield ", ".join(exp.convert(value).sql("sqlite") for value in plain)
+from tests import defog
+from tests.defog import CLOCK, LIMITS, cases
 
 
 @pytest.fixture(scope="module")
 def databases(postgres_server: Server) -> dict[str, str]:
-    import os
-
-    folder = Path(os.environ["GRISTMILL_SHARED"]) / "sql/defog/defog_data"
-    dumps = {place.name: place / f"{place.name}.sql" for place in sorted(folder.iterdir())}
-    return {name: converted(path.read_text(), postgres_server) for name, path in dumps.items()}
-
-
-def cases(shared_data: Path, databases: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The context and the first of the right queries of each question."""
-    with (shared_data / "sql/defog/questions_gen_sqlite.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["db_name"] in databases:
-                yield databases[row["db_name"]], statements(row["query"], "sqlite")[0]
+    return defog.databases(Path(os.environ["GRISTMILL_SHARED"]), postgres_server)
 
 
 def plainly(context: str, query: str) -> list[Row]:

@@ -30,6 +30,7 @@ from generators.code_concepts.exercises import Exercised, by_exercise, exercise_
 from generators.code_concepts.exercises.grammar import Category
 from generators.code_concepts.teacher import by_teacher
 from gristmill import Config, Context, Generator, Record
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 from gristmill.sandbox import SandboxLimits
 from schemas import Seed
@@ -66,8 +67,8 @@ class CodeConcepts(Generator[Seed, Params]):
         super().__init__(params, seed=seed, seeds=seeds)
         if params.corpus and params.mode == "exercises":
             raise ConfigError("params.corpus: exercises have no concepts; set mode: teacher to extract them.")
-        if params.corpus and not params.corpus.is_file():
-            raise ConfigError(f"params.corpus: {params.corpus} doesn't exist.")
+        if params.corpus:
+            require_file(params.corpus, "params.corpus")
         self._concepts = bundled_concepts()
 
     def files(self) -> list[Path]:

@@ -30,6 +30,7 @@ from generators.financial_qa.teacher import by_teacher
 from generators.financial_qa.templates import Form, Template, templates_of
 from generators.financial_qa.universe import Universe, read_constituents
 from gristmill import Config, Context, Generator, Record, Reject
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed
 from schemas import Seed
@@ -76,8 +77,8 @@ class FinancialQA(Generator[Seed, Params]):
         super().__init__(params, seed=seed, seeds=seeds)
         require_lxml()
         for name, path in (("universe", params.universe), ("templates", self._templates_file())):
-            if path and not path.is_file():
-                raise ConfigError(f"params.{name}: {path} doesn't exist (paths are relative to the working directory).")
+            if path:
+                require_file(path, f"params.{name}")
         self._absent: list[str] = []
 
     @cached_property

@@ -35,6 +35,7 @@ from generators.long_context.tables.crowd import Crowd
 from generators.long_context.tables.table import Table
 from generators.long_context.tables.user_table import read_table
 from gristmill import Config, Context, Generator, Record
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 from gristmill.walk import crossed, rounds
 from schemas import JsonObject, Seed, assistant, user
@@ -94,8 +95,8 @@ class LongContext(Generator[Cell, Params]):
         if params.tokenizer.startswith("train:"):
             raise ConfigError("params.tokenizer: nothing to train one on; name a folder, a hub id or embedded.")
         for key, path in (("table", params.table), ("people", self._people_file())):
-            if path is not None and not path.is_file():
-                raise ConfigError(f"params.{key}: {path} doesn't exist.")
+            if path is not None:
+                require_file(path, f"params.{key}")
 
     def files(self) -> list[Path]:
         named = (self._people_file(), self.params.table)

@@ -33,7 +33,7 @@ from generators.refresh.dialogue import go_on
 from generators.refresh.prompt import Cut, Example, Prompt, read_prompt
 from generators.refresh.sampling import sample
 from gristmill import Config, Context, Generator, Record
-from gristmill.errors import ConfigError
+from gristmill.config import require_file
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.text.language_id import known_languages
 from judges.maths import math_verify
@@ -70,8 +70,7 @@ class Refresh(Generator[Prompt, Params]):
         math_verify()  # where the extra is missing, these say so before the run begins
         known_languages()
         for path in params.bootstrap.against:
-            if not path.is_file():
-                raise ConfigError(f"params.bootstrap.against: {path} doesn't exist.")
+            require_file(path, "params.bootstrap.against")
 
     def files(self) -> list[Path]:
         return list(self.params.bootstrap.against)

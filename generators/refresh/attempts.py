@@ -9,10 +9,10 @@ constraints  length, format, keywords, language, case, start, end               
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from generators.refresh.prompt import Prompt
 from gristmill import Context, Reject, Verdict
+from gristmill.errors import Fault
 from gristmill.text.language_id import identify, letters, prose
 from gristmill.tools.checks import ToolSet
 from judges.constraints import Constraint, Language, Other, check
@@ -36,14 +36,6 @@ ENOUGH = 20
 """Letters: a shorter question may be in any language. So many signs of another script are a switch."""
 FOREIGN_SHARE = 0.1
 """Of a trace's letters: a paragraph of formulas may look like any language."""
-
-
-class Fault(NamedTuple):
-    """Why an attempt is lost, in the words of a reject."""
-
-    stage: str
-    reason: str
-    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -75,7 +67,7 @@ async def attempt(
     try:
         reply = await ctx.chat("teacher", list(messages), tools=tools)
     except Reject as reject:
-        return Attempt(None, Fault(reject.stage, reject.reason, reject.detail))
+        return Attempt(None, Fault.of(reject))
     message = reply.message
     return Attempt(message, _fault(message, tools, constraints, language, messages[-1].content))
 

@@ -27,6 +27,7 @@ import yaml
 from pydantic import ValidationError
 
 from generators.safety.prompt import Prompt
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
 
@@ -167,8 +168,7 @@ SHAPES: list[tuple[set[str], Callable[[Row], Iterator[Prompt]]]] = [
 
 def _tree(path: Path) -> Iterator[tuple[str, Row | BadSeed]]:
     """Harmful Tasks as a tree: the topmost key is the category, the leaves are tasks."""
-    if not path.is_file():
-        raise ConfigError(f"seeds: {path} doesn't exist (paths are relative to the working directory).")
+    require_file(path, "seeds")
     content = _yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"seeds: {path} is no tree of categories and tasks.")

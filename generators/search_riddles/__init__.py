@@ -44,6 +44,7 @@ from generators.search_riddles.teacher import teach
 from generators.search_riddles.vocabulary import Vocabulary, known_relations
 from generators.search_riddles.walks import Walker, WalkLimits
 from gristmill import Config, Context, Generator, Record, Reject
+from gristmill.config import require_file
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.tools.mcp import McpConfig, open_mcp
@@ -115,9 +116,9 @@ class SearchRiddles(Generator[Riddle, Params]):
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
         self._made: list[Riddle] = []
-        for path in (*params.graph, *params.search.corpus):
-            if not path.is_file():
-                raise ConfigError(f"params: {path} doesn't exist.")
+        for key, paths in (("graph", params.graph), ("search.corpus", params.search.corpus)):
+            for path in paths:
+                require_file(path, f"params.{key}")
         if seeds and params.endpoint != "embedded" and not params.search.corpus and params.search.mcp is None:
             raise ConfigError(
                 "params.search: riddles from `seeds` don't say what is in a public graph; name an `mcp` server, or the "

@@ -31,6 +31,7 @@ from pydantic import Field
 from generators.search_riddles.names import Text, tokens
 from generators.search_riddles.riddles import FIRST, Named, Riddle
 from gristmill import Answer, Config, Context, Reject
+from gristmill.errors import Fault
 from gristmill.tools.mcp import McpServer
 from gristmill.tools.simulation import Environment, Limits, assistant_turn
 from judges.equivalence import equivalent
@@ -53,12 +54,6 @@ class AgentLimits(Config):
         return Limits(
             steps=self.calls + 1, calls=self.calls, result=self.result_characters + 200, tokens=self.tokens, beside=4000
         )
-
-
-class Fault(NamedTuple):
-    stage: str
-    reason: str
-    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -131,7 +126,7 @@ async def rollout(
         turn = await assistant_turn(asked, environment, ctx, limits.limits())
     except Reject as reject:
         messages = [Message.model_validate(one) for one in reject.payload.get("messages", [])[len(asked) :]]
-        return Rollout(messages, fault=Fault(reject.stage, reject.reason, reject.detail))
+        return Rollout(messages, fault=Fault.of(reject))
     made = Rollout(turn.messages, final_answer(turn.messages[-1].content))
     made.fault = await _fault(ctx, made, riddle, judge)
     return made

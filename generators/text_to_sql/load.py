@@ -37,7 +37,7 @@ from pydantic import Field
 from generators.text_to_sql.introspect import read_sqlite
 from generators.text_to_sql.introspect_server import dialect_of, read_server
 from generators.text_to_sql.schema import Column, Database, ForeignKey, Kind, Table, Value, distinct
-from gristmill.config import load_config
+from gristmill.config import load_config, require_file
 from gristmill.errors import ConfigError
 from schemas import Config
 
@@ -80,8 +80,7 @@ def load(path: Path, max_rows: int, industry: str = "") -> Database:
     the server whose URL the environment variable of this name holds."""
     if (url := os.environ.get(str(path))) and dialect_of(url):
         return read_server(url, max_rows, industry)
-    if not path.is_file():
-        raise ConfigError(f"params.database: {path} doesn't exist (paths are relative to the working directory).")
+    require_file(path, "params.database")
     return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_sqlite(path, max_rows, industry)
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gristmill.config import require_file
 from gristmill.decontamination.texts import parse
 from gristmill.errors import ConfigError, EndpointError
 from gristmill.seeds import BadSeed, read_rows
@@ -45,10 +46,6 @@ class Item(NamedTuple):
     answer: str = ""
     code: str = ""
 
-    def as_passage(self) -> str:
-        """Problem and solution as one text: what is embedded."""
-        return "\n".join([part for part in (self.question, *self.choices, self.answer, self.code) if part])
-
 
 class Benchmark(NamedTuple):
     """`name` is the file's name without endings, or the hub's; `version` is the file's SHA-256, or the hub's commit."""
@@ -70,8 +67,7 @@ def read_benchmark(location: str) -> Benchmark:
     path = Path(location)
     if not path.name.endswith(_SUFFIXES):
         raise ConfigError(f"decontaminate.against: {location} is no {', '.join(_SUFFIXES)} file and no {HUB}NAME.")
-    if not path.is_file():
-        raise ConfigError(f"decontaminate.against: {location} doesn't exist (seen from the working folder).")
+    require_file(path, "decontaminate.against")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Benchmark(path.name.partition(".")[0], location, digest, _items(location, _rows(path)))

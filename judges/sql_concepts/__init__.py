@@ -23,11 +23,9 @@ from judges.sql_concepts.registry import DIALECTS, REGISTRY, Concept, Tier
 from judges.sql_world import Dialect
 
 __all__ = ["CONCEPTS", "DIALECTS", "TIERS", "Concept", "Tier", "shows"]
+__all__ += ["advanced", "basic", "intermediate", "joins", "windows"]  # each enters its own concepts
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
-
-MODULES = (basic, joins, intermediate, windows, advanced)
-"""Where the checks stand: importing them fills the registry."""
 
 CONCEPTS: dict[str, Concept] = {
     name: concept for tier in TIERS for name, concept in REGISTRY.items() if concept.tier == tier

@@ -19,6 +19,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_line, read_rows
 
@@ -77,9 +78,7 @@ def read_documents(source: str, text: str | None = None, title: str | None = Non
     elif path.is_file():
         yield from _file(path, path.name, text, title)
     else:
-        raise ConfigError(
-            f"params.documents.sources: {source} doesn't exist (paths are relative to the working directory)."
-        )
+        require_file(path, "params.documents.sources")
 
 
 def _files(folder: Path) -> Iterator[Path]:

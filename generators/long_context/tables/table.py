@@ -7,7 +7,6 @@ A column is a key (a name of its own for each row), a category, a number or a da
 singular or plural, so that each can be used in every question.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -108,13 +107,3 @@ def literal(value: Cell) -> str:
 def quoted(name: str) -> str:
     """A column's name in SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def alphabetical(names: Sequence[str]) -> list[str]:
-    """As DuckDB sorts by lower(strip_accents(name))."""
-    import unicodedata
-
-    def bare(name: str) -> str:
-        return "".join(one for one in unicodedata.normalize("NFD", name) if not unicodedata.combining(one)).lower()
-
-    return sorted(names, key=bare)

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from generators.search_riddles.sparql.queries import ALT_LABEL, DESCRIPTION, DIRECT, ENTITY, LABEL
+from gristmill.config import require_file
 from gristmill.errors import ConfigError
 
 _QID = re.compile(r"Q\d+")
@@ -32,8 +33,7 @@ def n_triples(files: Iterable[Path]) -> bytes:
 
 
 def _triples(file: Path) -> bytes:
-    if not file.is_file():
-        raise ConfigError(f"params.graph: {file} doesn't exist.")
+    require_file(file, "params.graph")
     name = file.name.removesuffix(".gz")
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()

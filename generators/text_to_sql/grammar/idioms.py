@@ -65,9 +65,6 @@ class Idiom:
         """In the dialect's own place for NULL, so that nothing is written about it."""
         return exp.Ordered(this=expression, desc=descending or None, nulls_first=descending == self.nulls_are_large)
 
-    def nulls_last(self, expression: exp.Expr, descending: bool) -> list[exp.Ordered]:
-        return [exp.Ordered(this=expression, desc=descending or None, nulls_first=False)]
-
     # --- aggregates ---
 
     def aggregate_if(self, function: str, value: exp.Expr | None, condition: exp.Expr) -> exp.Expr:
@@ -168,11 +165,6 @@ class MySQL(Idiom):
 
     def beginning(self, text: exp.Expr, count: int) -> exp.Expr:
         return call("LEFT", text, literal(count))
-
-    def nulls_last(self, expression: exp.Expr, descending: bool) -> list[exp.Ordered]:
-        """What is NULL after what isn't, as there is no NULLS LAST."""
-        missing = exp.Is(this=expression, expression=exp.null())
-        return [self.ordered(missing, False), self.ordered(expression.copy(), descending)]
 
     def aggregate_if(self, function: str, value: exp.Expr | None, condition: exp.Expr) -> exp.Expr:
         if value is None:
