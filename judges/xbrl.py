@@ -5,7 +5,7 @@ checkable*: there is no figure, or none that the facts know. Contradicted fails.
 a score unless `unchecked: reject`, for a discussion of risks has little to check; an answer to a question with a
 formula is not let off so.
 
-It reads `metadata.xbrl`, which financial_qa writes: the facts, the values on the way and the results (xbrl_proof.py).
+It reads `metadata.xbrl`, which financial_qa writes: the facts, the values on the way and the results (xbrl_facts.py).
 
 Source: ours; Nemotron 3 Super report (arXiv 2604.12374), financial QA, checks no figures.
 """
@@ -16,7 +16,9 @@ from typing import Literal
 from gristmill import Config, Context, Judge, Record, Verdict
 from judges.fields import answer, before_answer, final_answer, lookup
 from judges.figures import cleaned, figures_in
-from judges.xbrl_proof import Findings, Proof, check, shown, states
+from judges.xbrl_facts import Proof, shown
+from judges.xbrl_figures import states
+from judges.xbrl_proof import Findings, check
 
 _MOST = 3
 """Contradictions that a reason tells."""

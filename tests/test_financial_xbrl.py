@@ -25,7 +25,8 @@ from gristmill.testing import judge_scripted
 from judges.figures import cleaned, figures_in
 from judges.xbrl import XBRL, last_claim
 from judges.xbrl import Params as JudgeParams
-from judges.xbrl_proof import Proof, check
+from judges.xbrl_facts import Proof
+from judges.xbrl_proof import check
 from schemas import Record, Verdict, assistant, system, user
 from tests.financial_answers import right, wrong
 
