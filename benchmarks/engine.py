@@ -71,7 +71,7 @@ class Stub:
 
     def __init__(self) -> None:
         text = b'{"choices":[{"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}],"model":"stub",' \
-               b'"usage":{"prompt_tokens":100,"completion_tokens":75}}'  # fmt: skip
+               b'"usage":{"prompt_tokens":100,"completion_tokens":75,"total_tokens":175}}'  # fmt: skip
         self.replies = {
             True: text % rb"{\"score\":4,\"reason\":\"clear and answerable\"}",
             False: text % (b"a plain answer of some length " * 10),
@@ -113,7 +113,7 @@ class Stub:
         """Whether the connection is still there afterwards."""
         self.first = self.first or time.monotonic()
         self.requests += 1
-        structured = b'"response_format"' in body
+        structured = b"Score the question" in body
         fault = self.draw(body, structured) if self.faulty else ""
         self.met[fault] += bool(fault)
         await asyncio.sleep(FAULT_LATENCY if fault in ("429", "500", "reset") else LATENCY)
