@@ -7,8 +7,8 @@ as medians over rounds of whole processes, in turn:
 
 CPU     of the client's processes per call, start-up included, and as a multiple of Gristmill's in the same run.
 wall    seconds; the ideal is rows x 2 x 50 ms / 64.
-again   calls bought twice: the process is killed (SIGKILL) when 35 % of the calls are sent, and the same command is given
-        again. Those in flight at the kill are lost to everyone.
+again   calls bought twice: the process is killed (SIGKILL) when 35 % of the calls are sent, and the same command is
+        given again. Those in flight at the kill are lost to everyone.
 
 The environments are made once, by venv and pip, in build/field; versions are pinned in TOOLS. What each tool is asked
 lies in benchmarks/field_tools.

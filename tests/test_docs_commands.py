@@ -49,15 +49,15 @@ class Way:
 
 
 WAYS = [
+    Way("test_init", r".*plain_words.*|python -m (pip install -e '\.\[dev\]'|pytest)", "a fresh environment"),
     Way("executed", r"gristmill (list|doctor|show|query|explain|lint|diff|blend) .*|gristmill (list|doctor)"),
     Way("executed", r"gristmill blend-export \S+ --to jsonl"),
     Way("read", r"gristmill (generate|preview) .*", "models, services or minutes; each recipe has a test of its own"),
     Way("read", r"gristmill (judge|judge-bench|calibrate|evaluate) .*", "models"),
     Way("read", r"gristmill (prep|sft|export) .*", "a training"),
     Way("read", r"gristmill blend-export .*", "a tokenizer from the hub"),
-    Way("read", r"gristmill (push|audit|inspect|serve|init) .*", "the hub, a person, a port, a fresh environment"),
+    Way("read", r"gristmill (push|audit|inspect|serve) .*", "the hub, a person, a port"),
     Way("dry run", r"make \w+", "minutes"),
-    Way("test_init", r"python -m (pip install -e '\.\[dev\]'|pytest)"),
     Way("parsed", r"python -m generators\.\S+ .*", "trains classifiers"),
     Way("looked at", r"(python3 -m venv|\.venv/bin/pip|pip) .*", "an installation from an index"),
 ]
@@ -87,7 +87,7 @@ def blocks(text: str) -> Iterator[str]:
 
 
 def commands() -> list[Command]:
-    found = {}
+    found: dict[str, str] = {}
     for page in PAGES:
         if page.name == "cli.md":  # made from the parsers themselves
             continue
@@ -102,7 +102,7 @@ def commands() -> list[Command]:
 COMMANDS = commands()
 
 
-def those(how: str) -> Any:
+def those(how: str) -> pytest.MarkDecorator:
     chosen = [command for command in COMMANDS if command.way and command.way.how == how]
     return pytest.mark.parametrize("command", chosen, ids=lambda command: f"{command.page}: {command.text}")
 
@@ -132,7 +132,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FaultServer() as server:
         run(two_calls(here, server.url, 12), here / "runs/my")
         run(two_calls(here, server.url, 60), here / "runs/demo-text-to-sql")
-    for name in ("sql", "demo-template", "plain_words", "DIR"):
+    for name in ("sql", "demo-template", "DIR"):
         shutil.copytree(here / "runs/my", here / ("runs" if name != "DIR" else "") / name)
     for name, total in (("blend1", 8), ("blend2", 6), ("demo-blend", 5)):
         sources = [{"name": "my", "path": str(here / "runs/my"), "weight": 1}]
@@ -175,8 +175,6 @@ def words(world: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Command], l
 
 @those("executed")
 def test_it_runs(command: Command, words: Callable[[Command], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    if command.text == "gristmill show plain_words":
-        pytest.skip("a plugin's: run by tests/test_init.py")
     status = main(words(command))
     assert (status, capsys.readouterr().err) == (0, "")
 
@@ -198,7 +196,7 @@ def test_it_is_understood(command: Command, words: Callable[[Command], list[str]
     arguments = words(command)
     parsed, rest = _parser(arguments).parse_known_args(arguments)
     assert [word for word in rest if word.startswith("-")] == []
-    if not hasattr(parsed, "config") or "plain_words" in str(parsed.config):  # that one is made by `init`, in test_init
+    if not hasattr(parsed, "config"):
         return
     overrides = [*parsed.overrides, *rest]
     if arguments[0] in CONFIGS:
@@ -220,8 +218,9 @@ def test_make_knows_it(command: Command) -> None:
 
 
 @those("test_init")
-def test_a_test_types_it(command: Command) -> None:
-    assert command.text in (ROOT / "tests/test_init.py").read_text("utf-8")
+def test_a_page_that_is_run_as_a_whole_has_it(command: Command) -> None:
+    """All commands of docs/writing_plugins.md are typed by tests/test_init.py."""
+    assert command.text in [*blocks((ROOT / "docs/writing_plugins.md").read_text("utf-8"))]
 
 
 @those("parsed")
