@@ -59,6 +59,7 @@ WAYS = [
     Way("read", r"gristmill (push|audit|inspect|serve) .*", "the hub, a person, a port"),
     Way("dry run", r"make \w+", "minutes"),
     Way("parsed", r"python -m generators\.\S+ .*", "trains classifiers"),
+    Way("found", r"python (benchmarks|recipes)/\S+\.py.*", "minutes"),
     Way("looked at", r"(python3 -m venv|\.venv/bin/pip|pip) .*", "an installation from an index"),
 ]
 
@@ -230,6 +231,13 @@ def test_the_module_takes_it(command: Command) -> None:
     assert all(option in done.stdout for option in arguments if option.startswith("--"))
 
 
+@those("found")
+def test_the_script_knows_its_options(command: Command) -> None:
+    path, *options = shlex.split(command.text)[1:]
+    source = (ROOT / path).read_text("utf-8")
+    assert all(f'"{option}"' in source for option in options if option.startswith("--"))
+
+
 @those("looked at")
 def test_its_packages_are_those_of_the_project(command: Command) -> None:
     extras = re.findall(r"gristmill\[([\w,-]+)\]", command.text)
@@ -240,5 +248,6 @@ def test_its_packages_are_those_of_the_project(command: Command) -> None:
 
 
 if __name__ == "__main__":
-    for command in sorted(COMMANDS, key=lambda command: (command.way.how if command.way else "", command.page)):
-        print(f"{command.way.how if command.way else '?':<10} {command.page:<24} {command.text}")
+    for command in sorted(COMMANDS, key=lambda command: command.way.how if command.way else ""):
+        how, why = (command.way.how, command.way.why) if command.way else ("NOT YET", "")
+        print(f"{how:<10} {command.page:<24} {command.text}" + (f"   ({why})" if why else ""))
