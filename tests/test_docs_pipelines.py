@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from gristmill.commands.show import example_records
+from gristmill.llm.reply import CHARACTERS_PER_TOKEN
 from tests.layers import ROOT
 
 PAGE = ROOT / "docs/pipelines.md"
@@ -42,11 +43,32 @@ def record_of(name: str) -> str:
     return f"### {name}\n\n[What its keys are](config.md#params-{name})\n\n{lines}"
 
 
+def tokens() -> str:
+    """The mean over a pipeline's examples of what the record holds: what is read, and what the solver wrote."""
+    lines = ["| pipeline | read | written | of it traces |", "|---|---|---|---|"]
+    for name in pipelines():
+        rows = example_records(name)
+        sizes = [0, 0, 0]
+        for turn in (turn for row in rows for turn in row["messages"]):
+            calls = sum(len(call["function"]["arguments"]) for call in turn.get("tool_calls") or [])
+            trace = len(turn.get("reasoning_content") or "")
+            written = turn["role"] == "assistant"
+            sizes[written] += len(turn.get("content") or "") + calls + trace
+            sizes[2] += trace
+        shown = " | ".join(f"{size // len(rows) // CHARACTERS_PER_TOKEN:,}" for size in sizes)
+        lines.append(f"| {name} | {shown} |")
+    return "\n".join(lines)
+
+
 def page() -> str:
-    before, begin, rest = PAGE.read_text("utf-8").partition("<!-- made: records -->\n")
-    _, end, after = rest.partition("\n<!-- end -->")
-    assert begin and end
-    return before + begin + "\n\n".join(map(record_of, pipelines())) + end + after
+    """The page with its two marked parts made anew."""
+    text = PAGE.read_text("utf-8")
+    for name, content in {"tokens": tokens(), "records": "\n\n".join(map(record_of, pipelines()))}.items():
+        before, begin, rest = text.partition(f"<!-- made: {name} -->\n")
+        _, end, after = rest.partition("\n<!-- end -->")
+        assert begin and end
+        text = before + begin + content + end + after
+    return text
 
 
 def test_the_page_is_current() -> None:
