@@ -36,6 +36,7 @@ from tests.runs import rows_of, run, two_calls
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^((?:gristmill|make|python3?|\.venv/bin/pip|pip) .*)")
+NOTE = re.compile(r"(\s+#|\s{3,}).*$")  # what a page says of a command, beside it
 WITHIN = re.compile(r"(?:-m gristmill\.cli|entrypoint: gristmill|-- gristmill) ([^']*)")  # what a cluster starts
 
 
@@ -96,7 +97,7 @@ def commands() -> list[Command]:
             text = match[1] if (match := COMMAND.match(line)) else ""
             text = f"gristmill {match[1]}" if not text and (match := WITHIN.search(line)) else text
             if text:
-                found.setdefault(re.sub(r"\s+#.*$", "", text).replace("  ", " ").strip(), page.name)
+                found.setdefault(NOTE.sub("", text).replace("  ", " ").strip(), page.name)
     return [Command(page, text) for text, page in found.items()]
 
 
