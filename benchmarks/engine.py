@@ -37,6 +37,7 @@ LATENCY = 0.05
 FAULT_LATENCY = 0.005
 FAULTS = {"429": 0.05, "500": 0.05, "reset": 0.02, "malformed": 0.05}
 LONG = 50_000
+STRUCTURED = b"Score the question"  # how a prompt begins that wants JSON
 SCHEMA = {"score": {"type": "integer", "minimum": 1, "maximum": 5}, "reason": {"type": "string", "maxLength": 200}}
 
 
@@ -71,7 +72,7 @@ class Stub:
 
     def __init__(self) -> None:
         text = b'{"choices":[{"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}],"model":"stub",' \
-               b'"usage":{"prompt_tokens":100,"completion_tokens":75}}'  # fmt: skip
+               b'"usage":{"prompt_tokens":100,"completion_tokens":75,"total_tokens":175}}'  # fmt: skip
         self.replies = {
             True: text % rb"{\"score\":4,\"reason\":\"clear and answerable\"}",
             False: text % (b"a plain answer of some length " * 10),
@@ -113,7 +114,7 @@ class Stub:
         """Whether the connection is still there afterwards."""
         self.first = self.first or time.monotonic()
         self.requests += 1
-        structured = b'"response_format"' in body
+        structured = STRUCTURED in body
         fault = self.draw(body, structured) if self.faulty else ""
         self.met[fault] += bool(fault)
         await asyncio.sleep(FAULT_LATENCY if fault in ("429", "500", "reset") else LATENCY)
@@ -124,8 +125,11 @@ class Stub:
         if fault in ("429", "500"):
             respond(writer, fault.encode() + b" no", b"{}", b"retry-after: 1\r\n" if fault == "429" else b"")
         else:
-            respond(writer, b"200 OK", self.malformed if fault == "malformed" else self.replies[structured])
+            respond(writer, b"200 OK", self.malformed if fault == "malformed" else self.reply(body))
         return True
+
+    def reply(self, body: bytes) -> bytes:
+        return self.replies[STRUCTURED in body]
 
     def draw(self, body: bytes, structured: bool) -> str:
         """From the request and how often it came, so that each round meets the same faults."""
@@ -235,9 +239,9 @@ def write_config(folder: Path, url: str, rows: int) -> Path:
     return path
 
 
-def measure(command: list[str]) -> Process:
+def measure(command: list[str], stderr: int | None = None) -> Process:
     launched = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {status}")

@@ -1,0 +1,1 @@
+"""Generators: a package for each pipeline, with its prompts, taxonomies and examples."""

@@ -62,6 +62,10 @@ def _absent_riddles() -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+def _absent_site() -> str | None:
+    return None if find_spec("material") else "not installed: mkdocs-material"
+
+
 def _absent_engine(check: Callable[[], str]) -> str | None:
     try:
         check()
@@ -102,6 +106,7 @@ _ABSENT: dict[str, Callable[[], str | None]] = {
     "ray": _absent_ray,
     "riddles": _absent_riddles,
     "shared": _absent_shared,
+    "site": _absent_site,
 }
 
 

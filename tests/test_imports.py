@@ -1,13 +1,12 @@
 """The layers: each folder may import only what stands below it, and start-up stays light."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.layers import PACKAGES, PAGE, PICTURE, ROOT, imported, page, picture
+
 ALLOWED = {
     "schemas": set(),
     "gristmill": {"schemas"},
@@ -18,17 +17,6 @@ ALLOWED = {
 }
 
 
-def imported(path: Path) -> set[str]:
-    """The top-level packages that a module names in any import, also inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
-
-
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_no_import_points_the_wrong_way(package: str) -> None:
     modules = sorted((ROOT / package).rglob("*.py"))
@@ -36,6 +24,11 @@ def test_no_import_points_the_wrong_way(package: str) -> None:
     for module in modules:
         foreign = imported(module) & ALLOWED.keys() - ALLOWED[package] - {package}
         assert not foreign, f"{module.relative_to(ROOT)} imports {foreign}"
+
+
+def test_the_picture_of_the_layers_is_current() -> None:
+    assert set(PACKAGES) == ALLOWED.keys()
+    assert picture() == PICTURE.read_text("utf-8") and page() == PAGE.read_text("utf-8"), "run `python -m tests.layers`"
 
 
 def modules_after(code: str) -> set[str]:
