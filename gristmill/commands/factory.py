@@ -1,0 +1,114 @@
+"""`gristmill factory` runs generators, blends what they make towards a mix, and trains on the blend; again = resume."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from gristmill.commands import Command, add_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gristmill.factory.expected import Expected
+    from gristmill.factory.parts import Factory
+    from gristmill.factory.work import Journal
+
+_WIDTH = 120
+
+
+def _configure(parser: ArgumentParser) -> None:
+    add_config(parser, "the factory's YAML file")
+    parser.add_argument("--plan", action="store_true", help="say what it will take, and stop")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _factory(arguments: Namespace) -> int:
+    from rich.console import Console
+
+    from gristmill.factory.mix import missing_lines, mix_table
+    from gristmill.factory.parts import load_factory
+    from gristmill.factory.work import BLEND, Journal, blend, missing_sources, mix_of, train
+    from gristmill.runs import RunFolder
+
+    factory = load_factory(arguments.config, arguments.overrides)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDTH)
+    with RunFolder(factory.out).lock():
+        journal = Journal(factory.out)
+        factory.write_configs(**{job.part.name: job.plan.config for job in factory.jobs})
+        if factory.training:
+            factory.write_configs(training=factory.training)
+        _print_plan(console, factory, journal)
+        if arguments.plan:
+            return 0
+        _generate_all(console, factory, journal, quiet=arguments.quiet)
+        missing = missing_sources(factory)
+        config = factory.blend({part.name for part in factory.config.sources} - missing.keys())
+        factory.write_configs(blend=config)
+        console.print(f"$ gristmill blend {factory.config_of(BLEND)}")
+        mix = mix_of(factory, missing, blend(factory, journal, config))
+        if factory.training:
+            console.print(f"\n$ gristmill sft {factory.config_of('training')}")
+            train(factory)
+    console.print()
+    console.print(mix_table(mix))
+    for line in missing_lines(mix):
+        console.print(line)
+    for line in _where(factory):
+        console.print(line)
+    return 0
+
+
+def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> None:
+    """The forecast: first what is done, then by the first tasks of what isn't."""
+    from gristmill.factory.expected import bounds_line, expected, expected_table, finished
+    from gristmill.factory.work import is_done
+
+    config = factory.config
+    found = []
+    for number, job in enumerate(factory.jobs, start=1):
+        done = is_done(journal, job)
+        if not done and config.estimate:
+            print(f"forecast {number} of {len(factory.jobs)}: {job.part.name}", file=sys.stderr, flush=True)
+        found.append(finished(job) if done else expected(job, config.estimate))
+    rows = {name: round(part * config.blend["total"]) for name, part in config.parts().items()}
+    console.print(expected_table(found, rows))
+    console.print(bounds_line(found))
+    for part in config.sources:
+        if part.is_missing:
+            console.print(f"missing   {part.share}: {part.name} ({rows[part.name]:,} rows): no source")
+    if factory.training:
+        stages = ", ".join(stage.name for stage in factory.training.stages)
+        console.print(
+            f"then      one blend, and the stages {stages}; when the blend is there, their steps and memory are said by\n"
+            f"          gristmill sft {factory.config_of('training')} --plan"
+        )
+    console.print()
+
+
+def _generate_all(console: "Console", factory: "Factory", journal: "Journal", *, quiet: bool) -> None:
+    from gristmill.factory.work import generate, is_done, run_key
+
+    for job in factory.jobs:
+        where = f"{factory.config_of(job.part.name)} --run {job.folder.path}"
+        if is_done(journal, job):
+            console.print(f"done: gristmill generate {where}")
+            continue
+        console.print(f"$ gristmill generate {where}")
+        console.print(generate(factory, job, quiet=quiet) + "\n")
+        journal.add(job.part.name, run_key(job))
+
+
+def _where(factory: "Factory") -> list[str]:
+    """What to look at."""
+    out = factory.out
+    lines = [
+        f"records   gristmill inspect {out}/runs/NAME, or {out}/runs/NAME/report.html",
+        f"blend     gristmill inspect {out}/blend, or {out}/blend/report.html; the mix: {out}/summary.json",
+    ]
+    if factory.training:
+        last = factory.training.stages[-1].name
+        lines.append(f"model     {out}/training/stages/{last}; {out}/training/report.html")
+    return lines
+
+
+command = Command("run generators, blend towards a mix, and train; again = resume", _configure, _factory)
