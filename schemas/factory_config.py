@@ -11,8 +11,11 @@ from schemas.run_config import Budget
 
 
 class Part(Source):
-    """A source of the blend: made by `run`, or there already at `path`, or with neither one that is not to be had, whose
-    part of its share stays missing. `weight` is relative to those of the same share; the other keys are a blend's."""
+    """A source of the blend: made by `run`, or there already at `path`, or with neither one that is not to be had,
+    whose part of its share stays missing. `weight` is relative to those of the same share; the other keys are a
+    blend's. Where `set` says neither `samples` nor `tasks`, and the blend counts rows, the run makes what the blend
+    asks, and `spare`.
+    """
 
     path: str = ""  # as in a blend, for what is not made here; hf:// with its revision
     weight: Weight = 1.0
@@ -48,8 +51,9 @@ class FactoryConfig(Config):
     models: dict[str, dict[str, Any]] = {}  # by the `model` that a run's role names: keys laid over all such roles
     blend: dict[str, Any]  # a blend's config without `out` and `sources`; `total` is that of the whole mix
     training: dict[str, Any] | None = None  # sft's config; `out` and the blend are filled in
+    spare: Annotated[float, Field(ge=0)] = 0.1  # how much more the runs make than the blend asks, for its gates to take
     estimate: Annotated[int, Field(ge=0)] = 2  # tasks of each run that are run first, for the forecast
-    budget: Budget = Budget()  # for all runs together
+    budget: Budget = Budget()  # for all runs together, in place of those that their configs name (but not `set`)
     size: str = ""
     sizes: dict[str, dict[str, Any]] = {}
 
@@ -65,12 +69,21 @@ class FactoryConfig(Config):
                 raise ValueError(f"the source {part.name} is of the share {part.share!r}, which `shares` doesn't name")
         if all(part.is_missing for part in self.sources):
             raise ValueError("no source has a `run` or a `path`")
+        total = self.blend.get("total")
+        if not isinstance(total, int) or isinstance(total, bool) or total < 1:
+            raise ValueError("blend.total: expected how many rows (or supervised tokens) the whole mix has")
         for key in ("out", "sources"):
             if key in self.blend:
                 raise ValueError(f"blend.{key} follows from the factory's own `{key}`")
         if self.training is not None and "out" in self.training:
             raise ValueError("training.out follows from the factory's own `out`")
         return self
+
+    @property
+    def total(self) -> int:
+        """Of the whole mix, in the blend's unit."""
+        total: int = self.blend["total"]
+        return total
 
     def parts(self) -> dict[str, float]:
         """The part of the whole mix, from 0 to 1, that each source should have."""

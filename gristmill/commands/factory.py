@@ -9,7 +9,6 @@ from gristmill.commands import Command, add_config
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gristmill.factory.expected import Expected
     from gristmill.factory.parts import Factory
     from gristmill.factory.work import Journal
 
@@ -27,7 +26,7 @@ def _factory(arguments: Namespace) -> int:
 
     from gristmill.factory.mix import missing_lines, mix_table
     from gristmill.factory.parts import load_factory
-    from gristmill.factory.work import BLEND, Journal, blend, missing_sources, mix_of, train
+    from gristmill.factory.work import BLEND, Journal, blend, blend_key, is_blended, missing_sources, mix_of, train
     from gristmill.runs import RunFolder
 
     factory = load_factory(arguments.config, arguments.overrides)
@@ -44,8 +43,12 @@ def _factory(arguments: Namespace) -> int:
         missing = missing_sources(factory)
         config = factory.blend({part.name for part in factory.config.sources} - missing.keys())
         factory.write_configs(blend=config)
-        console.print(f"$ gristmill blend {factory.config_of(BLEND)}")
-        mix = mix_of(factory, missing, blend(factory, journal, config))
+        done = is_blended(journal, config)
+        console.print(f"{'done:' if done else '$'} gristmill blend {factory.config_of(BLEND)}")
+        if not done:
+            blend(factory)
+            journal.add(BLEND, blend_key(config))
+        mix = mix_of(factory, missing, config.out)
         if factory.training:
             console.print(f"\n$ gristmill sft {factory.config_of('training')}")
             train(factory)
@@ -60,7 +63,7 @@ def _factory(arguments: Namespace) -> int:
 
 def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> None:
     """The forecast: first what is done, then by the first tasks of what isn't."""
-    from gristmill.factory.expected import bounds_line, expected, expected_table, finished
+    from gristmill.factory.expected import bounds_lines, expected, expected_table, finished
     from gristmill.factory.work import is_done
 
     config = factory.config
@@ -70,16 +73,17 @@ def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> N
         if not done and config.estimate:
             print(f"forecast {number} of {len(factory.jobs)}: {job.part.name}", file=sys.stderr, flush=True)
         found.append(finished(job) if done else expected(job, config.estimate))
-    rows = {name: round(part * config.blend["total"]) for name, part in config.parts().items()}
+    rows = {name: round(part * config.total) for name, part in config.parts().items()}
     console.print(expected_table(found, rows))
-    console.print(bounds_line(found))
+    for line in bounds_lines(found):
+        console.print(line)
     for part in config.sources:
         if part.is_missing:
             console.print(f"missing   {part.share}: {part.name} ({rows[part.name]:,} rows): no source")
     if factory.training:
         stages = ", ".join(stage.name for stage in factory.training.stages)
         console.print(
-            f"then      one blend, and the stages {stages}; when the blend is there, their steps and memory are said by\n"
+            f"then      one blend, and the stages {stages}; when it is there, their steps and memory are told by\n"
             f"          gristmill sft {factory.config_of('training')} --plan"
         )
     console.print()

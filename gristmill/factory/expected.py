@@ -1,7 +1,8 @@
 """What the runs will take, before they do: tasks, calls, tokens, cost and time of each, and where that is known from.
 
 A run that is done says what it took. Of another one the first `estimate` tasks are run, in its own folder and so for
-good: nothing is paid twice. Where nothing may be bought yet (`estimate: 0`), an earlier run (`like`) tells, by the record.
+good: nothing is paid twice. Where nothing may be bought yet (`estimate: 0`), an earlier run (`like`) tells, by the
+record.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+from rich.box import SIMPLE
 from rich.table import Table
 
 from gristmill.commands.generate import run_plan
@@ -23,6 +25,8 @@ from gristmill.salvage import mend_ledger
 from schemas.run_config import ExecutorConfig, QuotaConfig
 
 SUMS = ("tasks", *COLUMNS)
+_FORMS = (("calls", ",.0f"), ("input", ",.0f"), ("output", ",.0f"), ("usd", ",.2f"), ("seconds", ",.0f"))
+_TITLES = {"input": "tokens in", "output": "tokens out", "usd": "USD"}
 
 
 class Expected(NamedTuple):
@@ -40,17 +44,24 @@ def finished(job: Job) -> Expected:
 
 def expected(job: Job, estimate: int) -> Expected:
     """Of a run that isn't done; its first tasks are run where that many haven't been. Raises what stops them."""
-    seen = _seen(job, estimate)
-    if seen < estimate:
-        few = {"samples": None, "max_tasks": None, "tasks": estimate, "quota": QuotaConfig(), "executor": ExecutorConfig()}
+    enough = min(estimate, job.plan.config.tasks or estimate)
+    seen = _seen(job, enough)
+    if seen < enough:
+        few = {
+            "samples": None,
+            "max_tasks": None,
+            "tasks": enough,
+            "quota": QuotaConfig(),
+            "executor": ExecutorConfig(),
+        }
         with suppress(TooManyFailed, TooFewRecords):  # the run itself will say so
             run_plan(make_plan(job.plan.config.model_copy(update=few)), job.folder, quiet=True)
-        seen = _seen(job, estimate)
+        seen = _seen(job, enough)
     if not seen:
         return _like(job, job.part.like) if job.part.like else Expected(job, "not known", {})
     with closing(Ledger(job.folder.ledger)) as ledger:
         found = forecast(job.plan.config, job.plan, ledger)
-    return Expected(job, f"{found.tasks_seen:,} tasks" + ("" if found.sums else ", no record"), found.sums)
+    return Expected(job, _tasks(found.tasks_seen) + ("" if found.sums else ", no record"), found.sums)
 
 
 def _seen(job: Job, enough: int) -> int:
@@ -86,40 +97,36 @@ def _figures(path: Path) -> dict[str, float]:
 
 def expected_table(found: Iterable[Expected], rows: dict[str, int]) -> Table:
     """Each run with the rows that the blend asks of it; the sums are of the runs whose figures are known."""
-    table = Table(title="The runs", title_justify="left", show_footer=True)
+    table = Table(title="The runs", title_justify="left", box=SIMPLE, pad_edge=False, show_footer=True)
     found = list(found)
-    total = {name: _total(found, name) for name in SUMS}
-    unknown = sum(1 for one in found if not one.sums)
-    headings = {"calls": ",.0f", "input": ",.0f", "output": ",.0f", "usd": ",.2f", "seconds": ",.0f"}
-    table.add_column("source", footer="all" + (f", without {unknown} not known" if unknown else ""))
+    table.add_column("source", footer="all")
     table.add_column("share")
     for heading in ("rows", "makes"):
         table.add_column(heading, justify="right")
-    for name, form in headings.items():
-        title = {"input": "tokens in", "output": "tokens out", "usd": "USD"}.get(name, name)
-        table.add_column(title, justify="right", footer=format(total[name].middle, form))
-    table.add_column("known from", footer="")
+    for name, form in _FORMS:
+        sums = format(_total(found, name).middle, form)
+        table.add_column(_TITLES.get(name, name), justify="right", footer=sums)
+    table.add_column("known from")
     for one in found:
-        cells = [format(one.sums[name].middle, form) if one.sums else "?" for name, form in headings.items()]
+        cells = [format(one.sums[name].middle, form) if one.sums else "?" for name, form in _FORMS]
         part = one.job.part
         table.add_row(part.name, part.share, f"{rows[part.name]:,}", _makes(one.job), *cells, one.known_from)
     return table
 
 
-def bounds_line(found: Iterable[Expected]) -> str:
-    """The intervals of the sums; each run's bounds added up, so wider than nine times of ten."""
+def bounds_lines(found: Iterable[Expected]) -> list[str]:
+    """The intervals of the sums (bounds added up, so wider than nine times of ten), and what isn't in them."""
     found = list(found)
-    texts = [
-        f"{_total(found, name).low:{form}} to {_total(found, name).high:{form}} {what}"
-        for name, what, form in (
-            ("calls", "calls", ",.0f"),
-            ("input", "tokens in", ",.0f"),
-            ("output", "tokens out", ",.0f"),
-            ("usd", "USD", ",.2f"),
-            ("seconds", "seconds", ",.0f"),
+    sums = {name: _total(found, name) for name in COLUMNS}
+    lines = []
+    if any(interval.low < interval.high for interval in sums.values()):
+        shown = (
+            f"{sums[name].low:{form}} to {sums[name].high:{form}} {_TITLES.get(name, name)}" for name, form in _FORMS
         )
-    ]
-    return f"Nine times of ten: {'; '.join(texts)}. Tasks of a kind that the first ones weren't may take more."
+        lines.append(f"nine times of ten: {'; '.join(shown)}")
+    if unknown := [one.job.part.name for one in found if not one.sums]:
+        lines.append(f"not in the sums: {', '.join(unknown)}")
+    return lines
 
 
 def _total(found: Iterable[Expected], name: str) -> Interval:
@@ -132,4 +139,8 @@ def _makes(job: Job) -> str:
     if config.samples is not None:
         return f"{config.samples:,} records"
     limit = config.tasks or config.max_tasks
-    return f"{limit:,} tasks" if limit else "all tasks"
+    return _tasks(limit) if limit else "all tasks"
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'s' if count > 1 else ''}"

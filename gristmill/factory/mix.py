@@ -4,17 +4,17 @@
     reasoning  31.0 %     62         31.0 %         57.4 %              71.9 %
     agent      36.0 %      0          0.0 %          0.0 %               0.0 %   missing: software_engineering ...
 
-`blend.total` is the size of the whole mix. What is missing leaves the blend so much smaller: the others keep their rows,
-so their parts of the blend are larger than what was wanted, in their wanted proportions.
+`blend.total` is the size of the whole mix. What is missing leaves the blend so much smaller: the others keep their
+rows, so their parts of the blend are larger than what was wanted, in their wanted proportions.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from gristmill.config import validate
-from gristmill.errors import ConfigError
 from schemas import Data
 from schemas.blend_config import BlendConfig, Source
 from schemas.factory_config import FactoryConfig
@@ -44,9 +44,6 @@ class MixAccount(Data):
 
 def blend_config(config: FactoryConfig, there: set[str]) -> BlendConfig:
     """The blend of the sources that are `there`, as large as their parts of the whole."""
-    total = config.blend.get("total")
-    if not isinstance(total, int) or isinstance(total, bool) or total < 1:
-        raise ConfigError("blend.total: expected how many rows (or supervised tokens) the whole mix has.")
     wanted = {name: part for name, part in config.parts().items() if name in there}
     sources = [
         part.model_dump(include=_OF_A_BLEND, exclude_defaults=True)
@@ -54,13 +51,13 @@ def blend_config(config: FactoryConfig, there: set[str]) -> BlendConfig:
         for part in config.sources
         if part.name in there
     ]
-    own = {"out": config.out / "blend", "total": round(total * sum(wanted.values())), "sources": sources}
+    own = {"out": config.out / "blend", "total": round(config.total * sum(wanted.values())), "sources": sources}
     return validate(config.blend | own, BlendConfig, "blend")
 
 
 def account(config: FactoryConfig, missing: Mapping[str, str], manifest: Mapping[str, Any]) -> MixAccount:
     """What each share has in the blend of this manifest; `missing` says why a source is not in it."""
-    total, parts = config.blend["total"], config.parts()
+    total, parts = config.total, config.parts()
     given = {source["name"]: source for source in manifest["sources"]}
     shares = []
     for name, weight in config.shares.items():
@@ -90,7 +87,8 @@ def account(config: FactoryConfig, missing: Mapping[str, str], manifest: Mapping
 
 def mix_table(mix: MixAccount) -> Table:
     """For the terminal: wanted beside realised, and what is missing with its reason."""
-    table = Table(title=f"The mix, of {mix.total:,} {mix.unit.replace('_', ' ')} in all", title_justify="left")
+    title = f"The mix, of {mix.total:,} {mix.unit.replace('_', ' ')} in all"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
     for heading in ("share", "wanted", "realised", "rows", "of the blend's rows", "of its supervised tokens"):
         table.add_column(heading, justify="left" if heading == "share" else "right")
     rows = sum(share.rows for share in mix.shares)

@@ -1,12 +1,13 @@
 """A factory's config made into the configs of its parts, all of them validated before the first one starts.
 
-    OUT/configs/NAME.yaml    the run of the source NAME; blend.yaml and training.yaml
-    OUT/runs/NAME/           what it makes
-    OUT/blend/  OUT/training/
-    OUT/done.json            the parts that are done, with what they were made from
-    OUT/summary.json         the mix: wanted, realised, missing
+OUT/configs/NAME.yaml    the run of the source NAME; blend.yaml and training.yaml
+OUT/runs/NAME/           what it makes
+OUT/blend/  OUT/training/
+OUT/done.json            the parts that are done, with what they were made from
+OUT/summary.json         the mix: wanted, realised, missing
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from gristmill.runs import RunFolder, write_atomically
 from schemas.base import Config
 from schemas.blend_config import BlendConfig
 from schemas.factory_config import FactoryConfig, Part
-from schemas.run_config import RunConfig
+from schemas.run_config import Budget, RunConfig
 from schemas.sft_config import SFTConfig
 
 
@@ -81,7 +82,10 @@ def read_factory(path: Path, overrides: list[str]) -> FactoryConfig:
 
 def _job(config: FactoryConfig, part: Part) -> Job:
     assert part.run is not None
-    content = laid_over(read_yaml(part.run, []), part.set)
+    recipe = read_yaml(part.run, []) | _amount(config, part)
+    if config.budget != Budget():
+        recipe.pop("budget", None)  # the factory's stands in its place
+    content = laid_over(recipe, part.set)
     roles = content.get("models")
     if isinstance(roles, dict):
         content["models"] = {role: _served(config, model) for role, model in roles.items()}
@@ -91,6 +95,14 @@ def _job(config: FactoryConfig, part: Part) -> Job:
     except ConfigError as error:
         raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
     return Job(part, plan, RunFolder(config.out / "runs" / part.name))
+
+
+def _amount(config: FactoryConfig, part: Part) -> dict[str, Any]:
+    """What the blend asks of a source, and some more, where nothing else is said."""
+    if {"samples", "tasks"} & part.set.keys() or config.blend.get("unit", "rows") != "rows":
+        return {}
+    rows = config.total * config.parts()[part.name] / part.epochs
+    return {"samples": math.ceil(rows * (1 + config.spare)), "tasks": None}
 
 
 def _served(config: FactoryConfig, model: Any) -> Any:
@@ -114,7 +126,7 @@ def _training(config: FactoryConfig, path: str) -> SFTConfig | None:
 
 
 def _check_supply(blend: BlendConfig, jobs: list[Job]) -> None:
-    """Before anything is bought: a run that can't make what the blend will ask of it, where that would stop the blend."""
+    """Before anything is bought: a run that can't make what the blend will ask, where that stops the blend."""
     if blend.unit != "rows" or blend.short != "error":
         return
     whole = sum(source.weight for source in blend.sources)

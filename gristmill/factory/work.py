@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 
@@ -108,18 +108,18 @@ def missing_sources(factory: Factory) -> dict[str, str]:
     return missing
 
 
-def blend(factory: Factory, journal: Journal, config: BlendConfig) -> dict[str, Any]:
-    """Makes the blend where it isn't done; its manifest."""
-    key = content_hash([config.model_dump(mode="json", exclude={"executor"}), _inputs(config), sources_digest(_CODE)])
-    if not (journal.has(BLEND, key) and (config.out / "manifest.json").is_file()):
-        with terminated_as_interrupted():
-            registry.load("commands", "blend").run(Namespace(config=factory.config_of(BLEND), overrides=[], out=None))
-        journal.add(BLEND, key)
-    manifest: dict[str, Any] = orjson.loads((config.out / "manifest.json").read_bytes())
-    return manifest
+def blend_key(config: BlendConfig) -> str:
+    code = sources_digest(("blends", "gristmill", "schemas"))
+    return content_hash([config.model_dump(mode="json", exclude={"executor"}), _inputs(config), code])
 
 
-_CODE = ("blends", "gristmill", "schemas")
+def is_blended(journal: Journal, config: BlendConfig) -> bool:
+    return journal.has(BLEND, blend_key(config)) and (config.out / "manifest.json").is_file()
+
+
+def blend(factory: Factory) -> None:
+    with terminated_as_interrupted():
+        registry.load("commands", "blend").run(Namespace(config=factory.config_of(BLEND), overrides=[], out=None))
 
 
 def _inputs(config: BlendConfig) -> list[list[str]]:
@@ -143,9 +143,9 @@ def _sha256(path: Path) -> str:
         return file_digest(content, "sha256").hexdigest()
 
 
-def mix_of(factory: Factory, missing: dict[str, str], manifest: dict[str, Any]) -> MixAccount:
-    """The account of the mix, which goes into OUT/summary.json."""
-    mix = account(factory.config, missing, manifest)
+def mix_of(factory: Factory, missing: dict[str, str], blend: Path) -> MixAccount:
+    """The account of the mix in the blend's folder; it goes into OUT/summary.json."""
+    mix = account(factory.config, missing, orjson.loads((blend / "manifest.json").read_bytes()))
     write_atomically(factory.out / "summary.json", mix.model_dump_json(indent=2) + "\n")
     return mix
 
