@@ -65,6 +65,10 @@ class FactoryConfig(Config):
         if self.size and self.size not in self.sizes:
             raise ValueError(f"size: {self.size!r} is none of `sizes` ({', '.join(self.sizes) or 'there are none'})")
         for part in self.sources:
+            if part.name in ("blend", "training"):
+                raise ValueError(
+                    f"no source can be named {part.name}: its config would lie where that of the {part.name} is"
+                )
             if part.share not in self.shares:
                 raise ValueError(f"the source {part.name} is of the share {part.share!r}, which `shares` doesn't name")
         if all(part.is_missing for part in self.sources):

@@ -109,6 +109,7 @@ MISTAKES = [
     (["sources.shell.path=hf://a/b"], "hf://NAME@REVISION"),
     (["sources.shell.set={samples: 4}"], "`set` and `like` are for a source with `run`"),
     (["sources.shell.name=talk"], "two sources have the same name"),
+    (["sources.shell.name=blend"], "no source can be named blend"),
     (["sources.talk.set={samples: 20}"], "the blend asks for 24 of its rows, and its run makes 20"),
     (["size=huge"], "size: 'huge' is none of `sizes`"),
     (["sources.talk.wieght=2"], "unknown key sources.1.wieght. Did you mean weight?"),

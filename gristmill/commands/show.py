@@ -27,7 +27,7 @@ def _list(arguments: Namespace) -> int:
             print(f"  {name:<{width}} {first_line(registry.load(kind, name))}")
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
-    for path in sorted(recipes.glob("*/*.yaml")):
+    for path in sorted(recipes.rglob("*.yaml")):
         comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         print(f"  {path!s:<44} {comment}")
     return 0
