@@ -31,6 +31,8 @@ class Part(Source):
             raise ValueError("a source is made by `run` or lies at `path`, not both")
         if self.run is None and (self.set or self.like):
             raise ValueError("`set` and `like` are for a source with `run`")
+        if self.cap is not None:
+            raise ValueError("what a `cap` takes from a source the others would get; a smaller `weight` says it too")
         if self.path.startswith("hf://") and "@" not in self.path:
             raise ValueError("a hub dataset is pinned: hf://NAME@REVISION")
         return self

@@ -108,6 +108,7 @@ MISTAKES = [
     (["sources.talk.path=hf://a/b@main"], "a source is made by `run` or lies at `path`, not both"),
     (["sources.shell.path=hf://a/b"], "hf://NAME@REVISION"),
     (["sources.shell.set={samples: 4}"], "`set` and `like` are for a source with `run`"),
+    (["sources.talk.cap=5"], "what a `cap` takes from a source the others would get"),
     (["sources.shell.name=talk"], "two sources have the same name"),
     (["sources.shell.name=blend"], "no source can be named blend"),
     (["sources.talk.set={samples: 20}"], "the blend asks for 24 of its rows, and its run makes 20"),
@@ -137,9 +138,9 @@ def test_a_plan_without_estimate_buys_nothing(
     assert main(["factory", "factory.yaml", "--plan", "estimate=0", "sources.code.like=earlier"]) == 0
     said = capsys.readouterr().out
     assert server.requests == bought and not (here / "out/blend").exists()
-    (code,) = (line for line in said.splitlines() if line.startswith("code"))
+    (code,) = (line for line in said.splitlines() if line.split()[:1] == ["code"])
     assert " 80 " in code and "like earlier" in code, "40 records of two calls"
-    (talk,) = (line for line in said.splitlines() if line.startswith("talk"))
+    (talk,) = (line for line in said.splitlines() if line.split()[:1] == ["talk"])
     assert "not known" in talk and "not in the sums: talk" in said
     assert "missing   agent: shell (40 rows): no source" in said
 
@@ -268,12 +269,13 @@ def test_the_budget_is_of_all_runs_together(
     here: Path, server: FaultServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     factory_config(here, server.url)
-    assert main(["factory", "factory.yaml", "budget.tokens=6000", "estimate=0", "--quiet"]) == 3
+    assert main(["factory", "factory.yaml", "budget.tokens=100", "--quiet"]) == 3, "not even the forecast"
+    assert main(["factory", "factory.yaml", "budget.tokens=6000", "--quiet"]) == 3
     assert "the budget is used up" in capsys.readouterr().err
     spent = [orjson.loads(path.read_bytes())["tokens"] for path in sorted((here / "out").glob("runs/*/summary.json"))]
     assert len(spent) == 2, "the first run was within it"
     assert 0 < sum(tokens["input"] + tokens["output"] for tokens in spent) <= 6000
-    assert main(["factory", "factory.yaml", "budget.tokens=60000", "estimate=0", "--quiet"]) == 0
+    assert main(["factory", "factory.yaml", "budget.tokens=60000", "--quiet"]) == 0
     assert server.requests == len(server.answered), "nothing was paid twice"
 
 

@@ -72,7 +72,7 @@ def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> N
         done = is_done(journal, job)
         if not done and config.estimate:
             print(f"forecast {number} of {len(factory.jobs)}: {job.part.name}", file=sys.stderr, flush=True)
-        found.append(finished(job) if done else expected(job, config.estimate))
+        found.append(finished(job) if done else expected(factory, job))
     rows = {name: round(part * config.total) for name, part in config.parts().items()}
     console.print(expected_table(found, rows))
     for line in bounds_lines(found):
@@ -99,7 +99,7 @@ def _generate_all(console: "Console", factory: "Factory", journal: "Journal", *,
             continue
         console.print(f"$ gristmill generate {where}")
         console.print(generate(factory, job, quiet=quiet) + "\n")
-        journal.add(job.part.name, run_key(job))
+        journal.add(job.part.name, run_key(job.plan.fingerprint, job.plan.config))
 
 
 def _where(factory: "Factory") -> list[str]:

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from gristmill.commands.generate import run_plan
 from gristmill.errors import ConfigError, TooFewRecords, TooManyFailed
-from gristmill.factory.parts import Job
+from gristmill.factory.parts import Factory, Job
+from gristmill.factory.work import affordable
 from gristmill.forecast import COLUMNS, Interval, forecast
 from gristmill.ledger import Ledger
 from gristmill.plan import make_plan
@@ -42,8 +43,9 @@ def finished(job: Job) -> Expected:
     return Expected(job, "done", {name: Interval(n, n, n) for name, n in _figures(job.folder.summary).items()})
 
 
-def expected(job: Job, estimate: int) -> Expected:
+def expected(factory: Factory, job: Job) -> Expected:
     """Of a run that isn't done; its first tasks are run where that many haven't been. Raises what stops them."""
+    estimate = factory.config.estimate
     enough = min(estimate, job.plan.config.tasks or estimate)
     seen = _seen(job, enough)
     if seen < enough:
@@ -55,7 +57,7 @@ def expected(job: Job, estimate: int) -> Expected:
             "executor": ExecutorConfig(),
         }
         with suppress(TooManyFailed, TooFewRecords):  # the run itself will say so
-            run_plan(make_plan(job.plan.config.model_copy(update=few)), job.folder, quiet=True)
+            run_plan(make_plan(affordable(factory, job).model_copy(update=few)), job.folder, quiet=True)
         seen = _seen(job, enough)
     if not seen:
         return _like(job, job.part.like) if job.part.like else Expected(job, "not known", {})

@@ -51,7 +51,7 @@ def blend_config(config: FactoryConfig, there: set[str]) -> BlendConfig:
         for part in config.sources
         if part.name in there
     ]
-    own = {"out": config.out / "blend", "total": round(config.total * sum(wanted.values())), "sources": sources}
+    own = {"out": config.out / "blend", "total": max(1, round(config.total * sum(wanted.values()))), "sources": sources}
     return validate(config.blend | own, BlendConfig, "blend")
 
 

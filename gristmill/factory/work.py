@@ -22,10 +22,10 @@ from gristmill.errors import TooFewRecords
 from gristmill.factory.mix import MixAccount, account
 from gristmill.factory.parts import Factory, Job
 from gristmill.plan import sources_digest
-from gristmill.runs import RunFolder, write_atomically
+from gristmill.runs import RunFolder, refresh, write_atomically
 from schemas import content_hash
 from schemas.blend_config import BlendConfig
-from schemas.run_config import Budget
+from schemas.run_config import Budget, RunConfig
 
 Limit = TypeVar("Limit", int, float)
 
@@ -48,13 +48,16 @@ class Journal:
         write_atomically(self._path, orjson.dumps(self._keys, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def run_key(job: Job) -> str:
-    config = job.plan.config
-    return content_hash([job.plan.fingerprint, config.samples, config.max_tasks, config.tasks, config.quota.by])
+def run_key(fingerprint: str, config: RunConfig) -> str:
+    return content_hash([fingerprint, config.samples, config.max_tasks, config.tasks, config.quota.by])
 
 
 def is_done(journal: Journal, job: Job) -> bool:
-    return journal.has(job.part.name, run_key(job)) and job.folder.is_run() and job.folder.summary.is_file()
+    """Whether the run has ended, and nothing else was done in its folder since."""
+    key, folder = run_key(job.plan.fingerprint, job.plan.config), job.folder
+    if not journal.has(job.part.name, key) or not folder.is_run() or not folder.summary.is_file():
+        return False
+    return run_key(folder.read_fingerprint(), folder.read_config()) == key
 
 
 def generate(factory: Factory, job: Job, *, quiet: bool) -> str:
@@ -62,21 +65,21 @@ def generate(factory: Factory, job: Job, *, quiet: bool) -> str:
 
     Raises what else stops a run.
     """
-    plan = replace(job.plan, config=job.plan.config.model_copy(update={"budget": _budget(factory, job)}))
     try:
-        summary = run_plan(plan, job.folder, quiet=quiet)
+        summary = run_plan(replace(job.plan, config=affordable(factory, job)), job.folder, quiet=quiet)
     except TooFewRecords as error:
         return f"{error}"
     return result_table(summary, job.folder.path)
 
 
-def _budget(factory: Factory, job: Job) -> Budget:
-    """The run's own, and at most what the other runs have left of the factory's."""
+def affordable(factory: Factory, job: Job) -> RunConfig:
+    """The run's config with its own budget, and at most what the other runs have left of the factory's."""
     spent = [_spent(other.folder) for other in factory.jobs if other.part.name != job.part.name]
     whole, own = factory.config.budget, job.plan.config.budget
     usd = None if whole.usd is None else max(0.0, whole.usd - sum(usd for usd, _ in spent))
     tokens = None if whole.tokens is None else max(1, whole.tokens - sum(tokens for _, tokens in spent))
-    return Budget(usd=_smaller(own.usd, usd), tokens=_smaller(own.tokens, tokens))
+    budget = Budget(usd=_smaller(own.usd, usd), tokens=_smaller(own.tokens, tokens))
+    return job.plan.config.model_copy(update={"budget": budget})
 
 
 def _smaller(one: Limit | None, other: Limit | None) -> Limit | None:
@@ -84,9 +87,9 @@ def _smaller(one: Limit | None, other: Limit | None) -> Limit | None:
 
 
 def _spent(folder: RunFolder) -> tuple[float, int]:
-    if not folder.summary.is_file():
+    if not folder.is_run():
         return 0.0, 0
-    summary = orjson.loads(folder.summary.read_bytes())
+    summary = orjson.loads(refresh(folder.path).summary.read_bytes())
     return summary["usd"], summary["tokens"]["input"] + summary["tokens"]["output"]
 
 
