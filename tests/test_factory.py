@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill import registry
+from gristmill import Context, Generator, NoParams, Record, Seed, registry
 from gristmill.cli import main
+from gristmill.commands.generate import run_plan
 from gristmill.config import laid_over
 from gristmill.errors import ConfigError
 from gristmill.factory.mix import account, blend_config
 from gristmill.factory.parts import load_factory, read_factory
 from gristmill.factory.work import terminated_as_interrupted
-from gristmill.testing import FaultServer
+from gristmill.forecast import Interval, forecast
+from gristmill.ledger import Ledger
+from gristmill.llm import Roles
+from gristmill.plan import Plan
+from gristmill.runs import RunFolder
+from gristmill.testing import FaultServer, ScriptedModel
+from schemas import user
 from schemas.factory_config import FactoryConfig
+from schemas.run_config import RunConfig
 from tests.conftest import CLI, ROOT
 from tests.runs import rows_of, two_calls, write
 
@@ -155,6 +164,38 @@ def test_what_the_forecast_bought_is_not_bought_again(
     assert server.requests == len(server.answered) == 2 * (40 + 27), "two calls a record, 36 and 24 and a tenth more"
 
 
+class Fact(Seed):
+    number: int
+
+
+class Prepared(Generator[Fact, NoParams]):
+    """One call to prepare, and one for each of fifty tasks."""
+
+    name = "prepared"
+    version = "1"
+
+    async def prepare(self, ctx: Context) -> None:
+        await ctx.chat("writer", [user("a world of facts, please")])
+
+    def tasks(self) -> Iterator[Fact]:
+        return (Fact(number=number) for number in range(50))
+
+    async def run(self, seed: Fact, ctx: Context) -> Record:
+        asked = [user(f"What about {seed.number}?")]
+        return Record(messages=[*asked, (await ctx.chat("writer", asked)).message], category="")
+
+
+def test_a_forecast_holds_what_preparing_costs_once(tmp_path: Path) -> None:
+    whole = RunConfig.model_validate(
+        {"generator": "prepared", "models": {"default": {"endpoint": "http://m/v1", "model": "m"}}}
+    )
+    few = Plan(whole.model_copy(update={"tasks": 5}), Prepared(NoParams()), [], Roles(whole.models), "f")
+    model = ScriptedModel(lambda role, asked: "yes")
+    run_plan(few, RunFolder(tmp_path), transport=model, quiet=True)
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        assert forecast(whole, few, ledger).sums["calls"] == Interval(51, 51, 51)
+
+
 # ---- the mix
 
 
@@ -169,6 +210,16 @@ def test_shares_are_kept_and_what_is_missing_stays_so(
     assert shares["agent"]["missing"] == {"shell": "no source"} and not shares["chat"]["missing"]
     assert "missing   agent: shell: no source" in capsys.readouterr().out
     assert len(rows_of(here / "out/blend/train", "")) + len(rows_of(here / "out/blend/valid", "")) == 60
+
+
+def test_a_dataset_that_is_there_is_a_source(here: Path, server: FaultServer) -> None:
+    talks = [{"prompt": f"List {n} files.", "completion": f"ls | head -{n}"} for n in range(50)]
+    (here / "shell.jsonl").write_bytes(b"\n".join(map(orjson.dumps, talks)))
+    factory_config(here, server.url)
+    assert main(["factory", "factory.yaml", "sources.shell.path=shell.jsonl", "--quiet"]) == 0
+    shares = summary_of(here / "out")
+    assert {name: share["rows"] for name, share in shares.items()} == {"agent": 40, "reasoning": 36, "chat": 24}
+    assert not any(share["missing"] for share in shares.values())
 
 
 def test_a_source_without_a_record_stops_the_blend_or_is_missing(
@@ -370,9 +421,7 @@ YOURS = [f"sources.{name}.set.seeds=prompts.jsonl" for name in ("refresh_reasoni
 
 
 @pytest.mark.parametrize("overrides", [[], ["size=full", *YOURS]], ids=["small", "full"])
-def test_the_recipe_holds_all_generators_and_the_reports_shares(
-    here: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
-) -> None:
+def test_the_recipe_holds_all_generators_and_the_reports_shares(here: Path, overrides: list[str]) -> None:
     (here / "prompts.jsonl").write_text('{"prompt": "What is two and two?", "answer": "4"}\n', "utf-8")
     for name in ("recipes", "generators"):
         (here / name).symlink_to(ROOT / name)
@@ -390,3 +439,23 @@ def test_the_full_size_says_which_prompts_it_wants(here: Path) -> None:
         (here / name).symlink_to(ROOT / name)
     with pytest.raises(ConfigError, match=r"source refresh_reasoning .*prompts/reasoning.jsonl doesn't exist"):
         load_factory(here / "recipes/factory.yaml", ["size=full"])
+
+
+@pytest.mark.embedded
+def test_a_small_part_of_it_by_the_embedded_model(here: Path) -> None:
+    """What the model makes, if anything, is 1 row of 50; what a grammar makes is exact whatever that is."""
+    for name in ("recipes", "generators"):
+        (here / name).symlink_to(ROOT / name)
+    sources = [
+        {"name": "template", "share": "other", "run": "recipes/generate/demo-template.yaml", "set": {"tasks": 1},
+         "optional": True},
+        {"name": "sql", "share": "reasoning", "run": "recipes/generate/demo-text-to-sql.yaml", "rule_made": 1.0,
+         "set": {"params": {"paraphrase_share": 0}}},
+    ]  # fmt: skip
+    given = [f"sources={orjson.dumps(sources).decode()}", "training=null", "blend.total=50", "estimate=1"]
+    assert main(["factory", "recipes/factory.yaml", *given, "--quiet"]) == 0
+    shares = summary_of(here / "out/factory")
+    assert shares["reasoning"]["rows"] in (15, 16) and shares["other"]["rows"] in (0, 1)
+    assert shares["agent"]["missing"] == {"agent": "no source"}
+    asked = orjson.loads((here / "out/factory/runs/template/summary.json").read_bytes())
+    assert asked["tasks"] == 1 and asked["calls"] > 0
