@@ -91,6 +91,11 @@ class FactoryConfig(Config):
         total: int = self.blend["total"]
         return total
 
+    @property
+    def unit(self) -> str:
+        """What the blend counts, in words."""
+        return str(self.blend.get("unit", "rows")).replace("_", " ")
+
     def parts(self) -> dict[str, float]:
         """The part of the whole mix, from 0 to 1, that each source should have."""
         whole = sum(self.shares.values())

@@ -152,6 +152,8 @@ def test_a_plan_without_estimate_buys_nothing(
     (talk,) = (line for line in said.splitlines() if line.split()[:1] == ["talk"])
     assert "not known" in talk and "not in the sums: talk" in said
     assert "missing   agent: shell (40 rows): no source" in said
+    assert main(["factory", "factory.yaml", "--plan", "estimate=0", "shares.law=25"]) == 0
+    assert "missing   law: law (20 rows): no source" in capsys.readouterr().out
 
 
 def test_what_the_forecast_bought_is_not_bought_again(
@@ -236,6 +238,14 @@ def test_a_source_without_a_record_stops_the_blend_or_is_missing(
     shares = summary_of(here / "out")
     assert server.requests == bought and shares["reasoning"]["rows"] == 36, "as many as with it"
     assert shares["chat"]["missing"]["talk"].startswith("no record of 40 tasks")
+    capsys.readouterr()
+    neither = [
+        f"sources.{name}.{key}"
+        for name in ("code", "talk")
+        for key in ("optional=true", nothing.partition(".talk.")[2])
+    ]
+    assert main(["factory", "factory.yaml", *neither, "--quiet"]) == 6
+    assert "no source gave a record, so there is nothing to blend" in capsys.readouterr().err
 
 
 def test_a_source_with_too_little_is_refused_unless_the_mix_may_shrink(
@@ -294,6 +304,7 @@ def test_the_account_of_a_blend_that_counts_tokens() -> None:
     ]
     a, b, none = account(config, {}, {"unit": "supervised_tokens", "sources": given}).shares
     assert (a.wanted, a.realised, a.rows) == (0.6, 0.598, 7)
+    assert not a.missing, "a row is not cut in two"
     assert b.missing == {"b": "120 of 200"} and none.missing == {"none": "no source"}
 
 

@@ -18,31 +18,32 @@ _WIDTH = 120
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the factory's YAML file")
     parser.add_argument("--plan", action="store_true", help="say what it will take, and stop")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", action="store_true", help="no progress of the runs")
 
 
 def _factory(arguments: Namespace) -> int:
     from rich.console import Console
 
-    from gristmill.factory.mix import missing_lines, mix_table
+    from gristmill.factory.mix import blend_config, missing_lines, mix_table
     from gristmill.factory.parts import load_factory
     from gristmill.factory.work import BLEND, Journal, blend, blend_key, is_blended, missing_sources, mix_of, train
     from gristmill.runs import RunFolder
 
     factory = load_factory(arguments.config, arguments.overrides)
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDTH)
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     with RunFolder(factory.out).lock():
         journal = Journal(factory.out)
-        factory.write_configs(**{job.part.name: job.plan.config for job in factory.jobs})
+        factory.write_configs({job.part.name: job.plan.config for job in factory.jobs})
         if factory.training:
-            factory.write_configs(training=factory.training)
+            factory.write_configs({"training": factory.training})
         _print_plan(console, factory, journal)
         if arguments.plan:
             return 0
         _generate_all(console, factory, journal, quiet=arguments.quiet)
         missing = missing_sources(factory)
-        config = factory.blend({part.name for part in factory.config.sources} - missing.keys())
-        factory.write_configs(blend=config)
+        there = {part.name for part in factory.config.sources if not part.is_missing} - missing.keys()
+        config = blend_config(factory.config, there)
+        factory.write_configs({BLEND: config})
         done = is_blended(journal, config)
         console.print(f"{'done:' if done else '$'} gristmill blend {factory.config_of(BLEND)}")
         if not done:
@@ -64,6 +65,7 @@ def _factory(arguments: Namespace) -> int:
 def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> None:
     """The forecast: first what is done, then by the first tasks of what isn't."""
     from gristmill.factory.expected import bounds_lines, expected, expected_table, finished
+    from gristmill.factory.mix import without_source
     from gristmill.factory.work import is_done
 
     config = factory.config
@@ -77,9 +79,8 @@ def _print_plan(console: "Console", factory: "Factory", journal: "Journal") -> N
     console.print(expected_table(found, rows))
     for line in bounds_lines(found):
         console.print(line)
-    for part in config.sources:
-        if part.is_missing:
-            console.print(f"missing   {part.share}: {part.name} ({rows[part.name]:,} rows): no source")
+    for share, source, part in without_source(config):
+        console.print(f"missing   {share}: {source} ({round(part * config.total):,} {config.unit}): no source")
     if factory.training:
         stages = ", ".join(stage.name for stage in factory.training.stages)
         console.print(

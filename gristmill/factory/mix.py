@@ -51,38 +51,52 @@ def blend_config(config: FactoryConfig, there: set[str]) -> BlendConfig:
         for part in config.sources
         if part.name in there
     ]
-    own = {"out": config.out / "blend", "total": max(1, round(config.total * sum(wanted.values()))), "sources": sources}
-    return validate(config.blend | own, BlendConfig, "blend")
+    total = max(1, round(config.total * sum(wanted.values())))
+    return validate(
+        config.blend | {"out": config.out / "blend", "total": total, "sources": sources}, BlendConfig, "blend"
+    )
+
+
+def without_source(config: FactoryConfig) -> list[tuple[str, str, float]]:
+    """(share, source, its part of the whole) of what nobody makes; a share without any source stands for itself."""
+    parts = config.parts()
+    known = [(part.share, part.name, parts[part.name]) for part in config.sources if part.is_missing]
+    whole, served = sum(config.shares.values()), {part.share for part in config.sources}
+    return known + [(name, name, weight / whole) for name, weight in config.shares.items() if name not in served]
 
 
 def account(config: FactoryConfig, missing: Mapping[str, str], manifest: Mapping[str, Any]) -> MixAccount:
     """What each share has in the blend of this manifest; `missing` says why a source is not in it."""
-    total, parts = config.total, config.parts()
+    wanted = {name: round(config.total * part) for name, part in config.parts().items()}
+    missing = {source: "no source" for _, source, _ in without_source(config)} | dict(missing)
     given = {source["name"]: source for source in manifest["sources"]}
     shares = []
     for name, weight in config.shares.items():
         own = [part.name for part in config.sources if part.share == name]
-        lacking = {source: missing[source] for source in own if source in missing}
-        if not own:
-            lacking[name] = "no source"
-        lacking |= {
-            source: f"{given[source]['realised']:,} of {round(total * parts[source]):,}"
-            for source in own
-            if source in given and given[source]["realised"] < round(total * parts[source]) - 1
-        }
         inside = [given[source] for source in own if source in given]
+        lacking = {source: missing[source] for source in own or [name] if source in missing}
+        lacking |= {
+            source["name"]: f"{source['realised']:,} of {wanted[source['name']]:,}"
+            for source in inside
+            if source["realised"] < wanted[source["name"]] - _rounding(manifest["unit"], wanted[source["name"]])
+        }
         tokens = [source["supervised_tokens"] for source in inside]
         shares.append(
             ShareAccount(
                 name=name,
                 wanted=weight / sum(config.shares.values()),
-                realised=sum(source["realised"] for source in inside) / total,
+                realised=sum(source["realised"] for source in inside) / config.total,
                 rows=sum(source["rows"] for source in inside),
                 supervised_tokens=None if None in tokens else sum(tokens),
                 missing=lacking,
             )
         )
-    return MixAccount(total=total, unit=manifest["unit"], shares=shares)
+    return MixAccount(total=config.total, unit=manifest["unit"], shares=shares)
+
+
+def _rounding(unit: str, wanted: int) -> float:
+    """What a source may lack without lacking anything: a row, which is some hundredths where tokens are counted."""
+    return 1 if unit == "rows" else 0.02 * wanted
 
 
 def mix_table(mix: MixAccount) -> Table:

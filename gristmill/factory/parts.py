@@ -8,6 +8,7 @@ OUT/summary.json         the mix: wanted, realised, missing
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,14 +43,10 @@ class Factory(NamedTuple):
     def out(self) -> Path:
         return self.config.out
 
-    def blend(self, there: set[str]) -> BlendConfig:
-        """The blend of the sources that are `there`."""
-        return blend_config(self.config, there)
-
     def config_of(self, name: str) -> Path:
         return self.out / "configs" / f"{name}.yaml"
 
-    def write_configs(self, **configs: Config) -> None:
+    def write_configs(self, configs: Mapping[str, Config]) -> None:
         """Each as a config of its own, for its own command."""
         for name, config in configs.items():
             path = self.config_of(name)
@@ -63,9 +60,8 @@ def load_factory(path: Path, overrides: list[str]) -> Factory:
     service, a source that is asked for more than its run makes."""
     config = read_factory(path, overrides)
     jobs = [_job(config, part) for part in config.sources if part.run is not None]
-    factory = Factory(config, jobs, _training(config, str(path)))
-    _check_supply(factory.blend({part.name for part in config.sources if not part.is_missing}), jobs)
-    return factory
+    _check_supply(blend_config(config, {part.name for part in config.sources if not part.is_missing}), jobs)
+    return Factory(config, jobs, _training(config, str(path)))
 
 
 def read_factory(path: Path, overrides: list[str]) -> FactoryConfig:
@@ -99,7 +95,7 @@ def _job(config: FactoryConfig, part: Part) -> Job:
 
 def _amount(config: FactoryConfig, part: Part) -> dict[str, Any]:
     """What the blend asks of a source, and some more, where nothing else is said."""
-    if {"samples", "tasks"} & part.set.keys() or config.blend.get("unit", "rows") != "rows":
+    if {"samples", "tasks"} & part.set.keys() or config.unit != "rows":
         return {}
     rows = config.total * config.parts()[part.name] / part.epochs
     return {"samples": math.ceil(rows * (1 + config.spare)), "tasks": None}

@@ -94,9 +94,9 @@ def _spent(folder: RunFolder) -> tuple[float, int]:
 
 
 def missing_sources(factory: Factory) -> dict[str, str]:
-    """The sources that the blend has to do without, each with the reason. TooFewRecords where one of them is not
-    `optional`."""
-    missing = {part.name: "no source" for part in factory.config.sources if part.is_missing}
+    """The sources that were made here and gave nothing, each with the reason. TooFewRecords where one of them is not
+    `optional`, or nothing is left."""
+    missing = {}
     for job in factory.jobs:
         summary = orjson.loads(job.folder.summary.read_bytes())
         if summary["records"]:
@@ -108,6 +108,8 @@ def missing_sources(factory: Factory) -> dict[str, str]:
                 f"source {job.part.name}: {missing[job.part.name]}. See {job.folder.rejects}. `optional: true` makes "
                 "the blend without it: its part stays missing."
             )
+    if len(missing) == sum(not part.is_missing for part in factory.config.sources):
+        raise TooFewRecords("no source gave a record, so there is nothing to blend. See the runs' rejects.")
     return missing
 
 
