@@ -30,7 +30,7 @@ from gristmill.ledger import Ledger
 from gristmill.llm import Roles
 from gristmill.plan import Plan
 from gristmill.runs import RunFolder
-from gristmill.testing import FaultServer, ScriptedModel
+from gristmill.testing import Faults, FaultServer, ScriptedModel
 from schemas import user
 from schemas.factory_config import FactoryConfig
 from schemas.run_config import RunConfig
@@ -387,12 +387,21 @@ def stopped_when(folder: Path, reached: Callable[[], bool], number: signal.Signa
     return process.wait(60)
 
 
-def test_interrupted_in_a_run_it_goes_on(tmp_path: Path, server: FaultServer, cli: CLI) -> None:
-    factory_config(tmp_path, server.url)
-    assert stopped_when(tmp_path, lambda: server.requests > 30, signal.SIGTERM) == 130
-    assert not (tmp_path / "out/blend").exists()
-    assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
+def test_interrupted_in_a_run_it_goes_on(tmp_path: Path, cli: CLI) -> None:
+    with FaultServer(Faults(latency=1)) as server:
+        factory_config(tmp_path, server.url, estimate=0)
+        assert stopped_when(tmp_path, lambda: server.requests > 30, signal.SIGTERM) == 130
+        assert not (tmp_path / "out/blend").exists()
+        assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
     assert summary_of(tmp_path / "out")["reasoning"]["rows"] == 36
+
+
+def test_a_run_leaves_sigterm_to_whom_it_belonged(here: Path, server: FaultServer) -> None:
+    """Between two runs a SIGTERM is still the factory's."""
+    config = run_config(here, "code", server.url, 3)
+    with terminated_as_interrupted():
+        assert main(["generate", str(config), "--quiet"]) == 0
+        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
 
 
 @pytest.mark.slow

@@ -26,12 +26,22 @@ def _factory(arguments: Namespace) -> int:
 
     from gristmill.factory.mix import blend_config, missing_lines, mix_table
     from gristmill.factory.parts import load_factory
-    from gristmill.factory.work import BLEND, Journal, blend, blend_key, is_blended, missing_sources, mix_of, train
+    from gristmill.factory.work import (
+        BLEND,
+        Journal,
+        blend,
+        blend_key,
+        is_blended,
+        missing_sources,
+        mix_of,
+        terminated_as_interrupted,
+        train,
+    )
     from gristmill.runs import RunFolder
 
     factory = load_factory(arguments.config, arguments.overrides)
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
-    with RunFolder(factory.out).lock():
+    with RunFolder(factory.out).lock(), terminated_as_interrupted():
         journal = Journal(factory.out)
         factory.write_configs({job.part.name: job.plan.config for job in factory.jobs})
         if factory.training:

@@ -123,8 +123,7 @@ def is_blended(journal: Journal, config: BlendConfig) -> bool:
 
 
 def blend(factory: Factory) -> None:
-    with terminated_as_interrupted():
-        registry.load("commands", "blend").run(Namespace(config=factory.config_of(BLEND), overrides=[], out=None))
+    registry.load("commands", "blend").run(Namespace(config=factory.config_of(BLEND), overrides=[], out=None))
 
 
 def _inputs(config: BlendConfig) -> list[list[str]]:
