@@ -1,8 +1,8 @@
 """What the runs will take, before they do: tasks, calls, tokens, cost and time of each, and where that is known from.
 
 A run that is done says what it took. Of another one the first `estimate` tasks are run, in its own folder and so for
-good: nothing is paid twice. Where nothing may be bought yet (`estimate: 0`), an earlier run (`like`) tells, by the
-record.
+good: nothing is paid twice. Where nothing may be bought yet (`estimate: 0`), an earlier run tells, by the record: the
+one that `like` names, or what this run was by another config or code.
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,8 @@ def expected(factory: Factory, job: Job) -> Expected:
             run_plan(make_plan(affordable(factory, job).model_copy(update=few)), job.folder, quiet=True)
         seen = _seen(job, enough)
     if not seen:
-        return _like(job, job.part.like) if job.part.like else Expected(job, "not known", {})
+        earlier = job.part.like or (job.folder.path if job.folder.summary.is_file() else None)
+        return _like(job, earlier) if earlier else Expected(job, "not known", {})
     with closing(Ledger(job.folder.ledger)) as ledger:
         found = forecast(job.plan.config, job.plan, ledger)
     return Expected(job, _tasks(found.tasks_seen) + ("" if found.sums else ", no record"), found.sums)
@@ -99,16 +100,18 @@ def _figures(path: Path) -> dict[str, float]:
 
 def expected_table(found: Iterable[Expected], rows: dict[str, int]) -> Table:
     """Each run with the rows that the blend asks of it; the sums are of the runs whose figures are known."""
-    table = Table(title="The runs", title_justify="left", box=SIMPLE, pad_edge=False, show_footer=True)
+    table = Table(
+        title="The runs", title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_footer=True
+    )
     found = list(found)
-    table.add_column("source", footer="all")
-    table.add_column("share")
+    table.add_column("source", footer="all", no_wrap=True)
+    table.add_column("share", no_wrap=True)
     for heading in ("rows", "makes"):
         table.add_column(heading, justify="right")
     for name, form in _FORMS:
         sums = format(_total(found, name).middle, form)
         table.add_column(_TITLES.get(name, name), justify="right", footer=sums)
-    table.add_column("known from")
+    table.add_column("known from", no_wrap=True)
     for one in found:
         cells = [format(one.sums[name].middle, form) if one.sums else "?" for name, form in _FORMS]
         part = one.job.part
