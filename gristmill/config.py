@@ -29,8 +29,8 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values.")
-    for override in overrides:
-        _apply(content, override)
+    for text in overrides:
+        apply(content, text)
     return content
 
 
@@ -46,44 +46,57 @@ def _beside(path: Path) -> str:
     return did_you_mean(path.name, (file.name for file in folder.iterdir()) if folder.is_dir() else ())
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
+def apply(content: dict[str, Any], text: str) -> None:
+    """An override as it is written on the command line."""
+    key, separator, given = text.partition("=")
     if not separator or not key:
-        raise ConfigError(f"{override}: an override has the form key.subkey=value.")
+        raise ConfigError(f"{text}: an override has the form key.subkey=value.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(given)
     except yaml.YAMLError:
-        raise ConfigError(f"{override}: the value is not valid YAML.") from None
+        raise ConfigError(f"{text}: the value is not valid YAML.") from None
+    override(content, key, value, text)
+
+
+def override(content: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Gives the dotted `key` another value; `where` is said first where that can't be."""
     *parents, last = key.split(".")
     node: Any = content
     for parent in parents:
-        node = _child(node, parent, override)
+        node = _child(node, parent, where)
     if isinstance(node, list):
-        node[_index(node, last, override)] = value
+        node[_index(node, last, where)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise ConfigError(f"{override}: there is nothing below this key to set.")
+        raise ConfigError(f"{where}: there is nothing below this key to set.")
 
 
-def _child(node: Any, key: str, override: str) -> Any:
+def laid_over(base: Any, over: Any) -> Any:
+    """`base` with the keys of `over`: mappings are merged, everything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return base | {key: laid_over(base.get(key), value) for key, value in over.items()}
+
+
+def _child(node: Any, key: str, where: str) -> Any:
     if isinstance(node, list):
-        return node[_index(node, key, override)]
+        return node[_index(node, key, where)]
     if isinstance(node, dict):
         if not isinstance(node.get(key), dict | list):
             node[key] = {}
         return node[key]
-    raise ConfigError(f"{override}: there is nothing below {key} to set.")
+    raise ConfigError(f"{where}: there is nothing below {key} to set.")
 
 
-def _index(items: list[Any], key: str, override: str) -> int:
+def _index(items: list[Any], key: str, where: str) -> int:
     """Lists of named things (judges, sources, stages) are addressed by name as well as by position."""
     for position, item in enumerate(items):
         if isinstance(item, dict) and item.get("name") == key:
             return position
     if key.isdigit() and int(key) < len(items):
         return int(key)
-    raise ConfigError(f"{override}: the list has no item {key!r}.")
+    raise ConfigError(f"{where}: the list has no item {key!r}.")
 
 
 def validate(content: Any, model: type[Model], where: str) -> Model:

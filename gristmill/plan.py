@@ -1,6 +1,6 @@
 """A run's plan: its config made into objects, and the fingerprint of everything that its results depend on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from importlib import import_module
@@ -76,8 +76,12 @@ def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:
     """A hash over the sources of the generator, the judges (which generators use too) and the runtime."""
     folders = {generator.folder(), *(judge.folder() for named in judges for judge in named.all_judges())}
-    for package in ("gristmill", "judges", "schemas"):
-        folders.add(Path(str(import_module(package).__file__)).parent)
+    return sources_digest(("gristmill", "judges", "schemas"), folders)
+
+
+def sources_digest(packages: Iterable[str], others: Iterable[Path] = ()) -> str:
+    """A hash over the sources of packages and of other folders."""
+    folders = {Path(str(import_module(package).__file__)).parent for package in packages} | set(others)
     digest = sha256(version("gristmill").encode())
     for folder in sorted(folders, key=lambda folder: (folder.name, folder)):  # wherever it is installed
         for path in sorted(_sources(folder)):

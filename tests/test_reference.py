@@ -26,6 +26,7 @@ from gristmill.commands import Command, complete
 from judges.bench.command import BenchKeys
 from schemas.blend_config import BlendConfig
 from schemas.decontamination import CalibrateConfig
+from schemas.factory_config import FactoryConfig
 from schemas.run_config import RunConfig
 from schemas.sft_config import SFTConfig
 
@@ -36,6 +37,7 @@ CONFIGS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
     "blend": BlendConfig,
     "sft": SFTConfig,
+    "factory": FactoryConfig,
     "calibrate": CalibrateConfig,
     "bench": BenchKeys,
 }

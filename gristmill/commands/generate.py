@@ -48,6 +48,7 @@ def run_plan(
     from gristmill.ledger import Ledger
     from gristmill.salvage import mend_ledger
 
+    terminated = signal.getsignal(signal.SIGTERM)
     for named in plan.judges:
         for warning in named.warnings:
             warn(warning)
@@ -61,6 +62,7 @@ def run_plan(
             try:
                 asyncio.run(_drive(plan, folder, ledger, transport, quiet))
             finally:
+                signal.signal(signal.SIGTERM, terminated or signal.SIG_DFL)  # asyncio forgets whose it was
                 summary = export_run(folder, ledger, plan.config, plan.fingerprint)
         finally:
             ledger.close()

@@ -32,7 +32,7 @@ def _list(arguments: Namespace) -> int:
             tell(f"  {name:<{width}} {first_line(registry.load(kind, name))}", 6)
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
-    for path in sorted(recipes.glob("*/*.yaml")):
+    for path in sorted(recipes.rglob("*.yaml")):
         comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         tell(f"  {path!s:<44} {comment}", 6)
     return 0
