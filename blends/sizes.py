@@ -31,7 +31,7 @@ COUNTS = pa.schema(
 )
 _WANTED = """
     CREATE TEMP TABLE wanted AS
-    SELECT row, concat_ws('/', digest, changes) AS key
+    SELECT row, concat_ws('/', to_hex(digest), changes) AS key
     FROM pool LEFT JOIN (
         SELECT row, concat_ws('/', if(bool_or(masked), $1, ''), any_value(effort)) AS changes FROM edit GROUP BY row
     ) USING (row)
