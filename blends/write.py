@@ -122,11 +122,16 @@ def write_tables(bench: Workbench, folder: Path) -> None:
         "INSERT INTO blend.dropped SELECT NULL, name, 'unreadable', detail, NULL, NULL "
         "FROM unread JOIN sources ON number = source"
     )
+    store.execute(
+        "CREATE TABLE gone AS SELECT row, name, reason, detail FROM lost JOIN keys USING (row) "
+        "JOIN sources ON number = source ORDER BY row"
+    )
     for batch in bench.stage.batches():
-        store.register("batch", batch)
+        store.register("batch", batch.select(["row", "uuid", "messages", "metadata"]))
         store.execute(
-            "INSERT INTO blend.dropped SELECT batch.uuid, name, reason, detail, messages, metadata "
-            "FROM batch JOIN lost USING (row) JOIN keys USING (row) JOIN sources ON number = source"
+            "INSERT INTO blend.dropped SELECT uuid, name, reason, detail, messages, metadata "
+            "FROM batch JOIN (FROM gone WHERE row >= $1 AND row < $1 + $2) USING (row)",
+            [batch["row"][0].as_py(), batch.num_rows],
         )
         store.unregister("batch")
     store.execute("DETACH blend")
