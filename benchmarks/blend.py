@@ -1,6 +1,7 @@
 """How fast blends are made: near-duplicates of 200,000 texts, and a blend of a million chats.
 
     python benchmarks/blend.py [--texts 200000] [--rows 1000000] [--only near|blend]
+    python benchmarks/blend.py --only large [--rows 1000000] [--words 97] [--gib 8]
 
 near   texts of about 600 characters; every tenth is a copy with 2 % of its words changed. Printed: rows per second and
        core, recall of the planted copies and precision, here, by datasketch (MinHash + LSH, 128 permutations) and by
@@ -8,15 +9,19 @@ near   texts of about 600 characters; every tenth is a copy with 2 % of its word
 blend  chats in two sources, 3 % copies as above: exact and near dedup, weights, splits, parquet and blend.duckdb.
        Printed: wall and CPU seconds, and the largest memory with and without the pages of files; again with other
        weights (from the cache); and plain polars that reads, drops equal rows, samples and writes the same file.
+large  the first of these alone, in a process that may have so much memory of its own and no more, with the most disk
+       that it took; $TMPDIR says where. 10,000,000 rows of 97 words need 25 GB there.
 """
 
 import argparse
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,12 +58,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=200_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=["near", "blend"])
+    parser.add_argument("--words", type=int, default=WORDS)
+    parser.add_argument("--gib", type=float, default=8.0)
+    parser.add_argument("--only", choices=["near", "blend", "large"])
     arguments = parser.parse_args()
-    if arguments.only != "blend":
+    if arguments.only in (None, "near"):
         measure_near(arguments.texts)
-    if arguments.only != "near":
+    if arguments.only in (None, "blend"):
         measure_blend(arguments.rows)
+    if arguments.only == "large":
+        measure_large(arguments.rows, arguments.words, int(arguments.gib * 2**30))
 
 
 # ---- data
@@ -212,28 +221,52 @@ class Spent(NamedTuple):
     cpu: float
     resident: float  # MiB
     private: float
+    disk: int  # bytes
 
 
 def measure_blend(rows: int) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for source, share, seed in (("a", 0.7, 1), ("b", 0.3, 2)):
-            with pq.ParquetWriter(folder / f"{source}.parquet", RECORDS, compression="zstd") as writer:
-                for table in chats(planted(int(share * rows), every=33, seed=seed), source):
-                    writer.write_table(table)
-        size = sum(path.stat().st_size for path in folder.glob("*.parquet")) / 2**20
-        print(f"{rows:,} chats, {size:,.0f} MiB of parquet")
-        sources = [{"name": n, "path": f"{n}.parquet", "weight": w} for n, w in (("a", 2), ("b", 1))]
-        config = {
-            "out": "out",
-            "total": int(0.8 * rows),
-            "sources": sources,
-            "gates": {"dedup": {"minhash": THRESHOLD}},
-        }
+        config = prepare(folder, rows, WORDS)
         show("gristmill blend", rows, blend(folder, config))
-        sources[1]["weight"] = 0.9
+        config["sources"][1]["weight"] = 0.9
         show("other weights", rows, blend(folder, config))
         show("plain polars", rows, watched([sys.executable, "-c", POLARS, str(int(0.8 * rows))], folder))
+
+
+def measure_large(rows: int, words: int, most: int) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        spent = blend(folder, prepare(folder, rows, words), most)
+        show("gristmill blend", rows, spent)
+        print(f"at most {spent.disk / 2**30:,.1f} GiB on disk beside the sources")
+
+
+def prepare(folder: Path, rows: int, words: int) -> dict[str, Any]:
+    """Writes two sources with so many rows together; the config of their blend."""
+    held = 0
+    for source, share, seed in (("a", 0.7, 1), ("b", 0.3, 2)):
+        with pq.ParquetWriter(folder / f"{source}.parquet", RECORDS, compression="zstd") as writer:
+            for table in chats(planted(int(share * rows), 33, seed, words), source):
+                held += table.nbytes
+                writer.write_table(table)
+    print(f"{rows:,} chats, {held / 2**20:,.0f} MiB, {on_disk(folder) / 2**20:,.0f} MiB of them as parquet", flush=True)
+    return {
+        "out": "out",
+        "total": int(0.8 * rows),
+        "sources": [{"name": n, "path": f"{n}.parquet", "weight": w} for n, w in (("a", 2), ("b", 1))],
+        "gates": {"dedup": {"minhash": THRESHOLD}},
+    }
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of the files in a folder that others may be writing."""
+    sizes = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes += Path(place, name).stat().st_size
+    return sizes
 
 
 POLARS = """
@@ -244,25 +277,34 @@ rows.write_parquet("polars.parquet", compression="zstd")
 """
 
 
-def blend(folder: Path, config: dict[str, Any]) -> Spent:
+def blend(folder: Path, config: dict[str, Any], most: int = resource.RLIM_INFINITY) -> Spent:
     (folder / "blend.yaml").write_text(yaml.safe_dump(config))
-    return watched([sys.executable, "-m", "gristmill.cli", "blend", "blend.yaml"], folder)
+    return watched([sys.executable, "-m", "gristmill.cli", "blend", "blend.yaml"], folder, most)
 
 
-def watched(command: list[str], folder: Path) -> Spent:
-    started = time.monotonic()
+def watched(command: list[str], folder: Path, most: int = resource.RLIM_INFINITY) -> Spent:
+    """Runs a command in a folder; it fails where it wants more than `most` bytes of memory of its own."""
+    started, before = time.monotonic(), on_disk(folder)
     cache = {"GRISTMILL_CACHE": str(folder / "cache")}
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env={**os.environ, **cache})
-    private = 0
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **cache},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
+    )
+    private = disk = 0
     while True:
         done, status, used = os.wait4(process.pid, os.WNOHANG)
         if done:
             break
         told = Path(f"/proc/{process.pid}/status").read_text()
         private = max(private, int(told.split("RssAnon:")[1].split()[0]) if "RssAnon:" in told else 0)
+        disk = max(disk, on_disk(folder) - before)
         time.sleep(0.05)
     assert status == 0, f"{command} failed"
-    return Spent(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, private / 1024)
+    taken = time.monotonic() - started
+    return Spent(taken, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, private / 1024, disk)
 
 
 def show(name: str, rows: int, spent: Spent) -> None:
