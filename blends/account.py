@@ -6,6 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from blends.edits import EDITS
 from blends.gates import Gated
 from blends.mix import Plan
 from blends.sources import Located
@@ -166,12 +167,12 @@ _NOTHING: dict[str, Any] = {
     "rows": 0, "distinct_rows": 0, "rule_made_rows": 0, "train": 0, "valid": 0,
     "tokens": None, "supervised_tokens": None, "train_supervised_tokens": None, "train_sequences": 0,
 }  # fmt: skip
-_EFFORTS = """
+_EFFORTS = f"""
     SELECT coalesce(sum(copies) FILTER (effort = 'off'), 0)::BIGINT AS stripped,
            coalesce(sum(copies) FILTER (traced AND reasoning <> 'low' AND effort IS DISTINCT FROM 'low'), 0)::BIGINT
                AS with_traces,
            coalesce(sum(copies) FILTER (traced AND (reasoning = 'low' OR effort = 'low')), 0)::BIGINT AS low,
            coalesce(sum(copies) FILTER (masked), 0)::BIGINT AS masked
     FROM drawn JOIN keys USING (row)
-    LEFT JOIN (SELECT row, any_value(effort) AS effort, bool_or(masked) AS masked FROM edit GROUP BY row) USING (row)
+    LEFT JOIN ({EDITS}) USING (row)
 """

@@ -23,10 +23,8 @@ _OFF = """
     ) WHERE floor(number * $2::DOUBLE + start) > floor((number - 1) * $2::DOUBLE + start)
 """
 _LOW = "INSERT INTO edit SELECT row, false, 'low' FROM pool WHERE traced AND list_contains($1, source)"
-_OF_ROWS = """
-    SELECT row, bool_or(masked) AS masked, any_value(effort) AS effort FROM edit
-    WHERE row >= $1 AND row < $1 + $2 GROUP BY row
-"""
+EDITS = "SELECT row, bool_or(masked) AS masked, any_value(effort) AS effort FROM edit GROUP BY row"
+"""What is changed in each row that is changed."""
 
 
 class Edit(NamedTuple):
@@ -50,7 +48,7 @@ def masked_kinds(config: BlendConfig) -> list[PIIKind]:
 
 def edits_of(bench: Workbench, first: int, rows: int) -> dict[int, Edit]:
     """The edits of the rows from number `first` on."""
-    found = bench.store.sql(_OF_ROWS, params=[first, rows]).fetchall()
+    found = bench.store.sql(f"FROM ({EDITS}) WHERE row >= $1 AND row < $1 + $2", params=[first, rows]).fetchall()
     return {row: Edit(masked, effort) for row, masked, effort in found}
 
 

@@ -7,6 +7,7 @@ packed   OUT/data/STAGE: what `gristmill prep` makes of it for training
 blend.duckdb stays at home: it holds what was dropped, as it came.
 """
 
+import os
 import re
 import shutil
 from argparse import ArgumentParser, Namespace
@@ -25,8 +26,11 @@ SPLITS = ("train", "valid")
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def to_hf(blend: Path, out: Path) -> None:
-    """The same rows under the names that `datasets` knows, with the card, the manifest and the report."""
+def to_hf(blend: Path, out: Path, put: Callable[[Path, Path], object] = shutil.copyfile) -> None:
+    """The same rows under the names that `datasets` knows, with the card, the manifest and the report.
+
+    `put(file, at)` brings a file of rows there.
+    """
     import yaml
 
     data = out / "data"
@@ -36,7 +40,7 @@ def to_hf(blend: Path, out: Path) -> None:
         files = [path for path in sorted((blend / split).glob("*.parquet")) if _rows(path)]
         there += [{"split": split, "path": f"data/{split}-*.parquet"}] if files else []
         for number, path in enumerate(files):
-            shutil.copyfile(path, data / f"{split}-{number:05d}-of-{len(files):05d}.parquet")
+            put(path.absolute(), data / f"{split}-{number:05d}-of-{len(files):05d}.parquet")
     _, matter, body = (blend / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     fields = {**yaml.safe_load(matter), "dataset_info": _dataset_info(blend)}
     fields["configs"] = [{"config_name": "default", "data_files": there}]
@@ -148,7 +152,7 @@ def push(blend: Path, name: str, private: bool) -> str:
     api = HfApi()
     with TemporaryDirectory() as folder:
         out = Path(folder) / "hf"
-        to_hf(blend, out)
+        to_hf(blend, out, os.symlink)  # rows may be many gigabytes
         try:
             _upload(api, out, name, release, private)
         except GristmillError:

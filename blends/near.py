@@ -2,17 +2,22 @@
 
 1. Each row's text gets a signature, whose bands are kept on disk: 8 bytes per row and band (21 bands at 0.8).
 2. In each band rows with the same key are candidates: each is paired with the best row of its bucket and with the one
-   before it, so that a bucket of n rows costs 2n pairs, not n².
+   before it, so that a bucket of n rows costs 2n pairs, not n². The texts of all candidates are put together.
 3. Each pair is verified: the exact Jaccard similarity of its texts.
-4. What is near a better row that stays goes. Steps 2 to 4 are done again with what is left until nothing more goes.
+4. What is near a better row that stays goes. Steps 2 to 4 are done again with the candidates that are left until
+   nothing more goes: a row that was alone in its buckets stays alone.
+
+In memory there are some 60 bytes per row and some 100 per pair.
 
 `near` in the store holds the verified pairs, the better row first; the splits keep such rows together.
 """
 
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -20,11 +25,16 @@ import numpy as np
 import pyarrow as pa
 
 from blends.shingles import Bands, Keys, Places, band_keys, bands_for, similarities
+from blends.stage import Stage
 from blends.store import BEST_FIRST
 from blends.workbench import Workbench
 
 CHARACTERS_AT_ONCE = 4_000_000
+PAIRS_AT_ONCE = 100_000
 NEAR = pa.schema([("first", pa.int64()), ("second", pa.int64()), ("similarity", pa.float64())])
+SAID = pa.schema([("said", pa.string())])
+_Compared = tuple[Places, Places, Places, Places, pa.StringArray]
+"""Pairs of ranks, where the text of each lies, and the texts."""
 
 
 class Ranked(NamedTuple):
@@ -45,23 +55,18 @@ def find_near(bench: Workbench, threshold: float) -> pa.Table:
     ranked = Ranked.of(bench.store)
     bands = _write_bands(bench, bands_for(threshold))
     near = _Pairs.none()
-    seen = np.empty(0, np.uint64)
-    alive = np.arange(len(ranked.rows))
-    while True:
-        candidates = np.setdiff1d(_candidates(bands, ranked, alive), seen, assume_unique=True)
-        if not len(candidates):
-            break
-        seen = np.union1d(seen, candidates)
+    seen = candidates = _candidates(bands, ranked, np.arange(len(ranked.rows)))
+    met = np.unique(np.concatenate(_halves(seen)))
+    rows = np.sort(ranked.rows[met])
+    said = _gather(bench, rows)
+    while len(candidates):
         bench.say(f"comparing {len(candidates):,} pairs of rows")
-        verified = list(_verify(bench, ranked, candidates))
-        near = _Pairs.joined([near, *(pairs.at_least(threshold) for pairs in verified)])
+        compared = bench.executor.map(_compare, _chunks(said, rows, ranked, candidates))
+        near = _Pairs.joined([near, *(pairs.at_least(threshold) for pairs in compared)])
         lost = losers(len(ranked.rows), ranked.earlier, near.first, near.second)
-        left = np.flatnonzero(lost < 0)
-        if np.array_equal(left, alive):
-            break
-        alive = left
-    rows = ranked.rows
-    return pa.table([rows[near.first], rows[near.second], near.similarity], schema=NEAR)
+        candidates = np.setdiff1d(_candidates(bands, ranked, met[lost[met] < 0]), seen, assume_unique=True)
+        seen = np.union1d(seen, candidates)
+    return pa.table([ranked.rows[near.first], ranked.rows[near.second], near.similarity], schema=NEAR)
 
 
 def losers(count: int, earlier: int, first: Places, second: Places) -> Places:
@@ -71,9 +76,12 @@ def losers(count: int, earlier: int, first: Places, second: Places) -> Places:
     of earlier releases, the best `earlier` ones, stay.
     """
     lost = array("q", [-1]) * count
-    for worse, better in sorted(zip(second.tolist(), first.tolist(), strict=True)):
-        if worse >= earlier and lost[worse] < 0 and lost[better] < 0:
-            lost[worse] = better
+    order = np.lexsort((first, second))
+    for start in range(0, len(order), PAIRS_AT_ONCE):
+        part = order[start : start + PAIRS_AT_ONCE]
+        for worse, better in zip(second[part].tolist(), first[part].tolist(), strict=True):
+            if worse >= earlier and lost[worse] < 0 and lost[better] < 0:
+                lost[worse] = better
     return np.frombuffer(lost, np.int64) if count else np.empty(0, np.int64)
 
 
@@ -98,56 +106,65 @@ class _Pairs(NamedTuple):
         return _Pairs(self.first[kept], self.second[kept], self.similarity[kept])
 
 
-def _write_bands(bench: Workbench, bands: Bands) -> Keys:
-    """The keys of all rows of the stage, of shape (bands, rows), in a file that is mapped into memory."""
-    rows = bench.stage.rows
-    keys: Keys = np.memmap(bench.folder / "bands", np.uint64, "w+", shape=(bands.bands, max(rows, 1)))
-    work = ((batch["row"][0].as_py(), bench.texts(batch)) for batch in bench.stage.batches() if batch.num_rows)
-    for first, made in bench.executor.map(partial(_keys_of, bands), work):
-        keys[:, first : first + len(made)] = made.T
-        bench.say(f"signatures of {first + len(made):,} of {rows:,} rows")
-    return keys
+def _write_bands(bench: Workbench, bands: Bands) -> list[Path]:
+    """A file for each band with the keys of all rows of the stage."""
+    folder = bench.folder / "bands"
+    folder.mkdir()
+    paths = [folder / str(band) for band in range(bands.bands)]
+    done = 0
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        work = (bench.texts(batch.select(["row", "messages"])) for batch in bench.stage.batches())
+        for made in bench.executor.map(partial(band_keys, bands=bands), work):
+            for file, keys in zip(files, made.T, strict=True):
+                file.write(keys.tobytes())
+            done += len(made)
+            bench.say(f"signatures of {done:,} of {bench.stage.rows:,} rows")
+    return paths
 
 
-def _keys_of(bands: Bands, work: tuple[int, pa.StringArray]) -> tuple[int, Keys]:
-    first, texts = work
-    return first, band_keys(texts, bands)
-
-
-def _candidates(bands: Keys, ranked: Ranked, alive: Places) -> Keys:
+def _candidates(bands: list[Path], ranked: Ranked, alive: Places) -> Keys:
     """Pairs of ranks as numbers, the better in the upper half; ascending. No pair is within an earlier release."""
     found = np.empty(0, np.uint64)
     for band in bands:
-        keys = band[ranked.rows[alive]]
+        keys = np.fromfile(band, np.uint64)[ranked.rows[alive]]
         order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        same = np.append(False, ordered[1:] == ordered[:-1])
+        keys = keys[order]
+        same = np.append(False, keys[1:] == keys[:-1])
         places = np.flatnonzero(same)
         starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(same))))[places]
         second = alive[order[places]]
-        pairs = [(alive[order[starts]], second), (alive[order[places - 1]], second)]
-        for first, worse in pairs:
-            new = worse >= ranked.earlier
-            numbers = (first[new].astype(np.uint64) << np.uint64(32)) | worse[new].astype(np.uint64)
+        for first in (alive[order[starts]], alive[order[places - 1]]):
+            new = second >= ranked.earlier
+            numbers = (first[new].astype(np.uint64) << np.uint64(32)) | second[new].astype(np.uint64)
             found = np.union1d(found, numbers)
     return found
 
 
-def _verify(bench: Workbench, ranked: Ranked, candidates: Keys) -> Iterator[_Pairs]:
-    first = (candidates >> np.uint64(32)).astype(np.int64)
-    second = (candidates & np.uint64(2**32 - 1)).astype(np.int64)
-    yield from bench.executor.map(_compare, _chunks(bench, ranked, first, second))
+def _halves(pairs: Keys) -> tuple[Places, Places]:
+    """The better and the worse ranks of such numbers."""
+    return (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(2**32 - 1)).astype(np.int64)
 
 
-def _chunks(
-    bench: Workbench, ranked: Ranked, first: Places, second: Places
-) -> Iterator[tuple[Places, Places, Places, Places, pa.StringArray]]:
+def _gather(bench: Workbench, rows: Places) -> Stage:
+    """What is said in these rows, which ascend."""
+    said = Stage(bench.folder / "said.arrow", SAID)
+    for batch in bench.stage.batches():
+        first = batch["row"][0].as_py()
+        start, end = np.searchsorted(rows, [first, first + batch.num_rows])
+        if end > start:
+            wanted = batch.select(["row", "messages"]).take(pa.array(rows[start:end] - first))
+            said.add(pa.table([bench.texts(wanted)], schema=SAID))
+    return said
+
+
+def _chunks(said: Stage, rows: Places, ranked: Ranked, candidates: Keys) -> Iterator[_Compared]:
     """Pairs with the texts that they are of, so many at a time that the texts fit into memory."""
+    first, second = _halves(candidates)
     filled = np.cumsum(ranked.characters[first] + ranked.characters[second] + 1) // CHARACTERS_AT_ONCE
     for start, end in _runs(filled):
         ranks, places = np.unique(np.concatenate((first[start:end], second[start:end])), return_inverse=True)
-        rows = bench.stage.take(ranked.rows[ranks].tolist())
-        texts = bench.texts(rows.append_column("row", pa.array(range(len(ranks)), pa.int64())))
+        texts = said.take(np.searchsorted(rows, ranked.rows[ranks]))["said"].chunk(0)
         yield first[start:end], second[start:end], places[: end - start], places[end - start :], texts
 
 
@@ -157,6 +174,6 @@ def _runs(values: Places) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
-def _compare(work: tuple[Places, Places, Places, Places, pa.StringArray]) -> _Pairs:
+def _compare(work: _Compared) -> _Pairs:
     first, second, one, other, texts = work
     return _Pairs(first, second, similarities(texts, one, other))

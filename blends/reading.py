@@ -19,6 +19,7 @@ from schemas.records import Record
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 16_000_000
+READ_BYTES = 1_000_000
 EXTERNAL = "external"
 _TEXT_COLUMNS = ("uuid", "generator", "version", "category", "task_id", "license")
 
@@ -80,11 +81,9 @@ def _is_ours(columns: pa.Schema) -> bool:
 
 
 def _parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Batches of a file, which is opened anew for each row group: a reader keeps what it has read until it ends."""
-    metadata = pq.read_metadata(path)
-    for group in range(metadata.num_row_groups):
-        with pq.ParquetFile(path, metadata=metadata) as file:
-            yield from file.iter_batches(_batch_rows(metadata), row_groups=[group], columns=columns)
+    """Batches of a file, read page by page: many files are one row group of gigabytes."""
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
+        yield from file.iter_batches(_batch_rows(file.metadata), columns=columns)
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:

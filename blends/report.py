@@ -14,7 +14,6 @@ _WRITTEN = """
     SELECT sources.name AS source, characters, turns, category, coalesce(effort, reasoning) AS reasoning,
            licenses[1] AS license, generator
     FROM place JOIN keys USING (row) JOIN sources ON number = place.source
-    LEFT JOIN (SELECT row, any_value(effort) AS effort FROM edit GROUP BY row) USING (row)
 """
 _LENGTHS = """
     SELECT source, count(*) AS rows, round(avg(turns), 1) AS turns,

@@ -6,6 +6,7 @@ another blend of the same rows counts none of them again, whatever else has chan
 
 from collections.abc import Iterator
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from schemas.arrow import RECORDS, row_to_record
 from schemas.blend_config import BlendConfig, PIIKind
 
 AT_ONCE = 512  # rows that are rendered together
+KEPT_AT_ONCE = 100_000  # counts that are held in memory
 COUNTS = pa.schema(
     [
         ("key", pa.string()),
@@ -31,14 +33,14 @@ COUNTS = pa.schema(
 )
 _WANTED = """
     CREATE TEMP TABLE wanted AS
-    SELECT row, concat_ws('/', digest, changes) AS key
+    SELECT row, concat_ws('/', to_hex(digest), changes) AS key
     FROM pool LEFT JOIN (
         SELECT row, concat_ws('/', if(bool_or(masked), $1, ''), any_value(effort)) AS changes FROM edit GROUP BY row
     ) USING (row)
 """
 _UNCOUNTED = """
-    SELECT min(row), key FROM wanted ANTI JOIN counts USING (key)
-    WHERE row >= $1 AND row < $1 + $2 GROUP BY key ORDER BY 1
+    CREATE TEMP TABLE uncounted AS
+    SELECT min(row) AS row, key FROM wanted ANTI JOIN counts USING (key) GROUP BY key ORDER BY row
 """
 _SIZE = "INSERT INTO size SELECT row, tokens, supervised_tokens, sequences, fault FROM wanted JOIN counts USING (key)"
 
@@ -79,24 +81,33 @@ def measure(bench: Workbench, rendering: Rendering, kinds: list[PIIKind]) -> Non
         store.execute("CREATE TEMP TABLE counts AS FROM none")
     if known := [str(path) for path in sorted(folder.glob("*.parquet"))]:
         store.execute("INSERT INTO counts SELECT DISTINCT * FROM read_parquet(?) SEMI JOIN wanted USING (key)", [known])
-    parts = list(bench.executor.map(partial(count_rows, rendering), _uncounted(bench, kinds)))
-    counted = pa.concat_tables([COUNTS.empty_table(), *parts])
-    if counted.num_rows:
-        keys = content_hash(counted["key"].to_pylist())
-        store_table(folder / f"{keys}.parquet", counted)
-        with registered(store, "counted", counted):
-            store.execute("INSERT INTO counts SELECT DISTINCT * FROM counted")
+    store.execute(_UNCOUNTED)
+    waiting: list[pa.Table] = []
+    for part in bench.executor.map(partial(count_rows, rendering), _uncounted(bench, kinds)):
+        waiting.append(part)
+        if len(waiting) * AT_ONCE >= KEPT_AT_ONCE:
+            _keep(bench, folder, waiting)
+            waiting = []
+    _keep(bench, folder, waiting)
     store.execute(_SIZE)
+
+
+def _keep(bench: Workbench, folder: Path, parts: list[pa.Table]) -> None:
+    """Puts counts into the cache and the store."""
+    if parts:
+        counted = pa.concat_tables(parts)
+        store_table(folder / f"{content_hash(counted['key'].to_pylist())}.parquet", counted)
+        with registered(bench.store, "counted", counted):
+            bench.store.execute("INSERT INTO counts FROM counted")
 
 
 def _uncounted(bench: Workbench, kinds: list[PIIKind]) -> Iterator[tuple[list[str], pa.Table]]:
     """The keys and rows, edited, that no count is known of."""
     counted = 0
     for batch in bench.stage.batches():
-        if not batch.num_rows:
-            continue
         first = batch["row"][0].as_py()
-        found = bench.store.sql(_UNCOUNTED, params=[first, batch.num_rows]).fetchall()
+        query = "SELECT row, key FROM uncounted WHERE row >= $1 AND row < $1 + $2 ORDER BY row"
+        found = bench.store.sql(query, params=[first, batch.num_rows]).fetchall()
         edits = edits_of(bench, first, batch.num_rows) if found else {}
         for start in range(0, len(found), AT_ONCE):
             part = found[start : start + AT_ONCE]

@@ -176,5 +176,6 @@ def count(store: duckdb.DuckDBPyConnection, rows: str) -> int:
 
 def fingerprint(store: duckdb.DuckDBPyConnection, view: str) -> str:
     """The same for the same rows in the same places, as far as gates look at them."""
-    query = f"SELECT bit_xor(md5_number(concat_ws('/', row, source, earlier, preference, digest))) FROM {view}"
+    row = "md5_number(concat_ws('/', row, source, earlier, preference, to_hex(digest)))"
+    query = f"SELECT bit_xor({row}) FROM {view}"
     return str(store.sql(query).fetchall()[0][0])

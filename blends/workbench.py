@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from blends.executor import Executor
@@ -24,13 +25,12 @@ class Workbench(NamedTuple):
 
     def pool(self, columns: list[str], view: str = "pool") -> Iterator[pa.Table]:
         """These columns and `row` of the rows in a view of the store, batch by batch."""
+        wanted = self.store.sql(f"SELECT row FROM {view} ORDER BY row").fetchnumpy()["row"]
         for batch in self.stage.batches():
-            if batch.num_rows:
-                first = batch["row"][0].as_py()
-                query = f"SELECT row FROM {view} WHERE row >= $1 AND row < $1 + $2 ORDER BY row"
-                rows = self.store.sql(query, params=[first, batch.num_rows]).fetchnumpy()["row"]
-                if len(rows):
-                    yield batch.select(["row", *columns]).take(pa.array(rows - first))
+            first = batch["row"][0].as_py()
+            start, end = np.searchsorted(wanted, [first, first + batch.num_rows])
+            if end > start:
+                yield batch.select(["row", *columns]).take(pa.array(wanted[start:end] - first))
 
     def texts(self, rows: pa.Table) -> pa.StringArray:
         """What is said in each row of a table with the columns `row` and `messages`, in the order of `row`."""

@@ -1,13 +1,18 @@
 """Writes a blend: parquet in the columns of `RECORDS`, and blend.duckdb with what the parquet does not tell."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from blends.edits import Edit, edited, masked_kinds
-from blends.store import count
+from blends.edits import EDITS, Edit, edited, masked_kinds
+from blends.shingles import Places
+from blends.stage import Stage
+from blends.store import count, registered
 from blends.workbench import Workbench
 from gristmill.views import BLEND_FILE, OFFLINE, samples_sql, sql_text
 from schemas.arrow import RECORDS
@@ -17,72 +22,90 @@ SPLITS = ("train", "valid")
 GROUP_CHARACTERS = 16_000_000
 MOST_ROWS_PER_GROUP = 10_000
 GROUPS_PER_CHUNK = 4  # held in memory at a time
-CHUNKS_PER_FILE = 8
+GROUPS_PER_FILE = 32
 
-
-class Size(NamedTuple):
-    """How many rows a row group, a chunk and a file hold: few where conversations are long."""
-
-    group: int
-    chunk: int
-    file: int
-
-
-_PLACE = """
+_PLACE = f"""
     CREATE TABLE place AS
-    SELECT split, row, source,
-           row_number() OVER (PARTITION BY split ORDER BY {order} chance, digest, source, copy) - 1 AS position
+    SELECT split, row, source, masked, effort,
+           row_number() OVER (PARTITION BY split ORDER BY {{order}} chance, digest, source, copy) - 1 AS position
     FROM (SELECT *, md5_number($1 || '/order/' || copy || '/' || uuid) AS chance
           FROM (SELECT split, row, unnest(range(copies)) AS copy FROM split_of) JOIN keys USING (row)
-          LEFT JOIN size USING (row))
+          LEFT JOIN size USING (row) LEFT JOIN ({EDITS}) USING (row))
 """
 _ORDERS = {"shuffled": "", "length": "coalesce(tokens, characters),", "difficulty": "difficulty NULLS LAST,"}
+_PLACED = "SELECT row, characters::BIGINT AS characters FROM place JOIN keys USING (row) ORDER BY split, position"
+_CHUNK = "SELECT masked, effort FROM place WHERE split = $1 AND position >= $2 AND position < $3 ORDER BY position"
+_PLACEMENT = """
+    CREATE TABLE placement AS
+    SELECT file, position - first AS file_row, name AS source, place.split, size.tokens, size.supervised_tokens
+    FROM place ASOF JOIN files ON files.split = place.split AND files.first <= position
+    JOIN sources ON number = source LEFT JOIN size USING (row) ORDER BY file, file_row
+"""
 
 
 def write_parquet(bench: Workbench, folder: Path, config: BlendConfig) -> None:
     """Writes folder/train and folder/valid in an order that depends on nothing but rows and config."""
-    store = bench.store
+    store, kinds = bench.store, masked_kinds(config)
     store.execute(_PLACE.format(order=_ORDERS[config.order]), [str(config.seed)])
-    size = _size(store)
-    for split in SPLITS:
-        _write_split(bench, split, folder / split, size, masked_kinds(config))
-    store.execute(
-        """
-        CREATE TABLE placement AS
-        SELECT printf('%s/part-%05d.parquet', split, position // ?) AS file, position % ? AS file_row,
-               name AS source, split, size.tokens, size.supervised_tokens
-        FROM place JOIN sources ON number = source LEFT JOIN size USING (row) ORDER BY file, file_row
-        """,
-        [size.file, size.file],
-    )
+    placed = store.sql(_PLACED).fetchnumpy()
+    stage, numbers = bench.stage.rearranged(placed["row"], bench.folder / "ordered.arrow")
+    train = count(store, "place WHERE split = 'train'")
+    files = []
+    for split, part in zip(SPLITS, (slice(train), slice(train, None)), strict=True):
+        rows = Split(split, numbers[part], _groups(placed["characters"][part]))
+        files += _write_split(bench, stage, rows, folder / split, kinds)
+    with registered(store, "files", pa.Table.from_pylist(files)):
+        store.execute(_PLACEMENT)
 
 
-def _size(store: duckdb.DuckDBPyConnection) -> Size:
-    mean = store.sql("SELECT avg(characters) FROM place JOIN keys USING (row)").fetchall()[0][0] or 1
-    group = max(1, min(MOST_ROWS_PER_GROUP, int(GROUP_CHARACTERS / mean)))
-    return Size(group, GROUPS_PER_CHUNK * group, CHUNKS_PER_FILE * GROUPS_PER_CHUNK * group)
+class Split(NamedTuple):
+    name: str
+    numbers: Places  # of its rows in the stage from which it is written
+    groups: list[tuple[int, int]]  # first and last of the rows of each row group
 
 
-def _write_split(bench: Workbench, split: str, folder: Path, size: Size, kinds: list[PIIKind]) -> None:
-    """part-00000.parquet, ...; where there are no rows, one file that tells the columns."""
+def _groups(characters: Places) -> list[tuple[int, int]]:
+    """Row groups of at most so many rows and characters; a row that is longer has one for itself."""
+    ends = np.append(0, np.cumsum(characters))
+    groups, start = [], 0
+    while start < len(characters):
+        fitting = int(np.searchsorted(ends, ends[start] + GROUP_CHARACTERS, "right")) - 1
+        end = min(max(fitting, start + 1), start + MOST_ROWS_PER_GROUP)
+        groups.append((start, end))
+        start = end
+    return groups
+
+
+def _write_split(
+    bench: Workbench, stage: Stage, split: Split, folder: Path, kinds: list[PIIKind]
+) -> Iterator[dict[str, object]]:
+    """part-00000.parquet, ..., each with the place of its first row; without rows one file that tells the columns."""
     folder.mkdir()
-    rows = count(bench.store, f"place WHERE split = {sql_text(split)}")
-    for part, start in enumerate(range(0, max(rows, 1), size.file)):
-        with pq.ParquetWriter(folder / f"part-{part:05d}.parquet", RECORDS, compression="zstd") as writer:
-            for first in range(start, min(start + size.file, rows), size.chunk):
-                placed = bench.store.sql(_CHUNK, params=[split, first, size.chunk]).fetchall()
-                chunk = bench.stage.take([row for row, _, _ in placed])
-                edits = [Edit(masked, effort) if masked or effort else None for _, masked, effort in placed]
-                writer.write_table(edited(chunk, edits, kinds), row_group_size=size.group)
-            bench.say(f"writing {split}: {min(start + size.file, rows):,} of {rows:,} rows")
+    for part, first in enumerate(range(0, max(len(split.groups), 1), GROUPS_PER_FILE)):
+        groups = split.groups[first : first + GROUPS_PER_FILE]
+        path = folder / f"part-{part:05d}.parquet"
+        with pq.ParquetWriter(path, RECORDS, compression="zstd") as writer:
+            for chunk in range(0, len(groups), GROUPS_PER_CHUNK):
+                _write_groups(bench, stage, split, groups[chunk : chunk + GROUPS_PER_CHUNK], kinds, writer)
+        if groups:
+            yield {"split": split.name, "file": f"{split.name}/{path.name}", "first": groups[0][0]}
+            bench.say(f"writing {split.name}: {groups[-1][1]:,} of {len(split.numbers):,} rows")
 
 
-_CHUNK = """
-    SELECT row, masked, effort
-    FROM (SELECT row, position FROM place WHERE split = $1 AND position >= $2 AND position < $2 + $3)
-    LEFT JOIN (SELECT row, bool_or(masked) AS masked, any_value(effort) AS effort FROM edit GROUP BY row) USING (row)
-    ORDER BY position
-"""
+def _write_groups(
+    bench: Workbench,
+    stage: Stage,
+    split: Split,
+    groups: list[tuple[int, int]],
+    kinds: list[PIIKind],
+    writer: pq.ParquetWriter,
+) -> None:
+    first, last = groups[0][0], groups[-1][1]
+    found = bench.store.sql(_CHUNK, params=[split.name, first, last]).fetchall()
+    edits = [Edit(masked, effort) if masked or effort else None for masked, effort in found]
+    rows = edited(stage.take(split.numbers[first:last]), edits, kinds)
+    for start, end in groups:
+        writer.write_table(rows.slice(start - first, end - start))
 
 
 def write_tables(bench: Workbench, folder: Path) -> None:
@@ -99,11 +122,16 @@ def write_tables(bench: Workbench, folder: Path) -> None:
         "INSERT INTO blend.dropped SELECT NULL, name, 'unreadable', detail, NULL, NULL "
         "FROM unread JOIN sources ON number = source"
     )
+    store.execute(
+        "CREATE TABLE gone AS SELECT row, name, reason, detail FROM lost JOIN keys USING (row) "
+        "JOIN sources ON number = source ORDER BY row"
+    )
     for batch in bench.stage.batches():
-        store.register("batch", batch)
+        store.register("batch", batch.select(["row", "uuid", "messages", "metadata"]))
         store.execute(
-            "INSERT INTO blend.dropped SELECT batch.uuid, name, reason, detail, messages, metadata "
-            "FROM batch JOIN lost USING (row) JOIN keys USING (row) JOIN sources ON number = source"
+            "INSERT INTO blend.dropped SELECT uuid, name, reason, detail, messages, metadata "
+            "FROM batch JOIN (FROM gone WHERE row >= $1 AND row < $1 + $2) USING (row)",
+            [batch["row"][0].as_py(), batch.num_rows],
         )
         store.unregister("batch")
     store.execute("DETACH blend")

@@ -64,14 +64,17 @@ class Review(NamedTuple):
 
 def candidates(folder: RunFolder) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """All that can be reviewed, with the row to show: records, and rejects. What failed holds nothing to be judged."""
-    for row in _rows(folder.records):
-        yield Candidate(row["uuid"], "accepted", stratum_of(row)), row
-    for row in _rows(folder.rejects):
-        if row["status"] == "failed":
-            continue
-        lost = orjson.loads(row["payload"])
-        shown = {**lost, **{key: row[key] for key in ("stage", "reason", "detail")}}
-        yield Candidate(lost.get("uuid") or row["task_id"], "rejected", stratum_of(row)), shown
+    for rows in (folder.records, folder.rejects):
+        yield from (reviewable(row) for row in _rows(rows) if row.get("status") != "failed")
+
+
+def reviewable(row: dict[str, Any]) -> tuple[Candidate, dict[str, Any]]:
+    """A row of records, or of rejects that did not fail, as a candidate and the row to show."""
+    if "stage" not in row:
+        return Candidate(row["uuid"], "accepted", stratum_of(row)), row
+    lost = orjson.loads(row["payload"])
+    shown = {**lost, **{key: row[key] for key in ("stage", "reason", "detail")}}
+    return Candidate(lost.get("uuid") or row["task_id"], "rejected", stratum_of(row)), shown
 
 
 def stratum_of(row: dict[str, Any]) -> str:

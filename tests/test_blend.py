@@ -11,8 +11,10 @@ from itertools import pairwise
 from math import floor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,13 +138,19 @@ def test_leaders_are_connected_components(case: tuple[int, list[tuple[int, int]]
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.data())
 def test_the_stage_gives_any_rows_in_any_order(tmp_path_factory: Any, sizes: list[int], data: st.DataObject) -> None:
-    stage = Stage(tmp_path_factory.mktemp("stage") / "rows.arrow")
+    folder = tmp_path_factory.mktemp("stage")
+    stage = Stage(folder / "rows.arrow")
     everything = [record(number) for number in range(sum(sizes))]
     for size in sizes:
         stage.add(records_to_table(everything[stage.rows : stage.rows + size]))
-    wanted = data.draw(st.lists(st.integers(0, len(everything) - 1), min_size=1, max_size=40))
-    assert stage.take(wanted)["uuid"].to_pylist() == [everything[number].uuid for number in wanted]
+    wanted = np.array(data.draw(st.lists(st.integers(0, len(everything) - 1), max_size=40)), np.int64)
+    uuids = [everything[number].uuid for number in wanted]
+    assert stage.take(wanted)["uuid"].to_pylist() == uuids
     assert [n for batch in stage.batches() for n in batch["row"].to_pylist()] == list(range(len(everything)))
+    with patch("blends.stage.RUN_BYTES", data.draw(st.sampled_from([1, 2_000, 1_000_000]))):
+        ordered, numbers = stage.rearranged(wanted, folder / "ordered.arrow")
+    assert ordered.rows == len(wanted)
+    assert ordered.take(numbers)["uuid"].to_pylist() == uuids
 
 
 # ---- whole blends
@@ -299,7 +307,7 @@ def test_many_files_and_row_groups_stay_in_step_with_their_sources(
 ) -> None:
     monkeypatch.setattr("blends.write.MOST_ROWS_PER_GROUP", 3)
     monkeypatch.setattr("blends.write.GROUPS_PER_CHUNK", 2)
-    monkeypatch.setattr("blends.write.CHUNKS_PER_FILE", 2)
+    monkeypatch.setattr("blends.write.GROUPS_PER_FILE", 4)
     monkeypatch.setattr("blends.reading.BATCH_ROWS", 7)
     sources = [
         {

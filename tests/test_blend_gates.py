@@ -4,16 +4,18 @@ import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blends.near import losers
 from blends.pii import found_in, mask_row, masked
+from blends.semantic import nearest_staying
 from blends.shingles import END, band_keys, bands_for, similarities
 from gristmill.errors import ConfigError
 from schemas import Record, Verdict, assistant, system, user
@@ -230,6 +232,28 @@ def test_semantic_duplicates_go(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made["dropped"]["near_duplicate"] == 1 and made["gates"][-1]["gate"] == "dedup.semantic"
     assert {uuid for (uuid,) in ask(tmp_path, "SELECT uuid FROM dropped")} <= {rows[0].uuid, rows[1].uuid}
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(-3, 3)] * 3).filter(any), max_size=40),
+    st.integers(0, 40),
+    st.sampled_from([0.5, 0.9, 0.999]),
+    st.sampled_from([1, 7, 64]),
+)
+def test_semantic_losses_are_those_of_all_pairs_whatever_the_blocks(
+    rows: list[tuple[int, ...]], earlier: int, threshold: float, block: int
+) -> None:
+    vectors = np.array(rows, np.float32).reshape(-1, 3)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    earlier = min(earlier, len(rows))
+    alike = vectors @ vectors.T
+    assume(not np.any(np.abs(alike - threshold) < 1e-5))
+    first, second = np.nonzero(np.triu(alike >= threshold, 1))
+    with patch("blends.semantic.BLOCK", block):
+        best, similarity = nearest_staying(vectors.__getitem__, len(rows), earlier, threshold, lambda done: None)
+    assert best.tolist() == losers(len(rows), earlier, first, second).tolist()
+    lost = np.flatnonzero(best >= 0)
+    assert np.allclose(similarity[lost], alike[best[lost], lost], atol=1e-6)
 
 
 # ---- licences, languages, lengths

@@ -1,5 +1,6 @@
 """A blend that is made on a Ray cluster is the same blend, and a large one is made in bounded memory."""
 
+import json
 import random
 import subprocess
 import sys
@@ -78,6 +79,34 @@ def long_rows(count: int, part: int) -> pa.Table:
     return records_to_table(
         Record(messages=[user(f"{part} {n}?"), assistant(f"{rng.getrandbits(160_000):x}")]) for n in range(count)
     )
+
+
+def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path) -> None:
+    """100,000 rows more, of which a tenth are near-duplicates, take less memory than would hold them."""
+    peaks = {}
+    for rows in (60_000, 160_000):
+        pq.write_table(short_rows(rows), tmp_path / f"{rows}.parquet")
+        peaks[rows] = peak_mib(tmp_path, f"{rows}.parquet", rows)
+        made = json.loads((tmp_path / "out/manifest.json").read_text())
+        assert made["dropped"]["near_duplicate"] == rows // 10
+    assert peaks[160_000] - peaks[60_000] < 120, peaks
+
+
+def short_rows(count: int) -> pa.Table:
+    """Rows of 1 kB, of which every tenth is a copy, with another end, of the one before it."""
+    rng = random.Random(0)
+    texts = [f"{rng.getrandbits(4_000):01000x}" for _ in range(count)]
+    for number in range(9, count, 10):
+        texts[number] = texts[number - 1][:980] + texts[number][980:]
+    rows = (
+        {
+            "uuid": f"{number:032x}", "generator": "g", "version": "1", "category": "c", "task_id": f"{number}",
+            "tools": "[]", "reasoning": "off", "metadata": "{}", "provenance": "{}",
+            "messages": [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": text}],
+        }
+        for number, text in enumerate(texts)
+    )  # fmt: skip
+    return pa.Table.from_pylist(list(rows), schema=RECORDS)
 
 
 def peak_mib(folder: Path, source: str, total: int) -> float:

@@ -43,7 +43,7 @@ from starlette.staticfiles import StaticFiles
 from blends.inspect.conversation import details, record_of, stylesheet, trained, turns
 from blends.inspect.overview import overview
 from blends.inspect.source import PAGE, QueryResult, Source, Table
-from gristmill.audit import Candidate, Review, Reviews, candidates, draw, mended
+from gristmill.audit import Candidate, Review, Reviews, candidates, draw, mended, reviewable
 from gristmill.errors import ConfigError
 from gristmill.runs import RunFolder, refresh
 
@@ -59,6 +59,10 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+}
+_REVIEWED = {
+    "accepted": "FROM records WHERE uuid = ?",
+    "rejected": "FROM rejects WHERE status <> 'failed' AND coalesce(nullif(payload ->> '$.uuid', ''), task_id) = ?",
 }
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -191,7 +195,7 @@ class Pages:
         open_ = [one for one in drawn if not reviews.has(one, reviewer) and one.id not in skipped] if reviewer else []
         shown: dict[str, Any] = {"candidate": None, "row": None, "record": None, "turns": []}
         if open_:
-            row = next(row for one, row in candidates(folder) if one == open_[0])
+            row = self._row_of(open_[0])
             record = record_of(row)
             shown = {"candidate": open_[0], "row": row, "record": record, "turns": turns(record) if record else []}
         figures = None
@@ -237,6 +241,11 @@ class Pages:
                 Review(*candidate, form["reviewer"], now, decision, form.get("note", ""), edited)
             )
         return _see_other(back)
+
+    def _row_of(self, candidate: Candidate) -> dict[str, Any]:
+        """The row to show of a candidate."""
+        found = self._source.rows(_REVIEWED[candidate.side], [candidate.id])
+        return next(row for one, row in map(reviewable, found) if one == candidate)
 
     @cached_property
     def _candidates(self) -> list[Candidate]:
