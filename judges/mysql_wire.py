@@ -61,7 +61,9 @@ class Connection:
         try:
             return connect(self._options, read_timeout=patience)
         except pymysql.MySQLError as error:
-            raise GristmillError(f"MySQL can't be reached: {error}") from None
+            raise GristmillError(
+                f"MySQL can't be reached: {error}. Start it or correct its URL, then repeat the command."
+            ) from None
 
     def close(self) -> None:
         if self.alive:

@@ -162,7 +162,9 @@ def opened(address: Address, patience: float = 0.0) -> pq.abc.PGconn:
         time.sleep(_POLL)
     if connection.status != pq.ConnStatus.OK:
         said = connection.error_message.decode(errors="replace").strip()
-        raise GristmillError(f"PostgreSQL can't be reached: {said}")
+        raise GristmillError(
+            f"PostgreSQL can't be reached: {said}. Start it or correct its URL, then repeat the command."
+        )
     return connection
 
 

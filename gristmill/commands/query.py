@@ -43,7 +43,7 @@ def _query(arguments: Namespace) -> int:
         try:
             result = connection.sql(arguments.sql)
             if result is None:
-                raise ConfigError("the SQL holds no query.")
+                raise ConfigError("the SQL holds no query; give one, such as SELECT count(*) FROM records.")
             _PRINTERS[arguments.format](result.columns, result.iter_rows())
         except duckdb.Error as error:
             raise ConfigError(sentence(error)) from None

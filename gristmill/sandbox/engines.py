@@ -32,7 +32,10 @@ def choose() -> Callable[[], Cell]:
             return engine.prepare()
         except GristmillError as error:
             reasons.append(str(error))
-    raise GristmillError(f"generated code runs in a sandbox only, and there is none here: {_joined(reasons)}.")
+    raise GristmillError(
+        f"generated code runs in a sandbox only, and there is none here: {_joined(reasons)}. "
+        "`gristmill doctor` says more."
+    )
 
 
 def survey() -> tuple[bool, str]:

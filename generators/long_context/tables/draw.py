@@ -85,9 +85,23 @@ class Draw:
     def key(self) -> str:
         return quoted(self.table.key)
 
+    # --- SQL ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def by_name(self) -> str:
+        return f"lower(strip_accents({self.key}))"
+
     def ranked(self, column: Column, down: bool = True) -> str:
         """What SQL orders by, the tie rule included."""
-        return f"{quoted(column.name)} {'DESC' if down else 'ASC'}, lower(strip_accents({self.key}))"
+        return f"{quoted(column.name)} {'DESC' if down else 'ASC'}, {self.by_name}"
+
+    def best(self, value: str, where: str, end: Literal["max", "min"] = "max") -> str:
+        """The rows under a condition that have its largest (smallest) value."""
+        return f"SELECT {self.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+
+    def listed(self, where: str) -> str:
+        """The rows under a condition, in alphabetical order."""
+        return f"SELECT {self.key} FROM t WHERE {where} ORDER BY {self.by_name}"
 
     # --- columns and rows ---------------------------------------------------------------------------------------------
 
@@ -189,6 +203,11 @@ class Draw:
         if not 1 <= len(keys) <= MOST_EVIDENCE:
             raise Unsuited
         return keys
+
+
+def counted(where: str) -> str:
+    """How many rows are under a condition, in SQL."""
+    return f"SELECT count(*) FROM t WHERE {where}"
 
 
 def plain_cell(value: Any) -> Any:

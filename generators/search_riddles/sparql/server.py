@@ -43,7 +43,9 @@ class Embedded:
         try:
             return await asyncio.to_thread(ask, f"{self._url}/query", query, QUERY_SECONDS + 8.0, "Gristmill")
         except Unreachable as error:
-            raise GristmillError(f"the embedded graph server is gone: {error}.") from None
+            raise GristmillError(
+                f"the embedded graph server is gone: {error}. Repeat the command; what was answered is kept."
+            ) from None
         except Busy as error:  # it breaks a result off that takes too long
             raise QueryFailed("timeout", str(error)) from None
 

@@ -2,8 +2,9 @@
 
 from calendar import month_name
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
 from generators.long_context.tables.table import day_in, literal, quoted
+from generators.long_context.tables.templates.ranks import apart, nearest_by
 from generators.long_context.tables.templates.registry import Family, into
 
 DATES: Family = {}
@@ -13,19 +14,7 @@ _MONTHS = tuple(month_name[1:])
 
 @into(DATES)
 def days_between(d: Draw) -> Ask:
-    day = d.column("date")
-    one, other = d.two(day)
-    name, first, second = quoted(day.name), literal(one[d.table.key]), literal(other[d.table.key])
-    question = d.say(
-        "How many days lie between the {label} of {one} and that of {other}?",
-        label=day.label,
-        one=one[d.table.key],
-        other=other[d.table.key],
-    )
-    sql = (
-        f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
-    )
-    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [day.name])
+    return apart(d, "date", "How many days lie between the {label} of {one} and that of {other}?")
 
 
 @into(DATES)
@@ -34,7 +23,7 @@ def earliest(d: Draw) -> Ask:
     a = d.condition(day)
     name = quoted(day.name)
     question = d.say("[Which|What] {noun} {a} has the earliest {label}?", a=a.text, label=day.label)
-    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT min({name}) FROM t WHERE {a.sql})"
+    sql = d.best(name, a.sql, "min")
     return Ask(question, sql, a.sql, [a.column.name, day.name])
 
 
@@ -51,7 +40,7 @@ def in_years(d: Draw) -> Ask:
         start=start,
         end=start + 9,
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [day.name])
+    return Ask(question, counted(where), where, [day.name])
 
 
 @into(DATES)
@@ -63,7 +52,7 @@ def in_month(d: Draw) -> Ask:
         label=day.label,
         month=_MONTHS[month - 1],
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [day.name])
+    return Ask(question, counted(where), where, [day.name])
 
 
 @into(DATES)
@@ -74,7 +63,7 @@ def weekday(d: Draw) -> Ask:
     name = quoted(day.name)
     where = f"{a.sql} AND isodow({name}) >= 6"
     question = d.say("For how many {nouns} {a} [is|was] the {label} a Saturday or a Sunday?", a=a.text, label=day.label)
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, day.name])
+    return Ask(question, counted(where), where, [a.column.name, day.name])
 
 
 @into(DATES)
@@ -92,20 +81,7 @@ def span(d: Draw) -> Ask:
 
 @into(DATES)
 def nearest_day(d: Draw) -> Ask:
-    day = d.column("date")
-    row = d.row(day)
-    a = d.condition(day)
-    name, key, value = quoted(day.name), literal(row[d.table.key]), literal(row[day.name])
-    where = f"{a.sql} AND {d.key} <> {key}"
-    question = d.say(
-        "The {label} of [which|what] other {noun} {a} is [closest|nearest] to that of {key}?",
-        a=a.text,
-        label=day.label,
-        key=row[d.table.key],
-    )
-    gap = f"abs({name} - {value})"
-    sql = f"SELECT {d.key} FROM t WHERE {where} AND {gap} = (SELECT min({gap}) FROM t WHERE {where})"
-    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, day.name])
+    return nearest_by(d, "date", "The {label} of [which|what] other {noun} {a} is [closest|nearest] to that of {key}?")
 
 
 @into(DATES)
@@ -141,6 +117,4 @@ def after_the_other(d: Draw) -> Ask:
     question = d.say(
         "How many {nouns} {a} have a later {label} than {key}?", a=a.text, label=day.label, key=row[d.table.key]
     )
-    return Ask(
-        question, f"SELECT count(*) FROM t WHERE {where}", f"({where} OR {d.key} = {key})", [a.column.name, day.name]
-    )
+    return Ask(question, counted(where), f"({where} OR {d.key} = {key})", [a.column.name, day.name])

@@ -1,6 +1,6 @@
 """Filters, and what they leave out: rows that meet conditions are counted, listed or found."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
 from generators.long_context.tables.table import literal, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -14,7 +14,7 @@ def count_one(d: Draw) -> Ask:
     question = d.say(
         "[How many|What number of] {nouns} {a} [are there|do you find|does the text have|are listed]?", a=a.text
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {a.sql}", a.sql, [a.column.name])
+    return Ask(question, counted(a.sql), a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -25,7 +25,7 @@ def count_two(d: Draw) -> Ask:
     question = d.say(
         "[Of the|Among the] {nouns} {a}, how many are [also|at the same time] {nouns} {b}?", a=a.text, b=b.text
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, b.column.name])
+    return Ask(question, counted(where), where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
@@ -38,14 +38,14 @@ def count_either(d: Draw) -> Ask:
         a=a.text,
         b=b.text,
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [a.column.name, b.column.name])
+    return Ask(question, counted(where), where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
 def count_one_of(d: Draw) -> Ask:
     a = d.of(d.column("category"), "in")
     question = d.say("[How many|What number of] {nouns} {a} [are on record|are there|can be found]?", a=a.text)
-    return Ask(question, f"SELECT count(*) FROM t WHERE {a.sql}", a.sql, [a.column.name])
+    return Ask(question, counted(a.sql), a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -54,7 +54,7 @@ def count_between(d: Draw) -> Ask:
     question = d.say(
         "[How many|What number of] {nouns} {a} [are there|does the text hold|are among the records]?", a=a.text
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {a.sql}", a.sql, [a.column.name])
+    return Ask(question, counted(a.sql), a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -80,7 +80,7 @@ def list_matching(d: Draw) -> Ask:
         "order|sorted by alphabet].",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    sql = d.listed(where)
     return Ask(question, sql, where, [a.column.name, b.column.name], "list")
 
 
@@ -104,7 +104,7 @@ def count_not(d: Draw) -> Ask:
     b, _ = d.not_of(d.column("category", a.column))
     where = f"{a.sql} AND {b.sql}"
     question = d.say("[How many|What number] of the {nouns} {a} are {nouns} {b}?", a=a.text, b=b.text)
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", a.sql, [a.column.name, b.column.name])
+    return Ask(question, counted(where), a.sql, [a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
@@ -119,9 +119,7 @@ def count_neither(d: Draw) -> Ask:
         a=a.text,
         b=b.text,
     )
-    return Ask(
-        question, f"SELECT count(*) FROM t WHERE {where}", scope.sql, [scope.column.name, a.column.name, b.column.name]
-    )
+    return Ask(question, counted(where), scope.sql, [scope.column.name, a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
@@ -134,7 +132,7 @@ def list_except(d: Draw) -> Ask:
         "remains|Which remain] ([by|give the] {key}, in alphabetical order)?",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    sql = d.listed(where)
     return Ask(question, sql, a.sql, [a.column.name, b.column.name], "list")
 
 

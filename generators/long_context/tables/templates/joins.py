@@ -1,6 +1,6 @@
 """Joins: what is asked lies in another record than the one that is named, or in several of them."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
 from generators.long_context.tables.table import Column, Row, Table, literal, quoted
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -111,7 +111,7 @@ def count_by_second(d: Draw) -> Ask:
         "How many {nouns} {b} have [as {link} one of the|a {link} among the] {seconds} {a}?",
         a=a.text, b=b.text, link=link.label, seconds=second.nouns,
     )  # fmt: skip
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [link.name, b.column.name])
+    return Ask(question, counted(where), where, [link.name, b.column.name])
 
 
 @into(JOINS)
@@ -124,7 +124,7 @@ def top_by_second(d: Draw) -> Ask:
         "[Among|Of] all {nouns} whose {link} is one of the {seconds} {a}, which has the highest {label}?",
         a=a.text, link=link.label, seconds=second.nouns, label=number.label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {inside} AND {name} = (SELECT max({name}) FROM t WHERE {inside})"
+    sql = d.best(name, inside)
     return Ask(question, sql, inside, [link.name, number.name])
 
 
@@ -138,7 +138,7 @@ def same_as_linked(d: Draw) -> Ask:
     question = d.say(
         "How many {nouns} have the same {label} as their [own |]{link}?", label=column.label, link=link.label
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", where, [link.name, column.name])
+    return Ask(question, counted(where), where, [link.name, column.name])
 
 
 @into(JOINS)
@@ -153,7 +153,7 @@ def leading_to(d: Draw) -> Ask:
         "{target} is the {link} of [which|what] {nouns}? [Give|List] them [in alphabetical order|by alphabet].",
         target=target, link=link.label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    sql = d.listed(where)
     return Ask(question, sql, where, [link.name], "list")
 
 
@@ -197,7 +197,7 @@ def top_sharing_with(d: Draw) -> Ask:
         "[Among|Of] the {nouns} with the same {label} as {key}, which has the [lowest|smallest] {number}?",
         label=column.label, key=row[d.table.key], number=number.label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} AND {name} = (SELECT min({name}) FROM t WHERE {where})"
+    sql = d.best(name, where, "min")
     return Ask(question, sql, where, [column.name, number.name])
 
 
@@ -215,5 +215,5 @@ def top_sharing_with_extreme(d: Draw) -> Ask:
         "the highest {number}?",
         day=day.label, label=column.label, number=number.label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} AND {name} = (SELECT max({name}) FROM t WHERE {where})"
+    sql = d.best(name, where)
     return Ask(question, sql, where, [day.name, column.name, number.name])

@@ -1,7 +1,7 @@
 """Ranks and comparisons: the highest, the k-th, the nearest; which of two, and by how much."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited
-from generators.long_context.tables.table import literal, number_in, quoted, written
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.table import Kind, literal, number_in, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
 RANKS: Family = {}
@@ -18,7 +18,7 @@ def highest(d: Draw) -> Ask:
     question = d.say(
         "[Which|What] {noun} {a} has the [highest|greatest|largest] {label}?", a=a.text, label=number.label
     )
-    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
+    sql = d.best(name, a.sql)
     return Ask(question, sql, a.sql, [a.column.name, number.name])
 
 
@@ -32,7 +32,7 @@ def lowest(d: Draw) -> Ask:
         a=a.text,
         label=number.label,
     )
-    sql = f"SELECT {d.key} FROM t WHERE {a.sql} AND {name} = (SELECT min({name}) FROM t WHERE {a.sql})"
+    sql = d.best(name, a.sql, "min")
     return Ask(question, sql, a.sql, [a.column.name, number.name])
 
 
@@ -45,7 +45,7 @@ def top_k(d: Draw) -> Ask:
         k=k, a=a.text, label=number.label, tie=d.tie_rule(),
     )  # fmt: skip
     sql = f"SELECT {d.key} FROM t WHERE {a.sql} ORDER BY {d.ranked(number)} LIMIT {k}"
-    if d.query(f"SELECT count(*) FROM t WHERE {a.sql}")[0][0] <= k:
+    if d.query(counted(a.sql))[0][0] <= k:
         raise Unsuited
     return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
 
@@ -90,7 +90,7 @@ def all_highest(d: Draw) -> Ask:
         "alphabetical order?",
         a=a.text, label=number.label,
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {where} ORDER BY lower(strip_accents({d.key}))"
+    sql = d.listed(where)
     return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
 
 
@@ -112,17 +112,9 @@ def value_of_highest(d: Draw) -> Ask:
 
 @into(COMPARISONS)
 def difference(d: Draw) -> Ask:
-    number = d.column("number")
-    one, other = d.two(number)
-    name, first, second = quoted(number.name), literal(one[d.table.key]), literal(other[d.table.key])
-    question = d.say(
-        "[How far apart are|What is the difference between] the {label} of {one} and that of {other}?",
-        label=number.label, one=one[d.table.key], other=other[d.table.key],
-    )  # fmt: skip
-    sql = (
-        f"SELECT abs((SELECT {name} FROM t WHERE {d.key} = {first}) - (SELECT {name} FROM t WHERE {d.key} = {second}))"
+    return apart(
+        d, "number", "[How far apart are|What is the difference between] the {label} of {one} and that of {other}?"
     )
-    return Ask(question, sql, f"{d.key} IN ({first}, {second})", [number.name])
 
 
 @into(COMPARISONS)
@@ -191,21 +183,9 @@ def larger_group(d: Draw) -> Ask:
 
 @into(COMPARISONS)
 def nearest(d: Draw) -> Ask:
-    """The row whose number is nearest to that of a named one, under a condition."""
-    number = d.column("number")
-    row = d.row(number)
-    a = d.condition(number)
-    name, key, value = quoted(number.name), literal(row[d.table.key]), literal(row[number.name])
-    where = f"{a.sql} AND {d.key} <> {key}"
-    question = d.say(
-        "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?",
-        a=a.text,
-        label=number.label,
-        key=row[d.table.key],
+    return nearest_by(
+        d, "number", "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?"
     )
-    gap = f"abs({name} - {value})"
-    sql = f"SELECT {d.key} FROM t WHERE {where} AND {gap} = (SELECT min({gap}) FROM t WHERE {where})"
-    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, number.name])
 
 
 @into(COMPARISONS)
@@ -223,7 +203,7 @@ def between_two(d: Draw) -> Ask:
     keys = f"{literal(one[d.table.key])}, {literal(other[d.table.key])}"
     return Ask(
         question,
-        f"SELECT count(*) FROM t WHERE {where}",
+        counted(where),
         f"({where} OR {d.key} IN ({keys}))",
         [a.column.name, number.name],
     )
@@ -240,4 +220,29 @@ def above_the_mean(d: Draw) -> Ask:
         a=a.text,
         label=number.label,
     )
-    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", a.sql, [a.column.name, number.name])
+    return Ask(question, counted(where), a.sql, [a.column.name, number.name])
+
+
+# --- of numbers, and of dates ----------------------------------------------------------------------------------------
+
+
+def nearest_by(d: Draw, kind: Kind, text: str) -> Ask:
+    """The row whose value is nearest to that of a named one, under a condition."""
+    column = d.column(kind)
+    row = d.row(column)
+    a = d.condition(column)
+    key = literal(row[d.table.key])
+    question = d.say(text, a=a.text, label=column.label, key=row[d.table.key])
+    gap = f"abs({quoted(column.name)} - {literal(row[column.name])})"
+    sql = d.best(gap, f"{a.sql} AND {d.key} <> {key}", "min")
+    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, column.name])
+
+
+def apart(d: Draw, kind: Kind, text: str) -> Ask:
+    """How far the values of two rows are from each other."""
+    column = d.column(kind)
+    one, other = d.two(column)
+    name, first, second = quoted(column.name), literal(one[d.table.key]), literal(other[d.table.key])
+    question = d.say(text, label=column.label, one=one[d.table.key], other=other[d.table.key])
+    values = [f"(SELECT {name} FROM t WHERE {d.key} = {key})" for key in (first, second)]
+    return Ask(question, f"SELECT abs({' - '.join(values)})", f"{d.key} IN ({first}, {second})", [column.name])
