@@ -239,9 +239,9 @@ def write_config(folder: Path, url: str, rows: int) -> Path:
     return path
 
 
-def measure(command: list[str], stderr: int | None = None) -> Process:
+def measure(command: list[str]) -> Process:
     launched = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {status}")

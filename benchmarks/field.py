@@ -154,8 +154,8 @@ def compare(one: Measured, command: list[str], folder: Path, url: str, rows: int
 
 def timed(command: list[str], folder: Path, url: str, rows: int) -> Process:
     tell(url, "off")
-    with (folder / "log").open("wb") as log:
-        run = measure(filled(command, folder), log.fileno())
+    into_log = ["bash", "-c", 'exec "$@" 2> "$0"', str(folder / "log")]
+    run = measure([*into_log, *filled(command, folder)])
     check(folder, rows)
     return run
 

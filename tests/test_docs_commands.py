@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from blends.build import build
 from gristmill import registry
@@ -179,36 +180,44 @@ def test_it_runs(command: Command, words: Callable[[Command], list[str]], capsys
     assert (status, capsys.readouterr().err) == (0, "")
 
 
-CONFIGS: dict[str, type[Any]] = {
-    "generate": RunConfig,
-    "preview": RunConfig,
-    "blend": BlendConfig,
-    "prep": SFTConfig,
-    "sft": SFTConfig,
-    "evaluate": EvaluateConfig,
-    "calibrate": CalibrateConfig,
+def plan(path: Path, overrides: list[str]) -> None:
+    """The generator's parameters, the judges and the seeds as well."""
+    make_plan(load_config(path, overrides, RunConfig))
+
+
+def judges(path: Path, overrides: list[str]) -> None:
+    content = read_yaml(path, overrides)
+    bench = {key: content.pop(key) for key in BenchKeys.model_fields if key in content}
+    assert not bench or BenchKeys.model_validate(bench)
+    config = validate({**content, "generator": "judge"}, RunConfig, str(path))
+    assert make_judges(config, Roles(config.models), generating=False)
+
+
+def of(model: type[BaseModel]) -> Callable[[Path, list[str]], Any]:
+    return lambda path, overrides: load_config(path, overrides, model)
+
+
+READERS: dict[str, Callable[[Path, list[str]], Any]] = {
+    "generate": plan,
+    "preview": plan,
+    "judge": judges,
+    "judge-bench": judges,
+    "prep": of(SFTConfig),
+    "sft": of(SFTConfig),
+    "evaluate": of(EvaluateConfig),
+    "calibrate": of(CalibrateConfig),
 }
+"""Each raises what the command would say of its config."""
 
 
 @those("read")
 def test_it_is_understood(command: Command, words: Callable[[Command], list[str]]) -> None:
-    """The parser takes it, and its config is valid with its overrides: generator, parameters and judges as well."""
+    """The parser takes it, and its config is valid with its overrides."""
     arguments = words(command)
     parsed, rest = _parser(arguments).parse_known_args(arguments)
     assert [word for word in rest if word.startswith("-")] == []
-    if not hasattr(parsed, "config"):
-        return
-    overrides = [*parsed.overrides, *rest]
-    if arguments[0] in CONFIGS:
-        config = load_config(parsed.config, overrides, CONFIGS[arguments[0]])
-        if isinstance(config, RunConfig):
-            assert make_plan(config).generator.name == config.generator
-        return
-    content = read_yaml(parsed.config, overrides)
-    if arguments[0] == "judge-bench":
-        assert BenchKeys.model_validate({key: content.pop(key) for key in BenchKeys.model_fields if key in content})
-    judged = validate({**content, "generator": "judge"}, RunConfig, str(parsed.config))
-    assert make_judges(judged, Roles(judged.models), generating=False)
+    if hasattr(parsed, "config"):
+        READERS[arguments[0]](parsed.config, [*parsed.overrides, *rest])
 
 
 @those("dry run")
