@@ -437,6 +437,23 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, server: Fau
     assert done.stdout.count("done: gristmill generate") == 2
 
 
+def test_several_processes_take_over_when_all_else_is_done(
+    here: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class TakenOver(BaseException):
+        pass
+
+    def execute(program: str, command: list[str]) -> None:
+        raise TakenOver(" ".join(command))
+
+    monkeypatch.setattr(os, "execv", execute)
+    factory_config(here, server.url, training=TRAINING)
+    with pytest.raises(TakenOver, match=r"torch\.distributed\.run .*=2 .* sft out/configs/training\.yaml$"):
+        main(["factory", "factory.yaml", "--quiet", "--nproc", "2"])
+    assert summary_of(here / "out")["reasoning"]["rows"] == 36
+    assert "missing   agent: shell: no source" in capsys.readouterr().out
+
+
 # ---- the recipe
 
 REPORT = {"agent": 36, "reasoning": 31, "chat": 23, "long_context": 8, "other": 2}

@@ -18,6 +18,7 @@ _WIDTH = 120
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the factory's YAML file")
     parser.add_argument("--plan", action="store_true", help="say what it will take, and stop")
+    parser.add_argument("--nproc", type=int, default=1, metavar="N", help="train in N processes, one per GPU")
     parser.add_argument("--quiet", action="store_true", help="no progress of the runs")
 
 
@@ -60,15 +61,13 @@ def _factory(arguments: Namespace) -> int:
             blend(factory)
             journal.add(BLEND, blend_key(config))
         mix = mix_of(factory, missing, config.out)
+        console.print()
+        console.print(mix_table(mix))
+        for line in [*missing_lines(mix), *_where(factory)]:
+            console.print(line)
         if factory.training:
             console.print(f"\n$ gristmill sft {factory.config_of('training')}")
-            train(factory)
-    console.print()
-    console.print(mix_table(mix))
-    for line in missing_lines(mix):
-        console.print(line)
-    for line in _where(factory):
-        console.print(line)
+            train(factory, arguments.nproc)
     return 0
 
 

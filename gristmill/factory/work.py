@@ -6,6 +6,7 @@ what stopped in the middle is gone on with by the part's own means.
 """
 
 import signal
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,9 +155,11 @@ def mix_of(factory: Factory, missing: dict[str, str], blend: Path) -> MixAccount
     return mix
 
 
-def train(factory: Factory) -> None:
-    """Trains, or goes on with it; a training that is done says its results again."""
-    arguments = Namespace(config=factory.config_of("training"), overrides=[], plan=False, nproc=1)
+def train(factory: Factory, nproc: int) -> None:
+    """Trains, or goes on with it; a training that is done says its results again. Several processes take this one's
+    place, so it is the last thing to do."""
+    sys.stdout.flush()
+    arguments = Namespace(config=factory.config_of("training"), overrides=[], plan=False, nproc=nproc)
     registry.load("commands", "sft").run(arguments)
 
 
