@@ -50,7 +50,7 @@ def write_parquet(bench: Workbench, folder: Path, config: BlendConfig) -> None:
     placed = store.sql(_PLACED).fetchnumpy()
     stage, numbers = bench.stage.rearranged(placed["row"], bench.folder / "ordered.arrow")
     train = count(store, "place WHERE split = 'train'")
-    files = []
+    files: list[dict[str, object]] = []
     for split, part in zip(SPLITS, (slice(train), slice(train, None)), strict=True):
         rows = Split(split, numbers[part], _groups(placed["characters"][part]))
         files += _write_split(bench, stage, rows, folder / split, kinds)
