@@ -110,7 +110,7 @@ def joined(words: NDArray[np.uint16]) -> pa.StringArray:
     """A text for each row of numbers."""
     rows, each = words.shape
     said = vocabulary().take(pa.array(words.reshape(-1)))
-    return pc.binary_join(pa.ListArray.from_arrays(np.arange(0, rows * each + 1, each, np.int32), said), " ")
+    return pc.binary_join(pa.ListArray.from_arrays(np.arange(0, rows * each + 1, each, dtype=np.int32), said), " ")
 
 
 def chats(texts: Iterable[Texts], prefix: str) -> Iterator[pa.Table]:
@@ -128,7 +128,7 @@ def chats(texts: Iterable[Texts], prefix: str) -> Iterator[pa.Table]:
             "uuid": pa.array(names),
             "task_id": pa.array(names),
             "messages": pa.ListArray.from_arrays(
-                np.arange(0, 2 * rows + 1, 2, np.int32),
+                np.arange(0, 2 * rows + 1, 2, dtype=np.int32),
                 pa.StructArray.from_arrays(
                     [turns.get(field.name, pa.nulls(2 * rows, field.type)) for field in MESSAGE], fields=list(MESSAGE)
                 ),

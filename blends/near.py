@@ -149,12 +149,8 @@ def _halves(pairs: Keys) -> tuple[Places, Places]:
 def _gather(bench: Workbench, rows: Places) -> Stage:
     """What is said in these rows, which ascend."""
     said = Stage(bench.folder / "said.arrow", SAID)
-    for batch in bench.stage.batches():
-        first = batch["row"][0].as_py()
-        start, end = np.searchsorted(rows, [first, first + batch.num_rows])
-        if end > start:
-            wanted = batch.select(["row", "messages"]).take(pa.array(rows[start:end] - first))
-            said.add(pa.table([bench.texts(wanted)], schema=SAID))
+    for chosen in bench.stage.chosen(rows, ["messages"]):
+        said.add(pa.table([bench.texts(chosen)], schema=SAID))
     return said
 
 

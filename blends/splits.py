@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from blends.store import count
@@ -33,7 +34,7 @@ def split(store: duckdb.DuckDBPyConnection, splits: Splits, seed: int) -> None:
     total = int(store.sql("SELECT coalesce(sum(copies), 0) FROM drawn").fetchall()[0][0])
     leaders = leaders_of(rows, store.sql(_EDGES).iter_rows())
     leader = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(leaders)])
-    store.register("leaders", pa.table({"row": pa.array(range(rows), pa.int64()), "leader": leader}))
+    store.register("leaders", pa.table({"row": pa.array(np.arange(rows)), "leader": leader}))
     store.execute("CREATE TABLE grouped AS SELECT row, leader, copies FROM drawn JOIN leaders USING (row)")
     groups = store.sql(
         "SELECT leader, sum(copies) FROM grouped JOIN keys USING (row) GROUP BY leader "

@@ -42,6 +42,14 @@ class Stage:
             yield pa.Table.from_batches([batch]).append_column("row", numbers)
             self._let_go()
 
+    def chosen(self, rows: Places, columns: list[str]) -> Iterator[pa.Table]:
+        """These columns and `row` of some rows, whose numbers ascend; batch by batch."""
+        for batch in self.batches():
+            first = batch["row"][0].as_py()
+            start, end = np.searchsorted(rows, [first, first + batch.num_rows])
+            if end > start:
+                yield batch.select(["row", *columns]).take(pa.array(rows[start:end] - first))
+
     def take(self, rows: Places) -> pa.Table:
         """The rows of these numbers, in this order; a number may occur more than once."""
         order = np.argsort(rows, kind="stable")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from blends.executor import Executor
@@ -25,12 +24,8 @@ class Workbench(NamedTuple):
 
     def pool(self, columns: list[str], view: str = "pool") -> Iterator[pa.Table]:
         """These columns and `row` of the rows in a view of the store, batch by batch."""
-        wanted = self.store.sql(f"SELECT row FROM {view} ORDER BY row").fetchnumpy()["row"]
-        for batch in self.stage.batches():
-            first = batch["row"][0].as_py()
-            start, end = np.searchsorted(wanted, [first, first + batch.num_rows])
-            if end > start:
-                yield batch.select(["row", *columns]).take(pa.array(wanted[start:end] - first))
+        rows = self.store.sql(f"SELECT row FROM {view} ORDER BY row").fetchnumpy()["row"]
+        yield from self.stage.chosen(rows, columns)
 
     def texts(self, rows: pa.Table) -> pa.StringArray:
         """What is said in each row of a table with the columns `row` and `messages`, in the order of `row`."""

@@ -330,6 +330,27 @@ def test_many_files_and_row_groups_stay_in_step_with_their_sources(
         ]
 
 
+def test_row_groups_are_short_where_rows_are_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blends.write.GROUP_CHARACTERS", 1_000)
+    monkeypatch.setattr("blends.write.GROUPS_PER_FILE", 3)
+    monkeypatch.setattr("blends.stage.RUN_BYTES", 4_000)
+    rows = [Record(messages=[user(f"{n}?"), assistant("x" * (2_000 if n % 9 == 0 else 40))]) for n in range(60)]
+    sources = [{"name": "a", "path": str(write(tmp_path / "a.parquet", rows)), "weight": 1}]
+    blend(tmp_path, sources, 60, order="length", splits={"train": 1, "valid": 0})
+    groups = []
+    for path in sorted((tmp_path / "out/train").iterdir()):
+        file = pq.ParquetFile(path)
+        assert file.num_row_groups <= 3
+        for group in range(file.num_row_groups):
+            said = file.read_row_group(group)["messages"].to_pylist()
+            groups.append([sum(len(turn["content"]) for turn in turns) for turns in said])
+    lengths = [length for group in groups for length in group]
+    assert len(lengths) == 60 and lengths == sorted(lengths)
+    assert all(sum(group) <= 1_000 or len(group) == 1 for group in groups)
+    assert all(sum(group) + after[0] > 1_000 for group, after in pairwise(groups))  # no group could hold more
+    assert ask(tmp_path, "SELECT count(*), count(DISTINCT uuid) FROM samples") == [(60, 60)]
+
+
 def test_a_blend_loads_as_a_hugging_face_dataset(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     path = write(tmp_path / "a.parquet", (record(n) for n in range(30)))
