@@ -20,6 +20,7 @@ from gristmill import registry
 from gristmill.bench import make_judges
 from gristmill.cli import _parser, main
 from gristmill.config import load_config, read_yaml, validate
+from gristmill.factory.parts import load_factory
 from gristmill.llm import Roles
 from gristmill.plan import make_plan
 from gristmill.testing import FaultServer
@@ -54,7 +55,7 @@ WAYS = [
     Way("executed", r"gristmill blend-export \S+ --to jsonl"),
     Way("read", r"gristmill (generate|preview) .*", "models, services or minutes; each recipe has a test of its own"),
     Way("read", r"gristmill (judge|judge-bench|calibrate|evaluate) .*", "models"),
-    Way("read", r"gristmill (prep|sft|export) .*", "a training"),
+    Way("read", r"gristmill (prep|sft|export|factory) .*", "a training"),
     Way("read", r"gristmill blend-export .*", "a tokenizer from the hub"),
     Way("read", r"gristmill (push|audit|inspect|serve) .*", "the hub, a person, a port"),
     Way("dry run", r"make \w+", "minutes"),
@@ -150,6 +151,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("rows", "my", "mine", "log", "aegis", "prompts"):
         (here / f"{name}.jsonl").write_text(row)
     (here / "corpus").mkdir()
+    (here / "prompts").mkdir()
+    for name in ("reasoning", "chat", "safety"):
+        (here / f"prompts/{name}.jsonl").write_text('{"question": "What is 6 x 7?", "answer": "42"}\n')
     return here
 
 
@@ -206,6 +210,7 @@ READERS: dict[str, Callable[[Path, list[str]], Any]] = {
     "sft": of(SFTConfig),
     "evaluate": of(EvaluateConfig),
     "calibrate": of(CalibrateConfig),
+    "factory": load_factory,
 }
 """Each raises what the command would say of its config."""
 

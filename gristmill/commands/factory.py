@@ -125,4 +125,9 @@ def _where(factory: "Factory") -> list[str]:
     return lines
 
 
-command = Command("run generators, blend towards a mix, and train; again = resume", _configure, _factory)
+command = Command(
+    "run generators, blend towards a mix, and train; again = resume",
+    _configure,
+    _factory,
+    "gristmill factory recipes/factory.yaml --plan",
+)
