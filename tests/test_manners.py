@@ -193,7 +193,9 @@ def test_findings_fit(columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr("gristmill.terminal.is_terminal", lambda stream: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
-    found = Finding("absent", "Code sandbox", "no code can be run:\n\x1b[2J " + "one reason, another; " * 8, "apt-get install x")
+    found = Finding(
+        "absent", "Code sandbox", "no code can be run:\n\x1b[2J " + "one reason, another; " * 8, "apt-get install x"
+    )
     doctor._print(found)
     told = capsys.readouterr().out
     first, *rest = told.splitlines()

@@ -11,7 +11,6 @@ import pytest
 
 from generators.search_riddles.agent import (
     AgentLimits,
-    Fault,
     Rollout,
     as_json,
     best,
@@ -23,7 +22,7 @@ from generators.search_riddles.making import Made
 from generators.search_riddles.pages import Page
 from generators.search_riddles.riddles import Riddle
 from generators.search_riddles.search import Index
-from gristmill.errors import Reject
+from gristmill.errors import Fault, Reject
 from gristmill.llm import Reply
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import check_conversation
