@@ -193,14 +193,16 @@ def test_findings_fit(columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr("gristmill.terminal.is_terminal", lambda stream: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
-    found = Finding("absent", "Code sandbox", "no code can be run: " + "one reason, another; " * 8, "apt-get install x")
+    found = Finding(
+        "absent", "Code sandbox", "no code can be run:\n\x1b[2J " + "one reason, another; " * 8, "apt-get install x"
+    )
     doctor._print(found)
     told = capsys.readouterr().out
     first, *rest = told.splitlines()
     assert first.startswith("absent  Code sandbox ") and told.split()[-4:] == ["fix:", "apt-get", "install", "x"]
     indent = 28 if columns == 100 else 8
     assert rest and all(line.startswith(" " * indent) and line[indent] != " " for line in rest)
-    assert max(map(len, (first, *rest))) < columns
+    assert max(map(len, (first, *rest))) < columns and "\x1b" not in told
 
 
 @pytest.mark.parametrize("columns", [40, 60, 200])

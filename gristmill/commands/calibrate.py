@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.commands import Command, add_config
+from gristmill.terminal import tell
 
 if TYPE_CHECKING:
     from schemas.decontamination import CalibrateConfig, Calibration
@@ -30,9 +31,12 @@ def _calibrate(arguments: Namespace) -> int:
     made = asyncio.run(_measure(load_config(arguments.config, arguments.overrides, CalibrateConfig)))
     arguments.out.write_text(yaml.safe_dump(made.model_dump(), sort_keys=False), encoding="utf-8")
     found = ", ".join(f"{way} {share:.1%}" for way, share in made.found.items())
-    print(f"threshold {made.threshold:.3f} for {made.model}: flags {made.flagged:.2%} of {made.clean:,} clean texts")
-    print(f"found     {found} of {made.planted:,} planted copies")
-    print(f"written   {arguments.out}; use it by `similarity: {arguments.out}`")
+    tell(
+        f"threshold {made.threshold:.3f} for {made.model}: flags {made.flagged:.2%} of {made.clean:,} clean texts\n"
+        f"found     {found} of {made.planted:,} planted copies\n"
+        f"written   {arguments.out}; use it by `similarity: {arguments.out}`",
+        10,
+    )
     return 0
 
 

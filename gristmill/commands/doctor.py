@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gristmill.commands import Command, add_config
-from gristmill.terminal import Style, styled, width, wrapped
+from gristmill.terminal import Style, printable, styled, width, wrapped
 
 if TYPE_CHECKING:
     from gristmill.machine import Finding
@@ -54,7 +54,8 @@ def _machine() -> "Iterator[Finding]":
 def _print(finding: "Finding") -> None:
     """One line; on a terminal as many as it takes."""
     mark, name, detail, fix = finding
-    told = f"{detail.rstrip('.')}; fix: {fix}" if fix else detail
+    said = " ".join(printable(detail).split())
+    told = f"{said.rstrip('.')}; fix: {fix}" if fix else said
     text = wrapped(f"{mark:<7} {name:<19} {told}", sys.stdout, 8 if width(sys.stdout) < _NARROW else 28)
     print(styled(mark, _STYLES[mark], sys.stdout) + text.removeprefix(mark))
 
