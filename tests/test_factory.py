@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -452,6 +453,26 @@ def test_several_processes_take_over_when_all_else_is_done(
         main(["factory", "factory.yaml", "--quiet", "--nproc", "2"])
     assert summary_of(here / "out")["reasoning"]["rows"] == 36
     assert "missing   agent: shell: no source" in capsys.readouterr().out
+
+
+def test_a_tiny_model_trains_by_one_thread_whatever_came_before(
+    here: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """A part that loaded torch with two would else change the sums, and so the bytes."""
+
+    class Found(BaseException):
+        pass
+
+    def training(*_: object) -> None:
+        raise Found(torch.get_num_threads())
+
+    torch.set_num_threads(2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # so that it is given back afterwards
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("sft.train.Training", training)
+    factory_config(here, server.url, training=TRAINING)
+    with pytest.raises(Found, match=r"^1$"):
+        main(["factory", "factory.yaml", "--quiet"])
 
 
 # ---- the recipe
