@@ -35,8 +35,9 @@ def _run(arguments: Namespace) -> int:
     # that the late one needs; and the tiny model's operations are too small to share: 4,800 tokens/s with one thread,
     # 3,000 with two that don't spin, 100 with two that do beside one busy process.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if config.model.init == "tiny":
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    single = config.model.init == "tiny" and "OMP_NUM_THREADS" not in os.environ
+    if single:
+        os.environ["OMP_NUM_THREADS"] = "1"
     from sft.command import reading
     from sft.prep import prepare
 
@@ -48,9 +49,13 @@ def _run(arguments: Namespace) -> int:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
         command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
         os.execv(sys.executable, [sys.executable, *torchrun, *command])
+    import torch
+
     from sft.train import Training
     from sft.world import join_world
 
+    if single:
+        torch.set_num_threads(1)  # for a process that had torch before, such as a factory's
     with join_world() as world, RunFolder(config.out).lock() if world.leads else nullcontext():
         if world.leads:
             with reading() as watch:

@@ -1,49 +1,34 @@
 """`gristmill factory`: all parts are checked first, nothing is paid twice, and what is missing is nobody else's."""
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill import Context, Generator, NoParams, Record, Seed, registry
 from gristmill.cli import main
 from gristmill.commands.generate import run_plan
-from gristmill.config import laid_over
 from gristmill.errors import ConfigError
 from gristmill.factory.mix import account, blend_config
 from gristmill.factory.parts import load_factory, read_factory
-from gristmill.factory.work import terminated_as_interrupted
 from gristmill.forecast import Interval, forecast
 from gristmill.ledger import Ledger
 from gristmill.llm import Roles
 from gristmill.plan import Plan
 from gristmill.runs import RunFolder
-from gristmill.testing import Faults, FaultServer, ScriptedModel
+from gristmill.testing import FaultServer, ScriptedModel
 from schemas import user
 from schemas.factory_config import FactoryConfig
 from schemas.run_config import RunConfig
-from tests.conftest import CLI, ROOT
-from tests.runs import rows_of, two_calls, write
-
-STAGES = [
-    {"name": "token", "global_batch": 4, "lr": 1e-3, "steps": 3},
-    {"name": "sample", "loss": "sample", "global_batch": 4, "lr": 1e-3, "steps": 2},
-    {"name": "heal", "train": "mtp", "global_batch": 4, "lr": 1e-3, "steps": 2,
-     "data": {"rollouts": {"max_tokens": 4}}},
-]  # fmt: skip
-TRAINING = {"data": {"tokenizer": "train:300", "pack_tokens": 256}, "precision": "fp32", "stages": STAGES}
+from tests.conftest import ROOT
+from tests.factories import TRAINING, digests, factory_config, summary_of
+from tests.runs import rows_of
 
 
 @pytest.fixture
@@ -56,48 +41,6 @@ def server() -> Iterator[FaultServer]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run_config(folder: Path, name: str, url: str, rows: int, **more: Any) -> Path:
-    """A run over `rows` facts that no other run has."""
-    (folder / name).mkdir()
-    config = two_calls(folder / name, url, rows, **more)
-    seeds = Path(config["seeds"])
-    seeds.write_text(seeds.read_text("utf-8").replace("fact", f"{name} fact"), "utf-8")
-    return write(config, folder / f"{name}.yaml")
-
-
-def factory_config(folder: Path, url: str, **more: Any) -> Path:
-    """Three shares of 100 rows: 40 have no source, 36 and 24 are made from 60 and 40 facts."""
-    sources = [
-        {"name": "code", "share": "reasoning", "run": run_config(folder, "code", url, 60).name},
-        {"name": "talk", "share": "chat", "run": run_config(folder, "talk", url, 40).name},
-        {"name": "shell", "share": "agent"},
-    ]
-    content = {
-        "out": "out",
-        "shares": {"agent": 40, "reasoning": 36, "chat": 24},
-        "sources": sources,
-        "blend": {"total": 100, "splits": {"train": 0.8, "valid": 0.2}},
-    }
-    return write(laid_over(content, more), folder / "factory.yaml")
-
-
-def digests(out: Path) -> dict[str, str]:
-    """Of everything that must be the same after any interruption."""
-    files = [
-        *out.glob("runs/*/records/*"),
-        *out.glob("blend/*/*.parquet"),
-        *out.glob("training/stages/*/*.safetensors"),
-    ]
-    found = {str(file.relative_to(out)): sha256(file.read_bytes()).hexdigest() for file in files}
-    assert found
-    return found
-
-
-def summary_of(out: Path) -> dict[str, Any]:
-    content = orjson.loads((out / "summary.json").read_bytes())
-    return {share["name"]: share for share in content["shares"]}
 
 
 # ---- before anything is bought
@@ -363,78 +306,7 @@ def test_a_changed_recipe_runs_anew_and_the_others_stay(
     }
 
 
-# ---- stopping and going on
-
-
-def test_sigterm_is_an_interruption() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-COMMAND = [sys.executable, "-m", "gristmill.cli", "factory", "factory.yaml", "--quiet"]
-
-
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def stopped_when(folder: Path, reached: Callable[[], bool], number: signal.Signals) -> int:
-    """Starts the factory and stops it there; its exit status."""
-    process = start(folder)
-    while process.poll() is None and not reached():
-        time.sleep(0.002)
-    process.send_signal(number)
-    return process.wait(60)
-
-
-def test_interrupted_in_a_run_it_goes_on(tmp_path: Path, cli: CLI) -> None:
-    with FaultServer(Faults(latency=1)) as server:
-        factory_config(tmp_path, server.url, estimate=0)
-        assert stopped_when(tmp_path, lambda: server.requests > 30, signal.SIGTERM) == 130
-        assert not (tmp_path / "out/blend").exists()
-        assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
-    assert summary_of(tmp_path / "out")["reasoning"]["rows"] == 36
-
-
-def test_a_run_leaves_sigterm_to_whom_it_belonged(here: Path, server: FaultServer) -> None:
-    """Between two runs a SIGTERM is still the factory's."""
-    config = run_config(here, "code", server.url, 3)
-    with terminated_as_interrupted():
-        assert main(["generate", str(config), "--quiet"]) == 0
-        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
-
-
-@pytest.mark.slow
-def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, server: FaultServer, cli: CLI) -> None:
-    """SIGKILL in the forecast, in each run, in the blend and in the training."""
-    factory_config(tmp_path, server.url, training=TRAINING)
-    assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
-    out = tmp_path / "out"
-    undisturbed, undisturbed_mix = digests(out), summary_of(out)
-    assert any("heal" in name for name in undisturbed)
-    shutil.rmtree(out)
-    server.answered.clear()
-    bought = server.requests
-    points: list[Callable[[], bool]] = [
-        lambda: server.requests - bought >= 2,  # the forecast
-        lambda: server.requests - bought >= 40,  # the first run
-        lambda: server.requests - bought >= 110,  # the second
-        lambda: (out / ".blend.partial").exists() or (out / "blend").exists(),
-        lambda: (out / "training/state").exists(),
-    ]
-    for reached in points:
-        assert stopped_when(tmp_path, reached, signal.SIGKILL) == -signal.SIGKILL
-    assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
-    assert digests(out) == undisturbed and summary_of(out) == undisturbed_mix
-    in_flight = 64
-    assert server.answered.total() - len(server.answered) <= 3 * 2 * in_flight, "at most what was in flight"
-    again = server.requests
-    assert (done := cli("factory", "factory.yaml", "--quiet")).returncode == 0, done.stderr
-    assert server.requests == again and digests(out) == undisturbed
-    assert done.stdout.count("done: gristmill generate") == 2
+# ---- the training
 
 
 def test_several_processes_take_over_when_all_else_is_done(
@@ -452,6 +324,26 @@ def test_several_processes_take_over_when_all_else_is_done(
         main(["factory", "factory.yaml", "--quiet", "--nproc", "2"])
     assert summary_of(here / "out")["reasoning"]["rows"] == 36
     assert "missing   agent: shell: no source" in capsys.readouterr().out
+
+
+def test_a_tiny_model_trains_by_one_thread_whatever_came_before(
+    here: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """A part that loaded torch with two would else change the sums, and so the bytes."""
+
+    class Found(BaseException):
+        pass
+
+    def training(*_: object) -> None:
+        raise Found(torch.get_num_threads())
+
+    torch.set_num_threads(2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # so that it is given back afterwards
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("sft.train.Training", training)
+    factory_config(here, server.url, training=TRAINING)
+    with pytest.raises(Found, match=r"^1$"):
+        main(["factory", "factory.yaml", "--quiet"])
 
 
 # ---- the recipe

@@ -1,5 +1,6 @@
 """`gristmill factory` runs generators, blends what they make towards a mix, and trains on the blend; again = resume."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ def _factory(arguments: Namespace) -> int:
     )
     from gristmill.runs import RunFolder
 
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as for `sft`: some parts load torch, to read a tokenizer
     factory = load_factory(arguments.config, arguments.overrides)
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     with RunFolder(factory.out).lock(), terminated_as_interrupted():
