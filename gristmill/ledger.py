@@ -220,7 +220,8 @@ class Ledger:
         return found
 
     async def record_call(self, call: Call) -> None:
-        await self.record_packed([call._replace(reply=packed(call.reply))])
+        self._calls.append((*call[:-1], packed(call.reply)))
+        await self._committed()
 
     async def record_packed(self, calls: list[Call]) -> None:
         """Calls whose replies are packed already."""
