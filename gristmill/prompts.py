@@ -19,6 +19,7 @@ from gristmill.errors import ConfigError
 environment = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, autoescape=False
 )
+environment.globals.clear()  # of range, lipsum and the like: a template sees its variables and nothing else
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Prompt:
 
 
 def _plain(tree: nodes.Template) -> tuple[str, tuple[str, ...]] | None:
+    """See `Prompt.plain`; None for a template with a condition, a loop, a filter or the like."""
     text, names = "", []
     for output in tree.body:
         for part in output.nodes if isinstance(output, nodes.Output) else [output]:
