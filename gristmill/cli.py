@@ -12,7 +12,7 @@ from pathlib import Path
 from gristmill import registry
 from gristmill.commands import Command
 from gristmill.errors import GristmillError
-from gristmill.ledger import ledger_error
+from gristmill.ledger_file import ledger_error
 
 INTERRUPTED = 130
 _OURS = ("schemas", "judges", "generators", "blends", "sft")
