@@ -15,7 +15,7 @@ from typing import NoReturn
 from gristmill import registry
 from gristmill.commands import Command, complete
 from gristmill.errors import ConfigError, GristmillError, did_you_mean
-from gristmill.ledger import ledger_error
+from gristmill.ledger_file import ledger_error
 from gristmill.terminal import warn
 
 INTERRUPTED = 130

@@ -1,21 +1,12 @@
-"""What a running task sees of the world. Every model call goes through here, and so through the ledger.
-
-A *scope* is a stretch of a task in which calls follow one another: the task itself (path 0) and each branch of
-`ctx.gather` (0.0, 0.1, ...). Each has its own rng and its own count of equal requests, so a replay finds every draw
-again, in whatever order the branches were answered.
-
-Ledger key = task id + SHA-256 over (scope path, canonical request, how often that request occurred in the scope).
-"""
+"""What a running task sees of the world. Every model call goes through here, and so through the ledger."""
 
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
@@ -24,11 +15,12 @@ import orjson
 
 from gristmill.budget import Estimate
 from gristmill.errors import Reject, TaskFailed
-from gristmill.ledger import Call
+from gristmill.ledger_file import Call
 from gristmill.llm import Reply, Role, Roles, Shape, Transport, answer_shape
 from gristmill.llm.embeddings import EMBEDDINGS, Vector, batches, vectors_of
 from gristmill.prompts import Prompt, PromptFolder
 from gristmill.resources import Resources
+from gristmill.scope import Scope
 from gristmill.tools import text_protocol
 from schemas import Answer, Json, JsonObject, Message, Provenance, Tool, Usage, canonical_json, user
 
@@ -107,47 +99,6 @@ class Task:
             usd=round(self.usd, 9),
             seed=seed,
         )
-
-
-class Scope:
-    """A path, a stage, an rng and counters; see the module's docstring."""
-
-    __slots__ = ("_occurrences", "_rng", "_seed", "branches", "parent", "path", "stage", "usd")
-
-    def __init__(self, path: str, stage: str, seed: str, parent: "Scope | None" = None) -> None:
-        self.path = path
-        self.stage = stage
-        self.parent = parent
-        self.branches = 0
-        self.usd = 0.0
-        self._seed = seed
-        self._rng: random.Random | None = None
-        self._occurrences: Counter[bytes] = Counter()
-
-    @property
-    def rng(self) -> random.Random:
-        if self._rng is None:
-            self._rng = random.Random(f"{self._seed}|{self.path}")
-        return self._rng
-
-    def branch(self) -> "Scope":
-        """The next child; numbers go on over several gathers, so no path is used twice."""
-        child = Scope(f"{self.path}.{self.branches}", self.stage, self._seed, self)
-        self.branches += 1
-        return child
-
-    def call_key(self, request: bytes) -> bytes:
-        """16 bytes that name the next occurrence of this request."""
-        digest = sha256(request).digest()
-        occurrence = self._occurrences[digest]
-        self._occurrences[digest] += 1
-        return sha256(b"%b|%b|%d" % (self.path.encode(), digest, occurrence)).digest()[:16]
-
-    def spend(self, usd: float) -> None:
-        scope: Scope | None = self
-        while scope is not None:
-            scope.usd += usd
-            scope = scope.parent
 
 
 _scope: ContextVar[Scope] = ContextVar("scope")

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -33,7 +32,7 @@ from gristmill.selection import Wanted, select
 from schemas import Seed, content_hash
 
 MOST_DEFERRED = 10_000
-RESTING_POLL = 0.05  # seconds
+TICK = 0.05  # seconds
 
 
 @dataclass(slots=True)
@@ -91,6 +90,7 @@ class Engine:
 
     async def run(self) -> None:
         """Until the tasks run out or enough records are there; raises what stops a run (budget, endpoint, disk ...)."""
+        ticking = asyncio.create_task(self._tick())
         try:
             await self.executor.prepare()
             config = self.plan.config
@@ -102,7 +102,7 @@ class Engine:
             while not self._stop and self._wants_more_candidates():
                 await self._work(feed)
         finally:
-            for task in self._running:
+            for task in (ticking, *self._running):
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             await self.executor.close()
@@ -151,11 +151,15 @@ class Engine:
         return len(self._running) < self._most + min(self.executor.resting, self._most)
 
     async def _wait(self) -> None:
-        """Until a task lands; not for long while calls rest, as nobody tells when their number changes."""
+        """Until a task lands, or for a tick."""
         self._changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RESTING_POLL):
-                await self._changed.wait()
+        await self._changed.wait()
+
+    async def _tick(self) -> None:
+        """Calls that rest make room for tasks, and nobody tells when their number changes."""
+        while True:
+            await asyncio.sleep(TICK)
+            self._changed.set()
 
     def _seeds(self) -> Iterator[Seed | BadSeed]:
         return islice(self.plan.generator.tasks(), self._limit)

@@ -11,68 +11,31 @@ cost the last commits, never the file. What a damaged file still holds is saved 
 import asyncio
 import sqlite3
 import time
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from gristmill.errors import GristmillError
-
-VERSION = 3
-"""Of the tables; a ledger with other ones is refused."""
+from gristmill.ledger_file import (
+    ADD_CALL,
+    ADD_MISSING_CALL,
+    CALLS_BY_KEY,
+    FIND_REPLIES,
+    Call,
+    is_full,
+    ledger_error,
+    open_database,
+    packed,
+    unpacked,
+)
+from gristmill.shared_ledger import SharedLedger
 
 GROUP_SECONDS = 0.01
-SMALL = 2048  # bytes
-CHECKSUM = 4  # bytes
-_ZLIB = b"\x78"  # how a zlib stream begins, and no JSON does
-
-TABLES = f"""
-CREATE TABLE IF NOT EXISTS calls (
-    task_id TEXT NOT NULL, key BLOB NOT NULL, scope TEXT NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL,
-    model TEXT NOT NULL, finish_reason TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
-    reasoning INTEGER NOT NULL, cached INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL,
-    finished_at REAL NOT NULL, paid INTEGER NOT NULL, reply BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS outcomes (
-    task_id TEXT NOT NULL, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
-    bucket TEXT NOT NULL, records INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY (fingerprint, position));
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-PRAGMA user_version = {VERSION};
-"""
-CALLS_BY_KEY = "CREATE UNIQUE INDEX IF NOT EXISTS calls_by_key ON calls (task_id, key)"
-_ADD_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_MISSING_CALL = _ADD_CALL.replace("OR REPLACE", "OR IGNORE")
 _ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
-_PAID = 14  # the place of `paid` in a row
 _FIND_REPLY = "SELECT reply FROM calls WHERE task_id = ? AND key = ?"
-_FIND_REPLIES = "SELECT key, reply FROM calls WHERE task_id = ?"
-
-
-class Call(NamedTuple):
-    """One finished call. `reply` is JSON bytes (see `gristmill.llm.Reply`), `seconds` its latency with all retries.
-
-    `paid` is False for a call that another run had paid for (see `SharedLedger`). An effect other than a model call has
-    its kind as role, no model and no tokens.
-    """
-
-    task_id: str
-    key: bytes
-    scope: str
-    stage: str
-    role: str
-    model: str
-    finish_reason: str
-    input: int
-    output: int
-    reasoning: int
-    cached: int
-    usd: float
-    seconds: float
-    finished_at: float
-    paid: bool
-    reply: bytes
+_PAID = Call._fields.index("paid")
 
 
 class Outcome(NamedTuple):
@@ -84,78 +47,6 @@ class Outcome(NamedTuple):
     status: str
     bucket: str
     rows: dict[str, list[dict[str, Any]]]
-
-
-class SharedLedger:
-    """The replies of several runs in one file (`ledger: PATH` in their configs): what one paid for, the others reuse.
-
-    A reply counts for the same task, scope and request, so runs of other generators or with other prompts get none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._or_sentence():
-            self._db = open_database(path)
-            self._db.execute(CALLS_BY_KEY)
-
-    def find(self, task_id: str, key: bytes) -> Call | None:
-        """The call, with its reply still packed; None also where that is damaged: it is asked, and written, anew."""
-        with self._or_sentence():
-            row = self._db.execute("SELECT * FROM calls WHERE task_id = ? AND key = ?", (task_id, key)).fetchone()
-        return Call(*row) if row and is_intact(row[-1]) else None
-
-    def packed_replies(self, task_id: str) -> dict[bytes, bytes]:
-        """All of a task that are intact, by key."""
-        with self._or_sentence():
-            found: list[tuple[bytes, bytes]] = self._db.execute(_FIND_REPLIES, (task_id,)).fetchall()
-        return {key: reply for key, reply in found if is_intact(reply)}
-
-    def add(self, calls: Iterable[tuple[Any, ...]], statement: str = _ADD_CALL) -> None:
-        """GristmillError where they can't be written; the run has them all the same."""
-        with self._or_sentence():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(statement, calls)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _or_sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if is_full(error):
-                raise ledger_error(error, self.path) from None
-            raise GristmillError(
-                f"the shared ledger {self.path} can't be used ({error}); move it away, or name another with `ledger`."
-            ) from None
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """A connection with our tables. GristmillError where the file is a ledger of another version;
-    sqlite3.DatabaseError where it can't be read."""
-    db = sqlite3.connect(path, isolation_level=None, timeout=30)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint=8000")  # pages; each checkpoint waits for the disk
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, VERSION) or (version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone()):
-            raise GristmillError(
-                f"{path} was written by another version of Gristmill; finish that run with it, or start anew: --fresh."
-            )
-        db.executescript(TABLES)
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 class Ledger:
@@ -180,7 +71,7 @@ class Ledger:
             raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
         self._shared = SharedLedger(shared) if shared else None
         if self._shared and self._replaying:  # a kill may have come between the two commits
-            self._shared.add(self._db.execute("SELECT * FROM calls WHERE paid"), _ADD_MISSING_CALL)
+            self._shared.add(self._db.execute("SELECT * FROM calls WHERE paid"), ADD_MISSING_CALL)
 
     def _make_index(self) -> None:
         try:
@@ -216,11 +107,12 @@ class Ledger:
         """All that `reply` would find for a task, by key."""
         found = self._shared.packed_replies(task_id) if self._shared else {}
         if self._replaying:
-            found.update(self._db.execute(_FIND_REPLIES, (task_id,)))
+            found.update(self._db.execute(FIND_REPLIES, (task_id,)))
         return found
 
     async def record_call(self, call: Call) -> None:
-        await self.record_packed([call._replace(reply=packed(call.reply))])
+        self._calls.append((*call[:-1], packed(call.reply)))
+        await self._committed()
 
     async def record_packed(self, calls: list[Call]) -> None:
         """Calls whose replies are packed already."""
@@ -334,7 +226,7 @@ class Ledger:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_ADD_CALL, self._calls)
+            self._db.executemany(ADD_CALL, self._calls)
             self._db.executemany(_ADD_OUTCOME, self._outcomes)
             self._db.execute("COMMIT")
             calls, self._calls, self._outcomes = self._calls, [], []
@@ -358,37 +250,3 @@ class Ledger:
         self._db.close()
         if self._shared:
             self._shared.close()
-
-
-def packed(json: bytes) -> bytes:
-    """Compressed where it pays (the compressor takes as long to start as for a few kilobytes), with a checksum: SQLite
-    has none, so a bad block could change what a model said."""
-    kept = zlib.compress(json, 1) if len(json) > SMALL else json
-    return kept + zlib.crc32(kept).to_bytes(CHECKSUM)
-
-
-def unpacked(kept: bytes) -> bytes:
-    return zlib.decompress(kept[:-CHECKSUM]) if kept[:1] == _ZLIB else kept[:-CHECKSUM]
-
-
-def is_intact(kept: bytes) -> bool:
-    """Whether these are the bytes that `packed` gave."""
-    return zlib.crc32(kept[:-CHECKSUM]).to_bytes(CHECKSUM) == kept[-CHECKSUM:]
-
-
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC")
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in _FULL
-
-
-def ledger_error(error: sqlite3.Error, path: Path) -> GristmillError:
-    """The sentence for a ledger that can't be written."""
-    if is_full(error):
-        return GristmillError(
-            f"the disk is full: {path}. What was answered is kept; free some space and repeat the command."
-        )
-    return GristmillError(
-        f"{path} can't be written: {error}. What was answered is kept; mend that and repeat the command."
-    )

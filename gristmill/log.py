@@ -22,7 +22,7 @@ class TaskLog:
 
     def write(self, outcome: Outcome, task: Task, seconds: float) -> None:
         line = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "time": datetime.now(UTC),
             "task": outcome.task_id,
             "position": outcome.position,
             "status": outcome.status,
@@ -35,7 +35,7 @@ class TaskLog:
             "seconds": round(seconds, 3),
         }
         try:
-            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_OMIT_MICROSECONDS))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 

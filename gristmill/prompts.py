@@ -19,21 +19,22 @@ from gristmill.errors import ConfigError
 environment = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, autoescape=False
 )
+environment.globals.clear()  # of range, lipsum and the like: a template sees its variables and nothing else
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A compiled template. `digest` is the first 16 hex digits of the source's SHA-256.
 
-    `parts` is the template as texts and names in turn where it is no more than that: joining them gives what Jinja
-    gives, at a tenth of the time.
+    `plain` is the template as a %-format and its variables where it is no more than that: it gives what Jinja gives, at
+    a tenth of the time.
     """
 
     name: str
     template: Any
     variables: frozenset[str]
     digest: str
-    parts: tuple[nodes.Name | nodes.TemplateData, ...] | None
+    plain: tuple[str, tuple[str, ...]] | None
 
     @classmethod
     def compile(cls, name: str, source: str) -> "Prompt":
@@ -43,7 +44,7 @@ class Prompt:
             template = environment.from_string(source)
         except TemplateError as error:
             raise ConfigError(f"the prompt {name} is not a valid template: {error}.") from None
-        return cls(name, template, frozenset(variables), sha256(source.encode()).hexdigest()[:16], _parts(tree))
+        return cls(name, template, frozenset(variables), sha256(source.encode()).hexdigest()[:16], _plain(tree))
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text for exactly these variables; ConfigError where one is missing or unused."""
@@ -54,20 +55,28 @@ class Prompt:
                 f"{kind}: {', '.join(names)}" for kind, names in (("missing", missing), ("unused", unused)) if names
             ]
             raise ConfigError(f"the prompt {self.name} and its variables differ ({'; '.join(faults)}).")
-        if self.parts is not None:
-            texts = (str(variables[part.name]) if isinstance(part, nodes.Name) else part.data for part in self.parts)
-            return "".join(texts).strip()
+        if self.plain is not None:
+            text, names = self.plain
+            return (text % tuple([variables[name] for name in names])).strip()
         try:
             return str(self.template.render(variables)).strip()
         except TemplateRuntimeError as error:
             raise ConfigError(f"the prompt {self.name} can't be rendered: {error}.") from None
 
 
-def _parts(tree: nodes.Template) -> tuple[nodes.Name | nodes.TemplateData, ...] | None:
-    outputs = [output.nodes if isinstance(output, nodes.Output) else [output] for output in tree.body]
-    parts = [part for output in outputs for part in output]
-    plain = [part for part in parts if isinstance(part, nodes.Name | nodes.TemplateData)]
-    return tuple(plain) if len(plain) == len(parts) else None
+def _plain(tree: nodes.Template) -> tuple[str, tuple[str, ...]] | None:
+    """See `Prompt.plain`; None for a template with a condition, a loop, a filter or the like."""
+    text, names = "", []
+    for output in tree.body:
+        for part in output.nodes if isinstance(output, nodes.Output) else [output]:
+            if isinstance(part, nodes.TemplateData):
+                text += part.data.replace("%", "%%")
+            elif isinstance(part, nodes.Name):
+                text += "%s"
+                names.append(part.name)
+            else:
+                return None
+    return text, tuple(names)
 
 
 class PromptFolder:

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from gristmill.ledger import CALLS_BY_KEY, VERSION, is_intact, open_database
+from gristmill.ledger_file import CALLS_BY_KEY, VERSION, is_intact, open_database
 
 _SIDE_FILES = ("-wal", "-shm")
 _TABLES = {"calls": 16, "outcomes": 7, "meta": 2}

@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from gristmill.errors import GristmillError
-from gristmill.ledger import Call, Ledger, is_intact, packed, unpacked
+from gristmill.ledger import Ledger
+from gristmill.ledger_file import Call, is_intact, packed, unpacked
 from gristmill.salvage import mend_ledger
 from gristmill.testing import FaultServer
 from gristmill.testing.scripted import answer_by_default

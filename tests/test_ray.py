@@ -21,7 +21,8 @@ from gristmill import Context, NoParams, Record, Verdict
 from gristmill.commands.generate import run_plan
 from gristmill.errors import BudgetReached, ConfigError, EndpointError, GristmillError
 from gristmill.judging import NamedJudge
-from gristmill.ledger import Call, Ledger
+from gristmill.ledger import Ledger
+from gristmill.ledger_file import Call
 from gristmill.llm import Roles
 from gristmill.plan import Plan
 from gristmill.runs import RunFolder

@@ -98,11 +98,10 @@ class Template(Generator[Row, Params]):
 
 def _pick(prompt: Prompt, given: dict[str, Any]) -> dict[str, Any]:
     """Only what the prompt names: a seed row may hold more than a prompt needs."""
-    missing = sorted(prompt.variables - given.keys())
+    missing = prompt.variables - given.keys()
     if missing:
-        raise TaskFailed(
-            "seed", f"{prompt.name} asks for {', '.join(missing)}: neither the row nor an earlier step has it"
-        )
+        names = ", ".join(sorted(missing))
+        raise TaskFailed("seed", f"{prompt.name} asks for {names}: neither the row nor an earlier step has it")
     return {name: given[name] for name in prompt.variables}
 
 

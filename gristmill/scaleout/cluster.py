@@ -17,7 +17,8 @@ from typing import Any
 from gristmill.budget import Estimate, Meter
 from gristmill.context import Task
 from gristmill.errors import ConfigError, GristmillError, TaskFailed
-from gristmill.ledger import Ledger, Outcome, ledger_error
+from gristmill.ledger import Ledger, Outcome
+from gristmill.ledger_file import ledger_error
 from gristmill.plan import code_digest
 from gristmill.runner import PREPARE, Job, Runner, failed
 from gristmill.scaleout.connection import Connection, Remote, WorkerLost

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from gristmill.budget import Estimate
 from gristmill.context import Task
 from gristmill.errors import GristmillError
-from gristmill.ledger import Call, Outcome
+from gristmill.ledger import Outcome
+from gristmill.ledger_file import Call
 from gristmill.runner import Job
 from schemas import Usage
 from schemas.run_config import RunConfig

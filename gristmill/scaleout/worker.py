@@ -20,7 +20,7 @@ from typing import Any
 from gristmill.budget import Estimate
 from gristmill.context import Runtime
 from gristmill.errors import ConfigError, GristmillError
-from gristmill.ledger import Call, packed, unpacked
+from gristmill.ledger_file import Call, packed, unpacked
 from gristmill.llm import Network, Role, Roles
 from gristmill.plan import Plan, code_digest
 from gristmill.runner import PREPARE, Job, Runner

@@ -15,6 +15,7 @@ import heapq
 import math
 import re
 from collections import Counter, defaultdict
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -76,7 +77,8 @@ def without_context(question: str) -> str:
 def diversity(texts: list[str]) -> dict[str, Any]:
     """The figures of the module's docstring over `texts`; those that compare texts are None for fewer than two."""
     tokens = [_WORD.findall(text.lower()) for text in texts]
-    trigrams = [_grams(words, 3) for words in tokens]
+    orders = [[_grams(words, n) for words in tokens] for n in (1, 2, 3, 4)]
+    trigrams = orders[2]
     total = sum(grams.total() for grams in trigrams)
     different = len(set().union(*trigrams)) if trigrams else 0
     openings = Counter(" ".join(words[:3]) for words in tokens)
@@ -87,7 +89,7 @@ def diversity(texts: list[str]) -> dict[str, Any]:
     return {
         "n": len(texts),
         "distinct_3": round(different / total, 3) if total else None,
-        "self_bleu_4": round(_self_bleu(tokens), 3) if several else None,
+        "self_bleu_4": round(_self_bleu(tokens, orders), 3) if several else None,
         "neighbour": round(_neighbour(trigrams), 3) if several else None,
         "opening": opening,
         "opening_share": round(openings_count / len(texts), 3) if texts else None,
@@ -114,15 +116,15 @@ def _neighbour(trigrams: list[Grams]) -> float:
             holders[gram].append(position)
     nearest = []
     for position, grams in enumerate(trigrams):
-        shared = Counter(other for gram in grams for other in holders[gram] if other != position)
+        shared = Counter(chain.from_iterable(holders[gram] for gram in grams))
+        del shared[position]
         similarities = (n / (len(grams) + len(trigrams[other]) - n) for other, n in shared.items())
         nearest.append(max(similarities, default=0.0))
     return median(nearest)
 
 
-def _self_bleu(tokens: list[list[str]]) -> float:
+def _self_bleu(tokens: list[list[str]], orders: list[list[Grams]]) -> float:
     """Mean BLEU-4 of each text against the others. The clipping count is the largest in any *other* text."""
-    orders = [[_grams(words, n) for words in tokens] for n in (1, 2, 3, 4)]
     largest = [_two_largest(counts) for counts in orders]
     lengths = sorted({len(words) for words in tokens})
     scores = []

@@ -111,17 +111,17 @@ def _parsed(text: str) -> Any:
     """JSON, and nothing that a lenient reader would let pass: no NaN, no key twice, no half of a surrogate pair.
     ValueError where it isn't."""
     orjson.loads(text)
+    return _UNIQUE_KEYS.decode(text)
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            raise ValueError(f"a key comes twice in {text[:100]}")
-        return dict(pairs)
 
-    def no_constant(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"one of {', '.join(found)} comes twice")
+    return found
 
-    return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+
+_UNIQUE_KEYS = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 class _StrictInteger:
