@@ -23,7 +23,6 @@ from sft.batches import Batch
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.model import CausalLM, trunk_states
-from sft.mtp import shift
 
 LossKind = Literal["token", "sample"]
 
@@ -65,12 +64,13 @@ def target_weights(batch: Batch, counts: Counts, depth: int, kind: LossKind) -> 
 
     Depth 0 is the main head; MTP's depths have mean weight 1/D each, before `scale`.
     """
-    mask = shift(batch.loss_mask, depth).float()
+    mask = batch.ahead(batch.loss_mask, depth).float()
     if depth > 0:
         return mask / ((len(counts.targets) - 1) * max(1, counts.targets[depth]))
     if kind == "token":
         return mask / counts.targets[0]
-    return mask / (counts.conversations * mask.sum(dim=1, keepdim=True).clamp(min=1))
+    of_document = batch.per_document(mask.flatten()).clamp(min=1)
+    return mask / (counts.conversations * of_document[batch.document])
 
 
 def target_losses(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -103,18 +103,19 @@ def batch_loss(
     """One forward pass over the documents of `batch`: the trunk once, then the MTP head once per depth."""
     depths = range(len(counts.targets))
     trained = depths if objective.train != "mtp" else depths[1:]
-    with torch.set_grad_enabled(objective.train != "mtp"), balance.counting(batch.lengths, counts.positions[0]):
-        hidden = trunk_states(model, batch.input_ids)
+    bounds = batch.bounds()
+    with torch.set_grad_enabled(objective.train != "mtp"), balance.counting(batch, 0, counts.positions[0]):
+        hidden = trunk_states(model, batch.input_ids, bounds)
     states, targets, weights = [], [], []
     for depth in depths:
         if depth > 0:
-            with balance.counting(batch.lengths - depth, counts.positions[depth]):
-                hidden = model.mtp(hidden, model.get_input_embeddings()(shift(batch.input_ids, depth)))
+            with balance.counting(batch, depth, counts.positions[depth]):
+                hidden = model.mtp(hidden, model.get_input_embeddings()(batch.ahead(batch.input_ids, depth)), bounds)
         if depth in trained:
             weight = target_weights(batch, counts, depth, objective.loss)
             at = weight.nonzero(as_tuple=True)
             states.append(hidden[at])
-            targets.append(shift(batch.input_ids, depth + 1)[at])
+            targets.append(batch.ahead(batch.input_ids, depth + 1)[at])
             weights.append(weight[at])
     losses = target_losses(model.get_output_embeddings(), torch.cat(states), torch.cat(targets)) * torch.cat(weights)
     of_main = len(weights[0]) if 0 in trained else 0
