@@ -79,9 +79,9 @@ class PackFiles:
     """The packs of a folder by number, over its files in the order of their names; few row groups are in memory."""
 
     def __init__(self, folder: Path) -> None:
-        files = [pq.ParquetFile(path) for path in sorted(folder.glob("*.parquet"))]
-        self._groups = [(file, group) for file in files for group in range(file.num_row_groups)]
-        rows = [file.metadata.row_group(group).num_rows for file, group in self._groups]
+        files = [(path, pq.read_metadata(path)) for path in sorted(folder.glob("*.parquet"))]
+        self._groups = [(*file, group) for file in files for group in range(file[1].num_row_groups)]
+        rows = [metadata.row_group(group).num_rows for _, metadata, group in self._groups]
         self._starts = np.cumsum([0, *rows])
         self._table = lru_cache(maxsize=ROW_GROUPS_IN_MEMORY)(self._read)
 
@@ -98,8 +98,9 @@ class PackFiles:
         return [Document(uuid, ids[start:end], mask[start:end]) for uuid, (start, end) in spans]
 
     def _read(self, group: int) -> pa.Table:
-        file, index = self._groups[group]
-        return file.read_row_group(index, columns=COLUMNS).combine_chunks()
+        path, metadata, index = self._groups[group]
+        with pq.ParquetFile(path, metadata=metadata) as file:  # a reader keeps what it has read until it ends
+            return file.read_row_group(index, columns=COLUMNS).combine_chunks()
 
 
 def trainable(documents: Iterable[Document]) -> list[Document]:
