@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from gristmill.errors import ConfigError
+from schemas.sft_config import LossKernel
 from sft.model import CausalLM
 
 ATTENTION = "documents"
@@ -53,6 +55,21 @@ def _obstacle(model: CausalLM, device: torch.device, precision: str) -> str:
         return f"{model.config.model_type} has layers beside full attention and Mamba-2 that look back"
     missing = [name for name in MAMBA_PACKAGES if _has_mamba(model) and not _importable(name)]
     return f"{' and '.join(missing)} can't be imported" if missing else ""
+
+
+def check_loss_kernel(kernel: LossKernel, model: CausalLM, device: torch.device) -> None:
+    """ConfigError where Liger's can't be had."""
+    obstacle = _obstacle_to_liger(model, device) if kernel == "liger" else ""
+    if obstacle:
+        raise ConfigError(f"loss_kernel: liger: {obstacle}; leave it at torch.")
+
+
+def _obstacle_to_liger(model: CausalLM, device: torch.device) -> str:
+    if device.type != "cuda":
+        return f"it needs CUDA, and the device is {device.type}"
+    if not _importable("liger_kernel.ops"):
+        return "it isn't installed (pip install gristmill[liger])"
+    return "it takes no bias, and this model's head has one" if model.get_output_embeddings().bias is not None else ""
 
 
 def _has_mamba(model: CausalLM) -> bool:

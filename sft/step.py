@@ -33,7 +33,7 @@ class StageTrainer:
         self.plan = Plan(self.stage, len(packs), (config.seed, index))
         self._config, self._packs, self._world, self._model, self._flat = config, packs, world, model, flat
         self._depths = config.model.mtp.depths if has_mtp(model) and self.stage.train != "lora" else 0
-        self._objective = Objective(self.stage.loss, self.stage.train)
+        self._objective = Objective(self.stage.loss, self.stage.train, config.loss_kernel)
         self._batch_tokens = config.tokens_at_once(self.stage)
         self._parameters = trained_parameters(model, self.stage)
         self.optimizer = new_optimizer(self._parameters)

@@ -27,7 +27,7 @@ from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
-from sft.kernels import choose_kernels
+from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
 from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
 from sft.prep import StageData
@@ -86,6 +86,7 @@ class Training:
         if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
             raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
         self.model.to(world.device)
+        check_loss_kernel(config.loss_kernel, self.model, world.device)
         self._kernels = choose_kernels(self.model, world.device, config.precision)
         display.say(self._kernels.told)
 

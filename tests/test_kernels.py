@@ -4,6 +4,9 @@ The kernels of a GPU are stood in for by references of the same signature that l
 the real ones check.
 """
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -17,11 +20,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from transformers.integrations.hub_kernels import use_kernel_func_from_hub_with_fallback
 from transformers.models.nemotron_h import modeling_nemotron_h
 
+from gristmill.errors import ConfigError
 from sft import kernels as kernels_module
 from sft.batches import batch_of, micro_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
-from sft.kernels import choose_kernels
+from sft.kernels import check_loss_kernel, choose_kernels
 from sft.loss import LossKind, Objective, batch_loss, count
 from sft.model import CausalLM, has_mtp, trunk_states
 from tests.test_loss import CPU, DEPTHS, KINDS, LENGTHS, SCALE, biases, difference, documents, gradients, new_model
@@ -301,3 +305,59 @@ def test_a_flat_batch_holds_no_padding() -> None:
         sizes = [batch.input_ids.numel() for batch in found]
         assert sum(sizes) == sum(LENGTHS)
         assert all(size <= tokens or len(batch.lengths) == 1 for size, batch in zip(sizes, found, strict=True))
+
+
+LIGER = """
+import json, torch
+from sft.loss import target_losses
+device = "cuda" if torch.cuda.is_available() else "cpu"
+torch.manual_seed(0)
+head, targets = torch.nn.Linear(16, 50, bias=False).to(device), torch.randint(50, (40,), device=device)
+hidden, weights = torch.randn(40, 16, device=device, requires_grad=True), torch.rand(40, device=device)
+found = {}
+for kernel in ("torch", "liger"):
+    losses = target_losses(head, hidden, targets, kernel)
+    (losses * weights).sum().backward()
+    found[kernel] = [losses.detach(), hidden.grad, head.weight.grad]
+    hidden.grad = head.weight.grad = None
+pairs = zip(found["torch"], found["liger"])
+print(json.dumps([((left - right).norm() / left.norm()).item() for left, right in pairs]))
+"""
+
+
+def test_ligers_losses_and_gradients_are_ours() -> None:
+    """With a weight of its own for each target. Without a GPU, Triton interprets the kernel."""
+    pytest.importorskip("liger_kernel.ops", reason="liger-kernel isn't installed")
+    interpreted = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+    ran = subprocess.run([sys.executable, "-c", LIGER], env=os.environ | interpreted, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    differences = json.loads(ran.stdout)
+    assert len(differences) == 3 and max(differences) < TOLERANCE
+
+
+def test_where_liger_cant_be_had_is_said(on_a_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama()
+    check_loss_kernel("torch", model, CPU)
+    with pytest.raises(ConfigError, match="it needs CUDA, and the device is cpu; leave it at torch"):
+        check_loss_kernel("liger", model, CPU)
+    monkeypatch.setitem(sys.modules, "liger_kernel.ops", None)
+    with pytest.raises(ConfigError, match=r"pip install gristmill\[liger\]"):
+        check_loss_kernel("liger", model, CUDA)
+    monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
+    monkeypatch.setitem(sys.modules, "liger_kernel.ops", ModuleType("liger_kernel.ops"))
+    check_loss_kernel("liger", model, CUDA)
+    model.lm_head = nn.Linear(64, 60)
+    with pytest.raises(ConfigError, match="takes no bias"):
+        check_loss_kernel("liger", model, CUDA)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_layers_that_are_computed_again_change_nothing(flat: bool, on_a_gpu: None) -> None:
+    """Neither gradients nor the experts' load, which counts once."""
+    model = new_model()
+    choose_kernels(model, CUDA, "bf16")
+    expected = step(model, documents(LENGTHS), "sample", 300, flat)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    found = step(model, documents(LENGTHS), "sample", 300, flat)
+    assert difference(expected["gradients"], found["gradients"]) < TOLERANCE
+    assert all(torch.equal(found["moved"][name], moved) for name, moved in expected["moved"].items())
