@@ -64,14 +64,11 @@ class Batch(NamedTuple):
         """What layers must be told of documents that share a row, in the words of transformers and of its kernels."""
         if len(self.lengths) == len(self.input_ids):
             return {}
-        ends = nn.functional.pad(self.lengths.cumsum(0), (1, 0)).int()
         return {
             "position_ids": self.lengths[self.document] - self.remaining,
-            "seq_idx": self.document.int(),
-            "cu_seq_lens_q": ends,
-            "cu_seq_lens_k": ends,
+            "seq_idx": self.document.int(),  # Mamba's, the others attention's
+            "cu_seq_lens_q": nn.functional.pad(self.lengths.cumsum(0), (1, 0)).int(),
             "max_length_q": int(self.lengths.max()),
-            "max_length_k": int(self.lengths.max()),
         }
 
 
