@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from sft.batches import padded_batches
+from sft.batches import micro_batches
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.loss import Objective, batch_loss, count
@@ -49,15 +49,15 @@ def main() -> None:
     counts = count(pack, DEPTHS, torch.device("cpu"))
     balance = ExpertBalance(model)
     before, started = peak(), time.monotonic()
-    batches = padded_batches(pack, arguments.micro_tokens)
-    for number, batch in enumerate(batches, 1):
+    micro = micro_batches(pack, arguments.micro_tokens)
+    for number, batch in enumerate(micro, 1):
         loss = batch_loss(model, batch, counts, Objective("token", "all"), balance)
         (loss.main + SCALE * loss.mtp + loss.balance).backward()
-        print(f"\r{number} of {len(batches)} batches, {peak():.2f} GB", end="", file=sys.stderr, flush=True)
+        print(f"\r{number} of {len(micro)} batches, {peak():.2f} GB", end="", file=sys.stderr, flush=True)
     balance.close()
     print(file=sys.stderr)
     print(
-        f"{arguments.pack_tokens:,} tokens in {len(pack)} documents, {len(batches)} batches: "
+        f"{arguments.pack_tokens:,} tokens in {len(pack)} documents, {len(micro)} batches: "
         f"{time.monotonic() - started:.0f} s, peak {peak():.2f} GB ({before:.2f} before)"
     )
 

@@ -14,6 +14,7 @@ CLIP = 1.0  # the norm of the gradient
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Trained = Literal["all", "mtp", "lora"]
+LossKernel = Literal["torch", "liger"]
 
 
 class Rollouts(Config):
@@ -99,6 +100,7 @@ class SFTConfig(Config):
     data: SFTData
     model: ModelInit = ModelInit()
     precision: Literal["bf16", "fp32"] = "bf16"
+    loss_kernel: LossKernel = "torch"  # or `liger`, on CUDA
     seed: int = 0
     stages: Annotated[list[Stage], Field(min_length=1)]
 

@@ -1,24 +1,36 @@
-"""From packs to the padded batches of one optimizer step.
+"""From packs to the batches of one optimizer step.
 
-Packs decide what makes an optimizer step. The model then sees each document of a pack as a row of its own,
-right-padded among documents of similar length: nothing leaks between documents, neither through attention nor through
-Mamba's convolution and state, because all of them are causal and padding stands on the right.
+Packs decide what makes an optimizer step. The model then sees its documents in one of two layouts, and in both nothing
+leaks between them, neither through attention nor through Mamba's convolution and state:
 
-    input_ids  [[5, 9, 3, 8],      loss_mask  [[0, 1, 1, 0],      lengths  [4, 3]       1 = the next token is supervised
-                [4, 7, 2, 0]]                  [0, 1, 0, 0]]
+    padded   each document is a row of its own, among others of similar length; padding stands on the right, and all
+             layers are causal
+    flat     documents stand one after another in a single row, without padding, and kernels that know where each one
+             begins keep them apart (see sft/kernels.py)
+
+                     padded          flat
+    input_ids        [[5, 9, 3],     [[5, 9, 3, 4, 7]]
+                      [4, 7, 0]]
+    loss_mask        [[0, 1, 0],     [[0, 1, 0, 1, 0]]     1 = the next token of the document is supervised
+                      [1, 0, 0]]
+    document         [[0, 0, 0],     [[0, 0, 0, 1, 1]]
+                      [1, 1, 1]]
+    remaining        [[3, 2, 1],     [[3, 2, 1, 2, 1]]     tokens of the document from here on, 0 for padding
+                      [2, 1, 0]]
+    lengths          [3, 2]          [3, 2]
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sft.documents import Document
 
@@ -27,23 +39,46 @@ ROW_GROUPS_IN_MEMORY = 16
 
 
 class Batch(NamedTuple):
-    """Documents as rows: `input_ids` int64 and `loss_mask` bool are [rows, length], `lengths` int64 is [rows]."""
+    """Documents as the model sees them; `lengths` int64 is [documents], all else [rows, length]: bool or int64."""
 
     input_ids: Tensor
     loss_mask: Tensor
+    document: Tensor
+    remaining: Tensor
     lengths: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def ahead(self, tokens: Tensor, by: int) -> Tensor:
+        """What stands `by` places further on in the same document; zero where it ends before that."""
+        moved = nn.functional.pad(tokens[:, by:], (0, min(by, tokens.shape[1])))
+        return moved.masked_fill(self.remaining <= by, 0)
+
+    def per_document(self, values: Tensor) -> Tensor:
+        """Sums of `values` [rows x length, ...], each of a position's: [documents, ...]."""
+        sums = values.new_zeros(len(self.lengths), *values.shape[1:])
+        return sums.index_add(0, self.document.flatten(), values)
+
+    def bounds(self) -> dict[str, Any]:
+        """What layers must be told of documents that share a row, in the words of transformers and of its kernels."""
+        if len(self.lengths) == len(self.input_ids):
+            return {}
+        return {
+            "position_ids": self.lengths[self.document] - self.remaining,
+            "seq_idx": self.document.int(),  # Mamba's, the others attention's
+            "cu_seq_lens_q": nn.functional.pad(self.lengths.cumsum(0), (1, 0)).int(),
+            "max_length_q": int(self.lengths.max()),
+        }
 
 
 class PackFiles:
     """The packs of a folder by number, over its files in the order of their names; few row groups are in memory."""
 
     def __init__(self, folder: Path) -> None:
-        files = [pq.ParquetFile(path) for path in sorted(folder.glob("*.parquet"))]
-        self._groups = [(file, group) for file in files for group in range(file.num_row_groups)]
-        rows = [file.metadata.row_group(group).num_rows for file, group in self._groups]
+        files = [(path, pq.read_metadata(path)) for path in sorted(folder.glob("*.parquet"))]
+        self._groups = [(*file, group) for file in files for group in range(file[1].num_row_groups)]
+        rows = [metadata.row_group(group).num_rows for _, metadata, group in self._groups]
         self._starts = np.cumsum([0, *rows])
         self._table = lru_cache(maxsize=ROW_GROUPS_IN_MEMORY)(self._read)
 
@@ -60,8 +95,9 @@ class PackFiles:
         return [Document(uuid, ids[start:end], mask[start:end]) for uuid, (start, end) in spans]
 
     def _read(self, group: int) -> pa.Table:
-        file, index = self._groups[group]
-        return file.read_row_group(index, columns=COLUMNS).combine_chunks()
+        path, metadata, index = self._groups[group]
+        with pq.ParquetFile(path, metadata=metadata) as file:  # a reader keeps what it has read until it ends
+            return file.read_row_group(index, columns=COLUMNS).combine_chunks()
 
 
 def trainable(documents: Iterable[Document]) -> list[Document]:
@@ -69,25 +105,35 @@ def trainable(documents: Iterable[Document]) -> list[Document]:
     return [document for document in documents if document.loss_mask.any()]
 
 
-def padded_batches(documents: Sequence[Document], tokens: int) -> list[Batch]:
-    """Documents of similar length together, at most `tokens` with padding in a batch (or one longer document)."""
-    batches: list[Batch] = []
+def micro_batches(documents: Sequence[Document], tokens: int, flat: bool = False) -> list[Batch]:
+    """The documents, the longest first; at most `tokens` with padding in a batch (or one longer document)."""
+    made: list[Batch] = []
     rows: list[Document] = []
+    held = 0
     for document in sorted(documents, key=lambda document: -len(document.input_ids)):
-        if rows and (len(rows) + 1) * len(rows[0].input_ids) > tokens:
-            batches.append(padded(rows))
-            rows = []
+        length = len(document.input_ids)
+        grown = held + (length if flat or not rows else len(rows[0].input_ids))
+        if rows and grown > tokens:
+            made.append(batch_of(rows, flat))
+            rows, grown = [], length
         rows.append(document)
+        held = grown
     if rows:
-        batches.append(padded(rows))
-    return batches
+        made.append(batch_of(rows, flat))
+    return made
 
 
-def padded(documents: Sequence[Document]) -> Batch:
+def batch_of(documents: Sequence[Document], flat: bool = False) -> Batch:
     lengths = torch.tensor([len(document.input_ids) for document in documents])
-    input_ids = torch.zeros(len(documents), int(lengths.max()), dtype=torch.int64)
-    loss_mask = torch.zeros_like(input_ids, dtype=torch.bool)
-    for row, document in enumerate(documents):
-        input_ids[row, : len(document.input_ids)] = torch.from_numpy(document.input_ids.astype(np.int64))
-        loss_mask[row, : len(document.input_ids)] = torch.from_numpy(document.loss_mask.astype(np.bool_))
-    return Batch(input_ids, loss_mask, lengths)
+    columns = [
+        [torch.from_numpy(document.input_ids.astype(np.int64)) for document in documents],
+        [torch.from_numpy(document.loss_mask.astype(np.bool_)) for document in documents],
+        [torch.arange(length, 0, -1) for length in lengths.tolist()],
+    ]
+    if flat:
+        input_ids, loss_mask, remaining = (torch.cat(column)[None] for column in columns)
+        document = torch.repeat_interleave(lengths)[None]
+    else:
+        input_ids, loss_mask, remaining = (nn.utils.rnn.pad_sequence(column, True) for column in columns)
+        document = torch.arange(len(documents))[:, None].expand_as(input_ids)
+    return Batch(input_ids, loss_mask, document, remaining, lengths)

@@ -71,14 +71,17 @@ def read_records(
 
 
 def read_batches(split: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a split, few at a time, in the order of its files."""
+    """The rows of a split, few at a time, in the order of its files. A file is opened anew for each row group: a reader
+    keeps what it has read until it ends."""
     for path in parquet_files(split):
-        file = open_parquet(path)
-        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
+        whole = open_parquet(path)
+        missing = sorted(set(COLUMNS) - set(whole.schema_arrow.names))
         if missing:
             raise ConfigError(f"{path}: not a blend's file: without column {', '.join(missing)}.")
         try:
-            yield from file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS)
+            for group in range(whole.num_row_groups):
+                with pq.ParquetFile(path, metadata=whole.metadata) as file:
+                    yield from file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=COLUMNS)
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{path}: can't be read as parquet: {error}.") from None
 

@@ -124,18 +124,24 @@ def export_megatron_bridge(checkpoint: Checkpoint, target: Path) -> None:
 
 
 def megatron_config(config: SFTConfig, stage: Stage, packs: int, valid_packs: int) -> dict[str, Any]:
-    """A stage in the keys of Megatron-Bridge's ConfigContainer; paths are relative to the export."""
+    """A stage in the keys of Megatron-Bridge's ConfigContainer; paths are relative to the export.
+
+    `dataset_root` is where that would look for rows to pack; it must be set, and holds none.
+    """
     size = config.stage_data(stage).pack_tokens
     steps = stage.steps or (stage.epochs or 1) * math.ceil(packs / stage.global_batch)
-    warm = stage.warmup.count if stage.warmup.unit == "packs" else None
+    schedule = {"lr_decay_style": stage.schedule, "lr_decay_iters": steps}
+    if stage.warmup.unit == "packs":
+        schedule["lr_warmup_iters"] = math.ceil(stage.warmup.count / stage.global_batch)
     specs = {"packed_sequence_size": size, "packed_train_data_path": f"{stage.name}/train"}
     if valid_packs:
         specs["packed_val_data_path"] = f"{stage.name}/valid"
     return {
         "dataset": {
             "seq_length": size,
-            "packed_sequence_specs": specs,
-            "dataset_kwargs": {"answer_only_loss": True},
+            "dataset_root": stage.name,
+            "enable_offline_packing": True,
+            "offline_packing_specs": specs,
             "do_validation": valid_packs > 0,
             "do_test": False,
         },
@@ -154,11 +160,7 @@ def megatron_config(config: SFTConfig, stage: Stage, packs: int, valid_packs: in
             "adam_beta2": BETAS[1],
             "clip_grad": CLIP,
         },
-        "scheduler": {
-            "lr_decay_style": stage.schedule,
-            "lr_decay_iters": steps,
-            "lr_warmup_iters": math.ceil(warm / stage.global_batch) if warm is not None else None,
-        },
+        "scheduler": schedule,
         "checkpoint": {"pretrained_checkpoint": "megatron"},
     }
 
@@ -188,7 +190,7 @@ def _hand_over(config: SFTConfig) -> str:
         f"It has no sample-level loss: {sample} would train with the token-level one." if sample else "",
         "Its MTP loss in SFT is not masked: prompts and padding train the head too (its issue 6103).",
         "Packs are not padded; context parallelism, whose lengths must be divisible, needs others.",
-        "A warm-up counted in conversations has no counterpart: `lr_warmup_iters` is empty there.",
+        "A warm-up counted in conversations has no counterpart: `lr_warmup_iters` is not set there.",
         f"Stages on the model's own answers ({own}) aren't here: their packs come from its checkpoint." if own else "",
     ]
     return HAND_OVER + "".join(f"- {line}\n" for line in different if line)

@@ -12,11 +12,10 @@ import torch
 from gristmill.render import Renderer
 from schemas import Data
 from schemas.sft_config import SFTConfig
-from sft.batches import padded_batches, trainable
+from sft.batches import micro_batches, trainable
 from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
 from sft.model import CausalLM, trunk_states
-from sft.mtp import shift
 
 
 def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:
@@ -78,11 +77,11 @@ def _per_token(each: Sequence[ConversationLoss]) -> float:
 def _losses(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> list[ConversationLoss]:
     model.eval()
     each: list[ConversationLoss] = []
-    for batch in padded_batches(documents, tokens_at_once):
+    for batch in micro_batches(documents, tokens_at_once):
         batch = batch.to(model.device)
         at = batch.loss_mask.nonzero(as_tuple=True)
         states = trunk_states(model, batch.input_ids)
-        losses = target_losses(model.get_output_embeddings(), states[at], shift(batch.input_ids, 1)[at])
+        losses = target_losses(model.get_output_embeddings(), states[at], batch.ahead(batch.input_ids, 1)[at])
         sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=losses.device)
         sums.index_add_(0, at[0], losses.double())
         counts = batch.loss_mask.sum(dim=1).tolist()

@@ -11,19 +11,18 @@ over ranks and micro-batches. Source: Nemotron 3 Super report, section 3.1 (the 
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from schemas.sft_config import Trained
+from schemas.sft_config import LossKernel, Trained
 from sft.batches import Batch
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.model import CausalLM, trunk_states
-from sft.mtp import shift
 
 LossKind = Literal["token", "sample"]
 
@@ -35,6 +34,7 @@ class Objective(NamedTuple):
 
     loss: LossKind
     train: Trained
+    kernel: LossKernel = "torch"
 
 
 class Counts(NamedTuple):
@@ -65,19 +65,22 @@ def target_weights(batch: Batch, counts: Counts, depth: int, kind: LossKind) -> 
 
     Depth 0 is the main head; MTP's depths have mean weight 1/D each, before `scale`.
     """
-    mask = shift(batch.loss_mask, depth).float()
+    mask = batch.ahead(batch.loss_mask, depth).float()
     if depth > 0:
         return mask / ((len(counts.targets) - 1) * max(1, counts.targets[depth]))
     if kind == "token":
         return mask / counts.targets[0]
-    return mask / (counts.conversations * mask.sum(dim=1, keepdim=True).clamp(min=1))
+    of_document = batch.per_document(mask.flatten()).clamp(min=1)
+    return mask / (counts.conversations * of_document[batch.document])
 
 
-def target_losses(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+def target_losses(head: nn.Module, hidden: Tensor, targets: Tensor, kernel: LossKernel = "torch") -> Tensor:
     """-log softmax(head(hidden))[targets] for hidden [n, size] and targets [n]: [n], in fp32 (fp64 for fp64 input).
 
-    The logits exist for `TARGETS_AT_ONCE` targets at a time and are computed again in the backward pass.
+    The logits exist for some of the targets at a time (`TARGETS_AT_ONCE`) and are computed again in the backward pass.
     """
+    if kernel == "liger" and len(targets):
+        return _liger_losses(cast(Tensor, head.weight), hidden, targets)
     chunks = zip(hidden.split(TARGETS_AT_ONCE), targets.split(TARGETS_AT_ONCE), strict=True)
     return torch.cat([checkpoint(_losses, head, states, wanted, use_reentrant=False) for states, wanted in chunks])
 
@@ -87,6 +90,30 @@ def _losses(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(
         logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none"
     )
+
+
+def _liger_losses(weight: Tensor, hidden: Tensor, targets: Tensor) -> Tensor:
+    """By Liger's fused kernel, which takes one gradient per target; its own sums are in fp32."""
+    from liger_kernel.ops import LigerFusedLinearCrossEntropyFunction
+
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    no_bias = no_weights = no_cap = None
+    losses: tuple[Tensor, ...] = LigerFusedLinearCrossEntropyFunction.apply(
+        hidden.to(dtype),
+        weight.to(dtype),
+        targets,
+        no_bias,
+        no_weights,
+        -100,
+        0.0,
+        0.0,
+        "none",
+        no_cap,
+        False,
+        torch.float32,
+    )
+    return losses[0]
 
 
 class BatchLoss(NamedTuple):
@@ -103,19 +130,21 @@ def batch_loss(
     """One forward pass over the documents of `batch`: the trunk once, then the MTP head once per depth."""
     depths = range(len(counts.targets))
     trained = depths if objective.train != "mtp" else depths[1:]
-    with torch.set_grad_enabled(objective.train != "mtp"), balance.counting(batch.lengths, counts.positions[0]):
-        hidden = trunk_states(model, batch.input_ids)
+    bounds = batch.bounds()
+    with torch.set_grad_enabled(objective.train != "mtp"), balance.counting(batch, 0, counts.positions[0]):
+        hidden = trunk_states(model, batch.input_ids, bounds)
     states, targets, weights = [], [], []
     for depth in depths:
         if depth > 0:
-            with balance.counting(batch.lengths - depth, counts.positions[depth]):
-                hidden = model.mtp(hidden, model.get_input_embeddings()(shift(batch.input_ids, depth)))
+            with balance.counting(batch, depth, counts.positions[depth]):
+                hidden = model.mtp(hidden, model.get_input_embeddings()(batch.ahead(batch.input_ids, depth)), bounds)
         if depth in trained:
             weight = target_weights(batch, counts, depth, objective.loss)
             at = weight.nonzero(as_tuple=True)
             states.append(hidden[at])
-            targets.append(shift(batch.input_ids, depth + 1)[at])
+            targets.append(batch.ahead(batch.input_ids, depth + 1)[at])
             weights.append(weight[at])
-    losses = target_losses(model.get_output_embeddings(), torch.cat(states), torch.cat(targets)) * torch.cat(weights)
+    head = model.get_output_embeddings()
+    losses = target_losses(head, torch.cat(states), torch.cat(targets), objective.kernel) * torch.cat(weights)
     of_main = len(weights[0]) if 0 in trained else 0
     return BatchLoss(losses[:of_main].sum(), losses[of_main:].sum(), balance.take_loss())

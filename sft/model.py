@@ -10,8 +10,9 @@ The architecture: Nemotron 3 Super report, section 2.
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -190,9 +191,10 @@ def _unclamp_time_steps(model: CausalLM) -> None:
             module.time_step_limit = (0.0, float("inf"))
 
 
-def trunk_states(model: CausalLM, input_ids: Tensor) -> Tensor:
-    """h^0, the trunk's output after its final norm, for right-padded rows: [rows, length, hidden]."""
-    states: Tensor = model.base_model(input_ids=input_ids, use_cache=False)[0]
+def trunk_states(model: CausalLM, input_ids: Tensor, bounds: Mapping[str, Any] = MappingProxyType({})) -> Tensor:
+    """h^0, the trunk's output after its final norm, for right-padded rows, or for documents in one row that are told
+    apart by `bounds` (see sft/batches.py): [rows, length, hidden]."""
+    states: Tensor = model.base_model(input_ids=input_ids, use_cache=False, **bounds)[0]
     return states
 
 

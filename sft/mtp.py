@@ -8,6 +8,10 @@ Both blocks are the trunk's pre-norm residual blocks. The names are the released
 Source: Nemotron 3 Super report, section 2 (shared-weight MTP); DeepSeek-V3 report, section 2.2 (the chain of depths).
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import NemotronHConfig
@@ -30,9 +34,9 @@ class AttentionLayer(nn.Module):
         joined: Tensor = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], dim=-1))
         return joined
 
-    def forward(self, hidden: Tensor, embedded: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, embedded: Tensor, bounds: Mapping[str, Any]) -> Tensor:
         joined = self.join(hidden, embedded)
-        attended: Tensor = self.mixer(self.norm(joined))[0]
+        attended: Tensor = self.mixer(self.norm(joined), **bounds)[0]
         return joined + attended
 
 
@@ -52,17 +56,15 @@ class ExpertLayer(nn.Module):
 
 
 class MTP(nn.Module):
-    """One depth maps hidden states and embeddings, both [rows, length, hidden], to the next depth's hidden states."""
+    """One depth maps hidden states and embeddings, both [rows, length, hidden], to the next depth's hidden states.
+
+    `bounds` are those of documents that share a row (`Batch.bounds`).
+    """
 
     def __init__(self, config: NemotronHConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList([AttentionLayer(config), ExpertLayer(config)])
 
-    def forward(self, hidden: Tensor, embedded: Tensor) -> Tensor:
-        deeper: Tensor = self.layers[1](self.layers[0](hidden, embedded))
+    def forward(self, hidden: Tensor, embedded: Tensor, bounds: Mapping[str, Any] = MappingProxyType({})) -> Tensor:
+        deeper: Tensor = self.layers[1](self.layers[0](hidden, embedded, bounds))
         return deeper
-
-
-def shift(tokens: Tensor, by: int) -> Tensor:
-    """Column t holds what stood in column t + `by`; zeros move in from the right."""
-    return nn.functional.pad(tokens[:, by:], (0, min(by, tokens.shape[1])))

@@ -62,6 +62,7 @@ class Summary(Data):
     model: str
     parameters: int
     mtp_depths: int
+    kernels: str  # the layout of documents, and why it is that one
     unigram_entropy: float | None  # of the held-out targets, in nats
     start: Measured | None
     stages: list[StageResult]

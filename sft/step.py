@@ -12,7 +12,7 @@ from torch import nn
 from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas.sft_config import CLIP, SFTConfig, Stage
-from sft.batches import PackFiles, padded_batches, trainable
+from sft.batches import PackFiles, micro_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.loss import Counts, Objective, batch_loss, count
@@ -25,12 +25,15 @@ from sft.world import World
 class StageTrainer:
     """The optimizer steps of stage number `index`."""
 
-    def __init__(self, model: CausalLM, config: SFTConfig, index: int, packs: PackFiles, world: World) -> None:
+    def __init__(
+        self, model: CausalLM, config: SFTConfig, index: int, packs: PackFiles, world: World, flat: bool = False
+    ) -> None:
+        """`flat` as `choose_kernels` has it for this model."""
         self.stage = config.stages[index]
         self.plan = Plan(self.stage, len(packs), (config.seed, index))
-        self._config, self._packs, self._world, self._model = config, packs, world, model
+        self._config, self._packs, self._world, self._model, self._flat = config, packs, world, model, flat
         self._depths = config.model.mtp.depths if has_mtp(model) and self.stage.train != "lora" else 0
-        self._objective = Objective(self.stage.loss, self.stage.train)
+        self._objective = Objective(self.stage.loss, self.stage.train, config.loss_kernel)
         self._batch_tokens = config.tokens_at_once(self.stage)
         self._parameters = trained_parameters(model, self.stage)
         self.optimizer = new_optimizer(self._parameters)
@@ -80,7 +83,7 @@ class StageTrainer:
         """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss."""
         self._model.train()
         main = mtp = 0.0
-        for batch in padded_batches(documents, self._batch_tokens):
+        for batch in micro_batches(documents, self._batch_tokens, self._flat):
             try:
                 with computing(self._config.precision, self._world.device):
                     loss = batch_loss(self._model, batch.to(self._world.device), counts, self._objective, self._balance)

@@ -27,6 +27,7 @@ from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
+from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
 from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
 from sft.prep import StageData
@@ -85,6 +86,9 @@ class Training:
         if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
             raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
         self.model.to(world.device)
+        check_loss_kernel(config.loss_kernel, self.model, world.device)
+        self._kernels = choose_kernels(self.model, world.device, config.precision)
+        display.say(self._kernels.told)
 
     def run(self) -> Summary:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
@@ -102,7 +106,9 @@ class Training:
 
     def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
-        trainer = StageTrainer(self.model, self.config, index, PackFiles(self._packs(index)), self.world)
+        trainer = StageTrainer(
+            self.model, self.config, index, PackFiles(self._packs(index)), self.world, self._kernels.flat
+        )
         if progress.cursor.step > 0:
             load_optimizer(self._state, trainer.optimizer)
         else:
@@ -219,6 +225,7 @@ class Training:
             model=self.config.model.init,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             mtp_depths=self.config.model.mtp.depths if has_mtp(self.model) else 0,
+            kernels=self._kernels.told,
             unigram_entropy=unigram_entropy(self._valid) if self._valid else None,
             start=self.progress.start,
             stages=self.progress.results,

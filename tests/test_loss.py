@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sft import loss as loss_module
-from sft.batches import padded, padded_batches, trainable
+from sft.batches import batch_of, micro_batches, trainable
 from sft.documents import Document
 from sft.experts import BIAS_RATE, LOSS_SCALE, ExpertBalance
 from sft.loss import Counts, LossKind, Objective, batch_loss, count, target_losses
@@ -87,7 +87,7 @@ def step_gradients(model: CausalLM, conversations: list[Document], kind: LossKin
     kept = trainable(conversations)
     counts = count(kept, DEPTHS, CPU)
     balance = ExpertBalance(model)
-    for batch in padded_batches(kept, tokens):
+    for batch in micro_batches(kept, tokens):
         found = batch_loss(model, batch, counts, Objective(kind, "all"), balance)
         (found.main + SCALE * found.mtp).backward()
     balance.close()
@@ -150,7 +150,7 @@ def _rank(rank: int, size: int, port: int, folder: Path) -> None:
             mine = trainable(_share(split, rank, size))
             counts = count(mine, DEPTHS, CPU)
             balance = ExpertBalance(model)
-            for batch in padded_batches(mine, 140):
+            for batch in micro_batches(mine, 140):
                 loss = batch_loss(model, batch, counts, Objective(kind, "all"), balance)
                 (world.size * (loss.main + SCALE * loss.mtp)).backward()
             world.average_gradients(list(model.parameters()))
@@ -183,7 +183,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         assert difference(expected, found[kind, split][0]) < TOLERANCE
         kept = trainable(documents(LENGTHS))
         balance = ExpertBalance(model)
-        batch_loss(model, padded(kept), count(kept, DEPTHS, CPU), Objective(kind, "all"), balance)
+        batch_loss(model, batch_of(kept), count(kept, DEPTHS, CPU), Objective(kind, "all"), balance)
         balance.update_biases()
         for name, bias in biases(model).items():
             assert torch.equal(bias, found[kind, split][1][name]) and bias.abs().max() > 0
@@ -239,7 +239,7 @@ def test_balancing_equals_its_formula_and_ignores_padding() -> None:
     counts = count(kept, DEPTHS, CPU)
     balance = ExpertBalance(model)
     objective = Objective("token", "all")
-    found = sum(batch_loss(model, b, counts, objective, balance).balance.item() for b in padded_batches(kept, 300))
+    found = sum(batch_loss(model, b, counts, objective, balance).balance.item() for b in micro_batches(kept, 300))
     balance.close()
     assert found == pytest.approx(_balancing_written_out(model, kept, counts).item(), rel=1e-5)
 
@@ -276,7 +276,7 @@ def test_biases_balance_a_skewed_load() -> None:
         gate.weight.mul_(0.05)
         gate.e_score_correction_bias.copy_(torch.tensor([0.06, 0.06, 0, 0, 0, 0, 0, 0]))
     kept = trainable(documents(LENGTHS))
-    batch, counts, loads = padded(kept), count(kept, DEPTHS, CPU), []
+    batch, counts, loads = batch_of(kept), count(kept, DEPTHS, CPU), []
     balance = ExpertBalance(model)
     real = torch.arange(batch.input_ids.shape[1])[None] < batch.lengths[:, None]
     for _ in range(80):
@@ -299,7 +299,7 @@ def test_biases_move_against_the_load_and_only_by_real_tokens() -> None:
     heard: list[Tensor] = []
     hook = gate.register_forward_hook(lambda _, __, output: heard.append(output[2]))
     kept = trainable(documents([30, 4]))
-    batch = padded(kept)
+    batch = batch_of(kept)
     batch_loss(model, batch, count(kept, DEPTHS, CPU), Objective("token", "all"), balance)
     hook.remove()
     balance.update_biases()

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from gristmill.errors import ConfigError
 from sft.acceptance import draft, measure_acceptance
-from sft.batches import padded, padded_batches
+from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
@@ -48,7 +48,7 @@ def documents(*lengths: int) -> list[Document]:
 @torch.no_grad()
 def test_logits_of_a_packed_document_are_those_of_the_document_alone(model: CausalLM) -> None:
     made = documents(40, 3, 90, 41, 65)
-    for batch in padded_batches(made, 200):
+    for batch in micro_batches(made, 200):
         logits = model.lm_head(trunk_states(model, batch.input_ids))
         for row, length in enumerate(batch.lengths.tolist()):
             alone = model(input_ids=batch.input_ids[row : row + 1, :length]).logits[0]
@@ -60,7 +60,7 @@ def test_another_document_changes_no_bit(model: CausalLM) -> None:
 
     def of_the_first(second: Tensor) -> list[Tensor]:
         (first,) = tokens(70)
-        batch = padded(
+        batch = batch_of(
             [Document("", ids.numpy().astype(np.int32), np.ones(len(ids), np.uint8)) for ids in (first, second)]
         )
         inputs = model.get_input_embeddings()(batch.input_ids).detach().requires_grad_()
@@ -164,7 +164,7 @@ def test_another_causal_model_has_no_head(tmp_path: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     other, notes = load_model(str(tmp_path), VOCABULARY, seed=0)
     assert not has_mtp(other) and "without MTP" in notes[0]
-    batch = padded(documents(9, 20))
+    batch = batch_of(documents(9, 20))
     logits = other.get_output_embeddings()(trunk_states(other, batch.input_ids))
     row = int(batch.lengths.argmin())
     alone = other(input_ids=batch.input_ids[row : row + 1, :9]).logits[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from gristmill.config import load_config
 from schemas.evaluate_config import EvaluateConfig
 from schemas.sft_config import SFTConfig, Stage
-from sft.batches import Batch, padded
+from sft.batches import Batch, batch_of
 from sft.documents import Document, next_token_mask
 from sft.loss import Counts, LossKind, count, target_weights
 
@@ -38,7 +38,7 @@ def example() -> tuple[Batch, Counts, list[Tensor]]:
         flags = [cell == "yes" for cell in kinds["supervised"] if cell]
         mask = next_token_mask(np.array(flags, np.uint8))
         documents.append(Document(name, np.zeros(len(flags), np.int32), mask))
-    batch, losses = padded(documents), []
+    batch, losses = batch_of(documents), []
     for depth, head in enumerate(HEADS):
         by_position = torch.zeros(batch.input_ids.shape, dtype=torch.float64)
         for row, kinds in enumerate(given.values()):

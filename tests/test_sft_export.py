@@ -1,7 +1,10 @@
 """`gristmill export`: what transformers loads, what Megatron-Bridge reads, and the way back from a checkpoint."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -128,12 +131,27 @@ def test_megatron_reads_the_same_targets(trained: SFTConfig, handed_over: Path) 
     assert any(name.startswith("mtp.") for name in load_file(handed_over / "hf/model.safetensors"))
 
 
+@pytest.mark.skipif("GRISTMILL_MEGATRON" not in os.environ, reason="GRISTMILL_MEGATRON names no folder of its code")
+def test_megatrons_own_code_reads_it(trained: SFTConfig, handed_over: Path) -> None:
+    script, wheels = Path(__file__).with_name("as_megatron_bridge.py"), os.environ["GRISTMILL_MEGATRON"]
+    ran = subprocess.run([sys.executable, script, wheels, "."], cwd=handed_over, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert told["weights"] > 100 and told["unmapped"] == told["unknown"] == []
+    for split, read in told["stages"]["sample"].items():
+        expected = []
+        for ids, supervised in as_megatron_reads(handed_over / "sample" / {"train": "train", "val": "valid"}[split]):
+            expected.append({"tokens": ids[:-1], "supervised": supervised})
+        assert len(read) > 1 and read == expected
+    assert set(told["stages"]) == {"adapt", "sample"}
+
+
 def test_a_stages_config_is_in_megatrons_keys(trained: SFTConfig, handed_over: Path) -> None:
     config: dict[str, Any] = yaml.safe_load((handed_over / "sample/config.yaml").read_text())
     packs = len(PackFiles(trained.out / "data/sample"))
     steps = 2 * -(-packs // 3)
     assert config["train"] == {"train_iters": steps, "global_batch_size": 3, "micro_batch_size": 1}
-    assert config["dataset"]["packed_sequence_specs"] == {
+    assert config["dataset"]["offline_packing_specs"] == {
         "packed_sequence_size": 256,
         "packed_train_data_path": "sample/train",
         "packed_val_data_path": "sample/valid",

@@ -18,7 +18,7 @@ from schemas import Record, assistant, user
 from schemas.arrow import records_to_table
 from schemas.blend_config import BlendConfig
 from schemas.sft_config import SFTConfig
-from sft.batches import PackFiles, padded
+from sft.batches import PackFiles, batch_of
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.forecast import StageForecast, forecast
@@ -138,7 +138,7 @@ def kept_by_autograd(model: CausalLM, precision: str, length: int) -> int:
     device = torch.device("cpu")
     counts = count(documents, 2 if has_mtp(model) else 0, device)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), computing(precision, device):
-        batch_loss(model, padded(documents), counts, Objective("token", "all"), ExpertBalance(model))
+        batch_loss(model, batch_of(documents), counts, Objective("token", "all"), ExpertBalance(model))
     return sum(storage.nbytes() for storage in storages.values())
 
 
