@@ -99,6 +99,7 @@ class SFTConfig(Config):
     data: SFTData
     model: ModelInit = ModelInit()
     precision: Literal["bf16", "fp32"] = "bf16"
+    activation_checkpointing: bool = False  # keep each layer's input alone, and compute it again for its gradients
     seed: int = 0
     stages: Annotated[list[Stage], Field(min_length=1)]
 

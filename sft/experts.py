@@ -28,34 +28,42 @@ class ExpertBalance:
         self._routers = [child for child in module.modules() if isinstance(child, NemotronHTopkRouter)]
         self._hooks = [router.register_forward_hook(self._listen) for router in self._routers]
         self._loads = {router: torch.zeros_like(_bias(router), dtype=torch.float64) for router in self._routers}
-        self._lengths: Tensor | None = None
-        self._positions = 1
+        self._counting = False
+        self._heard: list[tuple[NemotronHTopkRouter, Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
 
     @contextmanager
     def counting(self, lengths: Tensor, positions: int) -> Iterator[None]:
         """Within it, the first `lengths` [rows] positions of each row take part; `positions` is their global sum."""
-        self._lengths, self._positions = lengths.clamp(min=0), max(1, positions)
+        self._counting = True
         try:
             yield
         finally:
-            self._lengths = None
+            self._counting = False
+        for router, logits, selected in self._heard:
+            self._count(router, logits, selected, lengths.clamp(min=0), max(1, positions))
+        self._heard.clear()
 
     def _listen(self, router: NemotronHTopkRouter, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
-        if self._lengths is None:
-            return
-        logits, _, selected = output
-        rows, experts = len(self._lengths), logits.shape[-1]
+        """Only listens: a layer that is computed again for its gradients must do what it did the first time."""
+        if self._counting:
+            logits, _, selected = output
+            self._heard.append((router, logits, selected))
+
+    def _count(
+        self, router: NemotronHTopkRouter, logits: Tensor, selected: Tensor, lengths: Tensor, positions: int
+    ) -> None:
+        rows, experts = len(lengths), logits.shape[-1]
         length = logits.shape[0] // rows
-        counted = torch.arange(length, device=logits.device) < self._lengths[:, None]
+        counted = torch.arange(length, device=logits.device) < lengths[:, None]
         chosen = torch.zeros_like(logits).scatter_(1, selected, 1.0).view(rows, length, experts) * counted[..., None]
         selections = chosen.sum(dim=1)
         self._loads[router] += selections.detach().sum(dim=0)
         scores = logits.sigmoid()
         scores = (scores / scores.sum(dim=-1, keepdim=True)).view(rows, length, experts) * counted[..., None]
         # T_c f_c P_c with the T_c of f and of P written out: one of the three cancels
-        per_document = (selections * scores.sum(dim=1)).sum(dim=1) / self._lengths.clamp(min=1)
-        self._losses.append(LOSS_SCALE * experts / (router.top_k * self._positions) * per_document.sum())
+        per_document = (selections * scores.sum(dim=1)).sum(dim=1) / lengths.clamp(min=1)
+        self._losses.append(LOSS_SCALE * experts / (router.top_k * positions) * per_document.sum())
 
     def take_loss(self) -> Tensor:
         """The balancing loss of what was heard since the last call."""

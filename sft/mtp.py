@@ -11,10 +11,11 @@ Source: Nemotron 3 Super report, section 2 (shared-weight MTP); DeepSeek-V3 repo
 import torch
 from torch import Tensor, nn
 from transformers import NemotronHConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHAttention, NemotronHMoE, NemotronHRMSNorm
 
 
-class AttentionLayer(nn.Module):
+class AttentionLayer(GradientCheckpointingLayer):
     """Joins the next token's embedding to the hidden state before it, then attends causally."""
 
     def __init__(self, config: NemotronHConfig) -> None:
@@ -36,7 +37,7 @@ class AttentionLayer(nn.Module):
         return joined + attended
 
 
-class ExpertLayer(nn.Module):
+class ExpertLayer(GradientCheckpointingLayer):
     """The MoE block and the head's final norm."""
 
     def __init__(self, config: NemotronHConfig) -> None:

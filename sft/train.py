@@ -13,25 +13,27 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import zip_longest
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch.distributed.tensor import DTensor
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
 from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
+from sft.changes import refuse_changes
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
+from sft.model import CausalLM, computing, has_mtp, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
+from sft.sharding import load_shared, whole_weights
 from sft.stages import Cursor, is_trained
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
@@ -60,7 +62,13 @@ class Training:
     """The run in OUT: its model, its data, and how far it has come."""
 
     def __init__(
-        self, config: SFTConfig, renderer: Renderer, data: Mapping[str, StageData], world: World, display: Display
+        self,
+        config: SFTConfig,
+        renderer: Renderer,
+        data: Mapping[str, StageData],
+        world: World,
+        display: Display,
+        reset_optimizer: bool = False,
     ) -> None:
         self.config, self.renderer, self.world, self.display = config, renderer, world, display
         self._folders = {name: prepared.folder for name, prepared in data.items()}
@@ -68,23 +76,29 @@ class Training:
         keys = {name: prepared.summary.key for name, prepared in data.items()}
         resumed = load_progress(self._state)
         if resumed:
-            _refuse_changes(resumed, config, keys)
+            refuse_changes(resumed, config, keys, reset_optimizer)
         self.progress = resumed or Progress()
+        if reset_optimizer:
+            self.progress.cursor, self.progress.frozen = Cursor(), None
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
         self._valid = valid_documents(config, renderer)
         for stage in config.stages[self.progress.stage :]:
             check_prompts(stage)
-        self.model, notes = load_model(
-            config.model.init, vocabulary_of(renderer.tokenizer), config.seed, config.model.lora
+        self.shared, notes = load_shared(
+            config.model, vocabulary_of(renderer.tokenizer), config.seed, world, config.precision
         )
+        self.model: CausalLM = self.shared.model
+        if config.activation_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
         if resumed:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]
+            if self.progress.frozen and len(self.progress.frozen) != world.size:
+                self.progress.frozen = self._fingerprints(config.stages[resumed.stage])
         for note in notes:
             display.say(note)
         if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
             raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
-        self.model.to(world.device)
 
     def run(self) -> Summary:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
@@ -102,12 +116,12 @@ class Training:
 
     def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
-        trainer = StageTrainer(self.model, self.config, index, PackFiles(self._packs(index)), self.world)
+        trainer = StageTrainer(self.shared, self.config, index, PackFiles(self._packs(index)), self.world)
         if progress.cursor.step > 0:
-            load_optimizer(self._state, trainer.optimizer)
+            load_optimizer(self._state, self.model, trainer.optimizer, self.world)
         else:
             torch.manual_seed(self.config.seed + index)
-            progress.frozen = fingerprint(self.model, stage.train) if stage.train != "all" else None
+            progress.frozen = self._fingerprints(stage) if stage.train != "all" else None
         saved = time.monotonic()
         while progress.cursor.step < trainer.plan.steps:
             progress.cursor, metrics = trainer.step(progress.cursor, progress.step + 1)
@@ -138,24 +152,26 @@ class Training:
         if self.progress.cursor.step == 0:
             self.display.say(f"{stage.name}: the model answers the prompts of {stage.data.rollouts.prompts}.")
             self.model.eval()
+            write = partial(
+                write_rollouts,
+                self.model,
+                stage.data.rollouts,
+                self.renderer,
+                folder,
+                self.config.stage_data(stage).pack_tokens,
+                (self.config.seed, index),
+                self.world,
+                lambda done, total: self.display.rows(f"{stage.name}: answers", done, total),
+            )
             with computing(self.config.precision, self.world.device):
-                write_rollouts(
-                    self.model,
-                    stage.data.rollouts,
-                    self.renderer,
-                    folder,
-                    self.config.stage_data(stage).pack_tokens,
-                    (self.config.seed, index),
-                    self.world,
-                    lambda done, total: self.display.rows(f"{stage.name}: answers", done, total),
-                )
+                self.shared.look(write)
             self.world.wait()
         return folder
 
     def _finish_stage(self, index: int) -> None:
         """Measures, writes OUT/stages/NAME and moves on to the next stage."""
         stage, progress = self.config.stages[index], self.progress
-        if progress.frozen and progress.frozen != fingerprint(self.model, stage.train):
+        if progress.frozen and progress.frozen != self._fingerprints(stage):
             raise GristmillError(f"{stage.name}: a weight that isn't trained has changed; this is a bug, report it.")
         measured = self._measured()
         result = StageResult(
@@ -169,23 +185,29 @@ class Training:
             acceptance=measured.acceptance,
             rollouts=read_rollouts(self.config.out / "data" / stage.name) if stage.data.rollouts else None,
         )
-        if self.world.leads:
-            self._write_stage(stage)
+        self._write_stage(stage)
         progress.results.append(result)
         progress.stage, progress.cursor, progress.frozen = index + 1, Cursor(), None
         self._save(None)
         self.display.say(result.line())
 
+    def _fingerprints(self, stage: Stage) -> list[str]:
+        """Of what the stage leaves alone, by rank."""
+        return self.world.gather(fingerprint(self.model, stage.train))
+
     def _write_stage(self, stage: Stage) -> None:
+        whole = whole_weights(self.model)
+        if not self.world.leads:
+            return
         folder = self.config.out / "stages" / stage.name
         draft = folder.with_name(f".{stage.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         with writing(draft):
-            save_model(self.model, draft, self.config.precision)
+            save_model(self.model, draft, self.config.precision, whole)
         if stage.train == "lora":
             from sft.lora import save_adapter
 
-            save_adapter(self.model, draft / "adapter", self.config.model.init)
+            save_adapter(self.model, whole, draft / "adapter", self.config.model.init)
         self.renderer.tokenizer.save(draft, self.renderer.template.source)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
@@ -196,18 +218,17 @@ class Training:
         losses = acceptance = None
         with computing(self.config.precision, self.world.device):
             if self._valid:
-                losses = held_out(self.model, self._valid, self.config.data.pack_tokens)
+                losses = self.shared.look(partial(held_out, self.model, self._valid, self.config.data.pack_tokens))
             if self._valid and has_mtp(self.model) and not of_new_model:
                 every = math.ceil(len(self._valid) / ACCEPTANCE_PROMPTS)
                 prompts = [prompt_of(document) for document in self._valid[::every]]
                 end = self.renderer.tokenizer.eos_id
-                acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+                measure = partial(measure_acceptance, self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+                acceptance = self.shared.look(measure)
         return Measured(held_out=losses, acceptance=acceptance)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
-        if self.world.leads:
-            save_state(self._state, self.model, optimizer, self.progress)
-        self.world.wait()
+        save_state(self._state, self.model, optimizer, self.progress, self.world)
 
     def _write_report(self) -> None:
         if self.world.leads:
@@ -225,31 +246,15 @@ class Training:
         )
 
 
-def fingerprint(model: nn.Module, train: Trained) -> str:
-    """A hash of every weight and buffer that a stage with this `train` leaves alone."""
+def fingerprint(model: CausalLM, train: Trained) -> str:
+    """A hash of every weight and buffer, or of this rank's slice, that a stage with this `train` leaves alone."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if not is_trained(name, train):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            digest.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _refuse_changes(resumed: Progress, config: SFTConfig, keys: Mapping[str, str]) -> None:
-    """ConfigError where what the run has already used is no longer what the config says."""
-    where = f"{config.out} was begun with"
-    advice = "change it back, or give another `out`"
-    old: dict[str, Any] = resumed.config
-    new = config.model_dump(mode="json")
-    for key in ("data", "model", "precision", "seed"):
-        if old[key] != new[key]:
-            raise ConfigError(f"{where} {key}: {old[key]}, not {new[key]}; {advice}.")
-    begun = resumed.stage + (resumed.cursor.step > 0)
-    for before, now in zip_longest(old["stages"][:begun], new["stages"][:begun]):
-        if before != now:
-            raise ConfigError(f"{where} another stage {before['name']}; {advice}.")
-        if resumed.data.get(before["name"]) != keys.get(before["name"]):
-            raise ConfigError(f"{where} other data for the stage {before['name']}; {advice}.")
 
 
 @contextmanager

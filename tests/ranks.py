@@ -1,0 +1,34 @@
+"""Two ranks of a training: processes on this machine, joined by gloo as torchrun would join them."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sft.world import World, join_world
+
+RANKS = 2
+
+
+def on_two_ranks(work: Callable[..., None], *arguments: Any) -> None:
+    """`work(world, *arguments)` on both; it is an error if one of them fails."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    ranks = [spawn.Process(target=_join, args=(rank, port, work, arguments)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * RANKS
+
+
+def _join(rank: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(RANKS), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    with join_world() as world:
+        work(world, *arguments)
