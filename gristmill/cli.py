@@ -10,11 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gristmill import registry
-from gristmill.commands import Command
+from gristmill.commands import INTERRUPTED, Command
 from gristmill.errors import GristmillError
 from gristmill.ledger import ledger_error
 
-INTERRUPTED = 130
 _OURS = ("schemas", "judges", "generators", "blends", "sft")
 
 

@@ -89,7 +89,7 @@ class Training:
         )
         self.model: CausalLM = self.shared.model
         if config.activation_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable()
         if resumed:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]

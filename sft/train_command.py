@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gristmill.commands import PLAIN_SECONDS, Command, add_config
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -98,7 +98,7 @@ def _launch(processes: int, *command: str) -> int:
     except ChildFailedError as error:
         return max(1, error.get_first_failure()[1].exitcode)
     except SignalException:
-        raise KeyboardInterrupt from None
+        return INTERRUPTED
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import torch
 import torch.distributed as dist
 
+from gristmill.commands import INTERRUPTED
 from gristmill.errors import GristmillError
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def join_world() -> Iterator[World]:
     except KeyboardInterrupt:
         if rank == 0:
             raise
-        raise SystemExit(1) from None
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         _end(error, store)
     dist.destroy_process_group()

@@ -1,4 +1,7 @@
-"""Two ranks of a training: processes on this machine, joined by gloo as torchrun would join them."""
+"""Processes that train: two ranks, joined by gloo as torchrun would join them, or one that may be killed.
+
+They are forked from a server that has imported the trainer already, and has run nothing of it.
+"""
 
 import multiprocessing
 import os
@@ -8,9 +11,11 @@ from typing import Any
 
 import torch
 
-from sft.world import World, join_world
+from sft.world import join_world
 
 RANKS = 2
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__, "sft.train", "sft.lora"])
 
 
 def on_two_ranks(work: Callable[..., None], *arguments: Any) -> None:
@@ -18,8 +23,7 @@ def on_two_ranks(work: Callable[..., None], *arguments: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    spawn = multiprocessing.get_context("spawn")
-    ranks = [spawn.Process(target=_join, args=(rank, port, work, arguments)) for rank in range(RANKS)]
+    ranks = [PROCESSES.Process(target=_join, args=(rank, port, work, arguments)) for rank in range(RANKS)]
     for process in ranks:
         process.start()
     for process in ranks:

@@ -1,8 +1,5 @@
 """Two ranks, over which the model is sliced, take the optimizer steps of one process that holds it whole."""
 
-import os
-import signal
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from gristmill.config import validate
-from schemas.sft_config import ModelInit, SFTConfig
+from schemas.sft_config import SFTConfig
 from sft.batches import PackFiles, trainable
 from sft.documents import Document
 from sft.metrics import StepMetrics
@@ -57,7 +54,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    **{f"{loss}, {split}": Case("hybrid", split, {"loss": loss}) for loss, split in product(("token", "sample"), ("spread", "one without"))},
+    **{
+        f"{loss}, {split}": Case("hybrid", split, {"loss": loss})
+        for loss, split in product(("token", "sample"), ("spread", "one without"))
+    },
     "healing": Case("hybrid", "one without", {"train": "mtp"}),
     "adapters": Case("hybrid", "spread", {"train": "lora"}),
     "activations computed again": Case("hybrid", "spread", {}, {"activation_checkpointing": True}),
@@ -96,7 +96,7 @@ def take_step(world: World, case: Case, folder: Path) -> Taken:
     config = case.config(folder)
     shared, _ = load_shared(config.model, VOCABULARY, 0, world, config.precision)
     if config.activation_checkpointing:
-        shared.model.gradient_checkpointing_enable({"use_reentrant": False})
+        shared.model.activation_checkpointing_enable()
     trainer = Watched(shared, config, 0, PackFiles(folder / "packs"), world)
     trainer.split = case.split
     _, metrics = trainer.step(Cursor(), 1)
@@ -143,15 +143,23 @@ def test_two_ranks_take_the_step_of_one(name: str, folder: Path, by_two: dict[st
     case = CASES[name]
     whole = case._replace(split="spread", changes={**case.changes, "micro_tokens": 10_000}, settings={})
     alone, together = take_step(ONE, whole, folder), by_two[name]
-    tolerance = TOLERANCE if case.settings.get("precision") != "bf16" else 2e-2
+    tolerance = TOLERANCE if case.settings.get("precision") != "bf16" else 4e-2
     assert difference(alone.gradients, together.gradients) < tolerance
-    for key in ("loss", "mtp_loss", "grad_norm"):
-        assert getattr(together.metrics, key) == pytest.approx(getattr(alone.metrics, key), rel=tolerance)
-    assert (together.metrics.tokens, together.metrics.conversations) == (alone.metrics.tokens, alone.metrics.conversations)
+    left, right = (t.metrics.model_dump(exclude={"tokens_per_s", "stage"}, exclude_none=True) for t in (alone, together))
+    assert left == pytest.approx(right, rel=tolerance)
     assert alone.weights.keys() == together.weights.keys()
     biases = [key for key in alone.weights if key.endswith("e_score_correction_bias")]
     if tolerance == TOLERANCE:
         assert all(torch.equal(alone.weights[key], together.weights[key]) for key in biases)
+
+
+@pytest.mark.parametrize("model", ["hybrid", "tied"])
+def test_activations_computed_again_change_no_bit(model: str, folder: Path) -> None:
+    plain = take_step(ONE, Case(model), folder)
+    again = take_step(ONE, Case(model, settings={"activation_checkpointing": True}), folder)
+    for left, right in ((plain.gradients, again.gradients), (plain.weights, again.weights)):
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_the_cases_differ(folder: Path, by_two: dict[str, Taken]) -> None:
