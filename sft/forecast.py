@@ -35,7 +35,7 @@ from sft.stages import Plan, trained_parameters
 # What autograd keeps, in bytes per token, layer and unit of the hidden size: measured 58 to 76 under bf16 autocast and
 # 78 to 102 in fp32, on nemotron_h, Llama and Qwen3.
 ACTIVATION_BYTES = {"bf16": 80, "fp32": 105}
-INPUT_BYTES = 12  # of them kept where activations are computed again: what a layer is given, measured 4 to 12
+INPUT_BYTES = 9  # of that where activations are computed again: what a layer is given; measured 6.7 to 8.9
 FP32_BYTES = 4
 LAYERS_PER_DEPTH = 2  # of the MTP head
 

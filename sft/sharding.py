@@ -97,8 +97,8 @@ def whole_weights(model: CausalLM) -> dict[str, Tensor]:
 
 @contextmanager
 def in_step(model: CausalLM, world: World) -> Iterator[None]:
-    """Within it each rank runs as many forward passes of the whole model as it likes: one that has done its own goes on
-    with a single token, until the last is done."""
+    """Within it each rank runs the trunk as often as it likes: one that has done its own goes on with a single token,
+    until the last is done."""
     if world.size == 1:
         yield
         return
@@ -106,8 +106,8 @@ def in_step(model: CausalLM, world: World) -> Iterator[None]:
     def run_own(*_: object) -> None:
         world.sum(1)
 
-    hook = model.register_forward_pre_hook(run_own)
+    hook = model.base_model.register_forward_pre_hook(run_own)
     yield
     hook.remove()
     while world.sum(0)[0] > 0:
-        model(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=world.device), use_cache=False)
+        model.base_model(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=world.device), use_cache=False)

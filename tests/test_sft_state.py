@@ -94,12 +94,12 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path: Path) 
     """Room for one state, but not for two."""
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", small], check=True)
     try:
         save(small / "state", 1)
         with pytest.raises(GristmillError, match="state: can't be written, perhaps because the disk is full") as error:
             save(small / "state", 2)
-        assert "No space left" in str(error.value) and "\n" not in str(error.value)
+        assert "\n" not in str(error.value)
         assert check(small / "state") == 1
         subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
         save(small / "state", 3)
