@@ -160,7 +160,8 @@ def _gathered(config: SFTConfig, model: CausalLM) -> int:
     of_head = sizes.pop() if has_mtp(model) else 0
     largest = sorted(sizes)[-2:]
     bytes_each = PRECISIONS[config.precision].itemsize
-    return 2 * FP32_BYTES * ends + bytes_each * (2 * of_head + sum(largest) + largest[-1])
+    total: int = 2 * FP32_BYTES * ends + bytes_each * (2 * of_head + sum(largest) + largest[-1])
+    return total
 
 
 def _shares(counts: Mapping[str, Counts], loss: LossKind | None) -> list[Share]:

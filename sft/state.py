@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
@@ -125,13 +126,13 @@ def _weights(model: CausalLM) -> dict[str, torch.Tensor]:
 
 def _save(folder: Path, tensors: dict[str, Any]) -> None:
     with _alone():
-        dcp.save(tensors, checkpoint_id=folder)
+        save(tensors, checkpoint_id=folder)
 
 
 def _load(folder: Path, tensors: dict[str, Any]) -> None:
     """Into the tensors themselves."""
     with _alone():
-        dcp.load(tensors, checkpoint_id=folder)
+        load(tensors, checkpoint_id=folder)
 
 
 @contextmanager

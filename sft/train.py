@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Protocol
 
 import torch
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from gristmill.errors import ConfigError, GristmillError
@@ -105,7 +106,7 @@ class Training:
         log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
         if self.progress.step == 0:
             self.progress.start = self._measured(of_new_model=self.config.model.init == "tiny")
-        with _stop_requests(self.display) as stop_requested:
+        with _stop_requests(self.display, self.world) as stop_requested:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, log, stop_requested)
                 self._write_report()
@@ -252,13 +253,13 @@ def fingerprint(model: CausalLM, train: Trained) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if not is_trained(name, train):
             digest.update(name.encode())
-            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
             digest.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 @contextmanager
-def _stop_requests(display: Display) -> Iterator[Callable[[], bool]]:
+def _stop_requests(display: Display, world: World) -> Iterator[Callable[[], bool]]:
     """Tells whether SIGINT or SIGTERM has come; a second one acts at once."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -272,6 +273,10 @@ def _stop_requests(display: Display) -> Iterator[Callable[[], bool]]:
         signal.signal(number, note)
     try:
         yield lambda: bool(received)
+    except BaseException:
+        if world.size > 1:
+            before[signal.SIGTERM] = signal.SIG_IGN  # torchrun ends the others at once, but they have to say why
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sft.metrics import StepMetrics
     from sft.report import Measured, Summary
 
-STOP_SECONDS = 3600  # for processes that are told to stop: an optimizer step, and writing the state
+STOP_SECONDS = 600  # for processes that are told to stop: an optimizer step, and writing the state
 
 
 def _configure(parser: ArgumentParser) -> None:

@@ -4,6 +4,7 @@ Where one of them fails, all end: the first to fail says why, and the others, wh
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from gristmill.commands import INTERRUPTED
 from gristmill.errors import GristmillError
@@ -63,22 +66,23 @@ def join_world() -> Iterator[World]:
     if size == 1:
         yield World(0, 1, device)
         return
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
     )
     try:
         yield World(rank, size, device)
-    except KeyboardInterrupt:
-        if rank == 0:
-            raise
-        raise SystemExit(INTERRUPTED) from None
-    except Exception as error:
-        _end(error, store)
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the others at once, but they have to say why
+        if isinstance(error, KeyboardInterrupt) and rank > 0:
+            raise SystemExit(INTERRUPTED) from None
+        if isinstance(error, Exception):
+            _end(error, store)
+        raise
     dist.destroy_process_group()
 
 
-def _end(error: Exception, store: dist.Store) -> NoReturn:
+def _end(error: Exception, store: Store) -> NoReturn:
     """Raises what this rank has to say: nothing, where it ends because another one has."""
     is_first = store.add("failed", 1) == 1
     if isinstance(error, dist.DistError) or "gloo" in str(error):  # gloo's have no class of their own

@@ -132,7 +132,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_two(folder: Path) -> dict[str, Taken]:
-    on_two_ranks(take_steps, folder)
+    assert on_two_ranks(take_steps, folder) == [0, 0]
     found = torch.load(folder / "found.pt", weights_only=False)
     return {name: Taken(*taken) for name, taken in found.items()}
 
@@ -145,7 +145,9 @@ def test_two_ranks_take_the_step_of_one(name: str, folder: Path, by_two: dict[st
     alone, together = take_step(ONE, whole, folder), by_two[name]
     tolerance = TOLERANCE if case.settings.get("precision") != "bf16" else 4e-2
     assert difference(alone.gradients, together.gradients) < tolerance
-    left, right = (t.metrics.model_dump(exclude={"tokens_per_s", "stage"}, exclude_none=True) for t in (alone, together))
+    left, right = (
+        t.metrics.model_dump(exclude={"tokens_per_s", "stage"}, exclude_none=True) for t in (alone, together)
+    )
     assert left == pytest.approx(right, rel=tolerance)
     assert alone.weights.keys() == together.weights.keys()
     biases = [key for key in alone.weights if key.endswith("e_score_correction_bias")]

@@ -77,7 +77,7 @@ def test_sigkill_wherever_in_a_write_leaves_a_whole_state(tmp_path: Path) -> Non
     """Each attempt finds what the one before has left."""
     folder = tmp_path / "state"
     save(folder, 0)
-    found = []
+    found: list[int] = []
     while True:
         process = PROCESSES.Process(target=save_until_killed, args=(folder, len(found) + 1))
         process.start()
