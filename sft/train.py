@@ -105,7 +105,8 @@ class Training:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
         log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
         if self.progress.step == 0:
-            self.progress.start = self._measured(of_new_model=self.config.model.init == "tiny")
+            measure = partial(self._measured, of_new_model=self.config.model.init == "tiny")
+            self.progress.start = self.shared.look(measure)
         with _stop_requests(self.display, self.world) as stop_requested:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, log, stop_requested)
@@ -174,7 +175,7 @@ class Training:
         stage, progress = self.config.stages[index], self.progress
         if progress.frozen and progress.frozen != self._fingerprints(stage):
             raise GristmillError(f"{stage.name}: a weight that isn't trained has changed; this is a bug, report it.")
-        measured = self._measured()
+        measured = self.shared.look(self._measured)
         result = StageResult(
             name=stage.name,
             loss=stage.loss if stage.train != "mtp" else None,
@@ -219,13 +220,12 @@ class Training:
         losses = acceptance = None
         with computing(self.config.precision, self.world.device):
             if self._valid:
-                losses = self.shared.look(partial(held_out, self.model, self._valid, self.config.data.pack_tokens))
+                losses = held_out(self.model, self._valid, self.config.data.pack_tokens)
             if self._valid and has_mtp(self.model) and not of_new_model:
                 every = math.ceil(len(self._valid) / ACCEPTANCE_PROMPTS)
                 prompts = [prompt_of(document) for document in self._valid[::every]]
                 end = self.renderer.tokenizer.eos_id
-                measure = partial(measure_acceptance, self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
-                acceptance = self.shared.look(measure)
+                acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
         return Measured(held_out=losses, acceptance=acceptance)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
