@@ -38,7 +38,12 @@ class Shared(nn.Module):
 
     @torch.no_grad()
     def look(self, compute: Callable[[], T]) -> T:
-        """What `compute` finds without gradients. Parts of the MTP head may be called alone in it."""
+        """What `compute` finds without gradients. Parts of the MTP head may be called alone in it.
+
+        No stage may be running: afterwards every weight is one that could be trained, because FSDP settles the
+        precision of a gradient by what is trained when it first gathers, and when it is told to gather.
+        """
+        self.requires_grad_(True)
         parts = [part for part in (self, getattr(self.model, "mtp", None)) if isinstance(part, FSDPModule)]
         for part in parts[1:]:
             part.unshard()
@@ -64,6 +69,7 @@ def load_shared(
     for buffer, source in zip(shared.model.buffers(), sources, strict=True):
         buffer.copy_(source)  # also those that no state dict has, such as the frequencies of rotary embeddings
         dist.broadcast(buffer, 0)
+    shared.look(lambda: None)
     return shared, notes
 
 
@@ -72,7 +78,6 @@ def _sliced(model: CausalLM, world: World, precision: str) -> Shared:
     mesh = init_device_mesh(world.device.type, (world.size,))
     dtype = PRECISIONS[precision] if precision != "fp32" else None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    model.requires_grad_(True)
     for block in blocks_of(model):
         fully_shard(block, mesh=mesh, mp_policy=policy)
     if has_mtp(model):

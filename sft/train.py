@@ -111,7 +111,7 @@ class Training:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, log, stop_requested)
                 self._write_report()
-                if self._any(stop_requested()):
+                if self._any(stop_requested())[0]:
                     raise KeyboardInterrupt
         self._write_report()
         return self.summary()
@@ -131,8 +131,8 @@ class Training:
             if log:
                 log.append(metrics)
             self.display.step(metrics, progress.cursor.step, trainer.plan.steps)
-            stop = self._any(stop_requested())
-            if stop or time.monotonic() - saved > SAVE_SECONDS:
+            stop, due = self._any(stop_requested(), time.monotonic() - saved > SAVE_SECONDS)
+            if stop or due:
                 self._save(trainer.optimizer)
                 saved = time.monotonic()
             if stop:
@@ -141,9 +141,9 @@ class Training:
         trainer.close()
         self._finish_stage(index)
 
-    def _any(self, flag: bool) -> bool:
-        """Whether it is set on any rank."""
-        return self.world.sum(flag)[0] > 0
+    def _any(self, *flags: bool) -> list[bool]:
+        """Of each, whether it is set on any rank."""
+        return [count > 0 for count in self.world.sum(*flags)]
 
     def _packs(self, index: int) -> Path:
         """The folder of a stage's packs. Roll-outs are written here, by the model as the preceding stage left it."""

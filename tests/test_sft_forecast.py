@@ -211,12 +211,12 @@ def test_ranks_hold_slices_and_gather_what_computes(blend: Path, tmp_path: Path)
 
 def test_the_command_touches_no_weight(blend: Path, tmp_path: Path, cli: CLI) -> None:
     (tmp_path / "sft.yaml").write_text(yaml.safe_dump(content(blend, Path("out"))))
-    planned = cli("sft", "sft.yaml", "--plan", env={"OMP_NUM_THREADS": "1"})
+    planned = cli("sft", "sft.yaml", "--plan", "--nproc", "2", env={"OMP_NUM_THREADS": "1"})
     assert (planned.returncode, planned.stderr) == (0, "")
     lines = planned.stdout.splitlines()
     assert lines[0].startswith("token: ") and "3 of them warming up" in lines[0] and "% full)" in lines[0]
     assert "heal: as many steps as its roll-outs fill, over packs of 300 tokens" in planned.stdout
-    assert planned.stdout.count("share of the loss") == 4
+    assert planned.stdout.count("share of the loss") == 4 and planned.stdout.count(", gathered 0.") == 3
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == ["data"]
 
 

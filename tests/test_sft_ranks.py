@@ -104,10 +104,30 @@ def take_step(world: World, case: Case, folder: Path) -> Taken:
     return Taken(trainer.gradients, metrics, dict(whole_weights(shared.model)))
 
 
+def take_turns(world: World, folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The gradients of a step of one stage after another, each of which trains something else."""
+    usual = {"global_batch": 64, "lr": 1e-5, "steps": 2}
+    stages = [{"name": train, "train": train, **usual} for train in ("lora", "mtp", "all")]
+    case = Case("hybrid", changes={"train": "lora"}, settings={"precision": "bf16", "stages": stages})
+    config = case.config(folder)
+    shared, _ = load_shared(config.model, VOCABULARY, 0, world, config.precision)
+    found = {}
+    for index, stage in enumerate(config.stages):
+        trainer = Watched(shared, config, index, PackFiles(folder / "packs"), world)
+        trainer.split = "spread"
+        trainer.step(Cursor(), index + 1)
+        trainer.close()
+        found[stage.name] = trainer.gradients
+        shared.look(lambda: None)
+    return found
+
+
 def take_steps(world: World, folder: Path) -> None:
     found = {name: take_step(world, case, folder) for name, case in CASES.items()}
+    turns = take_turns(world, folder)
     if world.leads:
         torch.save({name: tuple(taken) for name, taken in found.items()}, folder / "found.pt")
+        torch.save(turns, folder / "turns.pt")
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +194,12 @@ def test_the_cases_differ(folder: Path, by_two: dict[str, Taken]) -> None:
         moved = {key for key in after if key not in before or not torch.equal(after[key], before[key])}
         moved = {key for key in moved if "base_layer" not in key}
         assert moved and all(trained in key for key in moved)
+
+
+def test_stages_that_train_other_parts_take_turns(folder: Path, by_two: dict[str, Taken]) -> None:
+    """In bf16, so that a gradient that isn't kept in fp32 would be found."""
+    alone, together = take_turns(ONE, folder), torch.load(folder / "turns.pt")
+    assert alone.keys() == together.keys() and len(alone) == 3
+    for name in alone:
+        assert difference(alone[name], together[name]) < 4e-2
+        assert {gradient.dtype for gradient in together[name].values()} == {torch.float32}

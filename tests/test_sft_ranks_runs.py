@@ -122,6 +122,7 @@ def run_out_of_memory(world: World, made: SFTConfig) -> None:
 
 def test_a_rank_that_is_out_of_memory_ends_the_other_and_alone_says_why(blend: Path, tmp_path: Path) -> None:
     made = endless(blend, tmp_path / "out")
+    prepare(made)
     assert on_two_ranks(run_out_of_memory, made) == [1, 1]
     assert "lower stages.long.micro_tokens" in (made.out / "said-by-1").read_text()
     assert not (made.out / "said-by-0").exists()
