@@ -83,7 +83,7 @@ def _sliced(model: CausalLM, world: World, precision: str) -> Shared:
     if has_mtp(model):
         fully_shard(model.mtp, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     shared = Shared(model)
-    fully_shard(shared, mesh=mesh).set_reduce_scatter_unused_params(True)
+    fully_shard(shared, mesh=mesh)
     shared.to_empty(device=world.device)
     return shared
 

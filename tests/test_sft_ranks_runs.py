@@ -162,7 +162,7 @@ def test_a_rank_that_dies_ends_the_other_with_one_sentence(blend: Path, tmp_path
     assert running.returncode == 1 and re.search("a process of this run has died", sentence)
 
 
-def test_told_to_stop_two_ranks_save_their_state(blend: Path, tmp_path: Path) -> None:
+def test_told_to_stop_two_ranks_go_on_from_their_state(blend: Path, tmp_path: Path) -> None:
     made = endless(blend, tmp_path / "out")
     running = command(made, tmp_path)
     wait_for_two_steps(made, running)
@@ -170,7 +170,20 @@ def test_told_to_stop_two_ranks_save_their_state(blend: Path, tmp_path: Path) ->
     _, stderr = running.communicate(timeout=900)
     assert running.returncode == 130 and len(sentences(stderr)) == 1
     progress = load_progress(made.out / "state")
-    assert progress is not None and progress.step == len(read_metrics(made.out / "metrics.jsonl")) >= 2
+    lines = read_metrics(made.out / "metrics.jsonl")
+    assert progress is not None and progress.step == len(lines) >= 2
+    stages = [
+        Stage(name="long", global_batch=4, lr=1e-3, steps=2),
+        Stage(name="next", global_batch=4, lr=1e-3, steps=1),
+    ]
+    going_on = command(made.model_copy(update={"stages": stages}), tmp_path, "--reset-optimizer")
+    stdout, stderr = going_on.communicate(timeout=900)
+    assert going_on.returncode == 0 and sentences(stderr) == []
+    assert f"Resumed after step {len(lines)}." in stderr and "Held-out losses" in stdout
+    found = read_metrics(made.out / "metrics.jsonl")
+    assert [line.step for line in found] == list(range(1, len(lines) + 4))
+    assert [line.stage for line in found[len(lines) :]] == ["long", "long", "next"]
+    assert weights(made, "next").keys() == weights(made, "long").keys()
 
 
 def test_a_loss_that_is_no_number_ends_both_with_one_sentence(blend: Path, tmp_path: Path) -> None:
