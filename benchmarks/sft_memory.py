@@ -1,6 +1,6 @@
 """The memory of one optimizer step on a pack of 512k tokens, on CPU, with the tiny model.
 
-    python benchmarks/sft_memory.py [--pack-tokens 524288] [--micro-tokens 16384]
+    python benchmarks/sft_memory.py [--pack-tokens 524288] [--micro-tokens 16384] [--activation-checkpointing]
 
 The pack holds documents of up to 8,192 tokens, half of their tokens supervised. Printed: seconds of the forward and
 backward passes over all of it, with both MTP depths, and the process's peak memory.
@@ -43,8 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack-tokens", type=int, default=524_288)
     parser.add_argument("--micro-tokens", type=int, default=16_384)
+    parser.add_argument("--activation-checkpointing", action="store_true")
     arguments = parser.parse_args()
     model = load_model("tiny", VOCABULARY, seed=0)[0].train()
+    if arguments.activation_checkpointing:
+        model.activation_checkpointing_enable()
     pack = list(documents(arguments.pack_tokens))
     counts = count(pack, DEPTHS, torch.device("cpu"))
     balance = ExpertBalance(model)

@@ -29,6 +29,7 @@ from sft.batches import PackFiles
 from sft.documents import Document
 from sft.model import CausalLM, Vocabulary, load_model
 from sft.packing import write_packs
+from sft.sharding import Shared
 from sft.stages import Cursor
 from sft.step import StageTrainer
 from sft.world import World
@@ -78,7 +79,7 @@ def ours(made: list[Document], steps: int, folder: Path) -> float:
     data = {"blend": "b", "tokenizer": "t", "pack_tokens": 1000, "packing": False}
     content = {"out": str(folder), "data": data, "precision": "fp32", "stages": [stage]}
     packs, world = PackFiles(folder / "packs"), World(0, 1, torch.device("cpu"))
-    trainer = StageTrainer(headless(), validate(content, SFTConfig, "benchmark"), 0, packs, world)
+    trainer = StageTrainer(Shared(headless()), validate(content, SFTConfig, "benchmark"), 0, packs, world)
     seen, _ = trainer.step(Cursor(), 1)
     supervised, started = 0, time.process_time()
     for number in range(steps):

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from gristmill import registry
-from gristmill.commands import Command, complete
+from gristmill.commands import INTERRUPTED, Command, complete
 from gristmill.errors import ConfigError, GristmillError, did_you_mean
 from gristmill.ledger_file import ledger_error
 from gristmill.terminal import warn
 
-INTERRUPTED = 130
 _OURS = ("schemas", "judges", "generators", "blends", "sft")
 
 

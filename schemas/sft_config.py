@@ -101,6 +101,7 @@ class SFTConfig(Config):
     model: ModelInit = ModelInit()
     precision: Literal["bf16", "fp32"] = "bf16"
     loss_kernel: LossKernel = "torch"  # or `liger`, on CUDA
+    activation_checkpointing: bool = False  # keep each layer's input alone, and compute it again for its gradients
     seed: int = 0
     stages: Annotated[list[Stage], Field(min_length=1)]
 

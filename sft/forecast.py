@@ -26,28 +26,31 @@ from gristmill.views import BLEND_FILE, connect
 from schemas import Data
 from schemas.sft_config import SFTConfig, Stage
 from sft.loss import TARGETS_AT_ONCE, LossKind
-from sft.model import CausalLM, Vocabulary, empty_model, has_mtp
+from sft.model import PRECISIONS, CausalLM, Vocabulary, empty_model, has_mtp
 from sft.prep import StageData
+from sft.sharding import blocks_of
 from sft.shards import Counts
 from sft.stages import Plan, trained_parameters
 
 # What autograd keeps, in bytes per token, layer and unit of the hidden size: measured 58 to 76 under bf16 autocast and
 # 78 to 102 in fp32, on nemotron_h, Llama and Qwen3.
 ACTIVATION_BYTES = {"bf16": 80, "fp32": 105}
+INPUT_BYTES = 9  # of that where activations are computed again: what a layer is given; measured 6.7 to 8.9
 FP32_BYTES = 4
 LAYERS_PER_DEPTH = 2  # of the MTP head
 
 
 class Memory(Data):
-    """Bytes on each device: every rank holds the whole model, in fp32."""
+    """Bytes on each device. Weights, gradients and moments are in fp32, each rank's slice of them."""
 
     weights: int
     gradients: int
     moments: int  # the optimizer's two per trained weight
+    gathered: int  # whole weights of what computes, and their gradients; nothing with one rank
     activations: int  # an estimate, of the largest batch; without what the allocator wastes
 
     def total(self) -> int:
-        return self.weights + self.gradients + self.moments + self.activations
+        return self.weights + self.gradients + self.moments + self.gathered + self.activations
 
 
 class Share(Data):
@@ -84,12 +87,14 @@ class StageForecast(Data):
     packed: Packed | None
 
 
-def forecast(config: SFTConfig, vocabulary: Vocabulary, data: Mapping[str, StageData]) -> list[StageForecast]:
+def forecast(
+    config: SFTConfig, vocabulary: Vocabulary, data: Mapping[str, StageData], ranks: int = 1
+) -> list[StageForecast]:
     model = empty_model(config.model, vocabulary)
-    return [_stage(config, stage, model, data.get(stage.name)) for stage in config.stages]
+    return [_stage(config, stage, model, data.get(stage.name), ranks) for stage in config.stages]
 
 
-def _stage(config: SFTConfig, stage: Stage, model: CausalLM, data: StageData | None) -> StageForecast:
+def _stage(config: SFTConfig, stage: Stage, model: CausalLM, data: StageData | None, ranks: int) -> StageForecast:
     settings = config.stage_data(stage)
     trained = sum(parameter.numel() for parameter in trained_parameters(model, stage))
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -105,9 +110,10 @@ def _stage(config: SFTConfig, stage: Stage, model: CausalLM, data: StageData | N
         parameters=parameters,
         trained=trained,
         memory=Memory(
-            weights=FP32_BYTES * parameters,
-            gradients=FP32_BYTES * trained,
-            moments=2 * FP32_BYTES * trained,
+            weights=FP32_BYTES * parameters // ranks,
+            gradients=FP32_BYTES * trained // ranks,
+            moments=2 * FP32_BYTES * trained // ranks,
+            gathered=_gathered(config, model) if ranks > 1 else 0,
             activations=_activations(config, stage, model),
         ),
         packed=packed,
@@ -137,10 +143,25 @@ def _activations(config: SFTConfig, stage: Stage, model: CausalLM) -> int:
     shape = model.config.get_text_config()
     depths = config.model.mtp.depths if has_mtp(model) and stage.train != "lora" else 0
     layers = LAYERS_PER_DEPTH * depths + (shape.num_hidden_layers if stage.train != "mtp" else 0)
-    tokens = config.tokens_at_once(stage)
+    kept = layers * ACTIVATION_BYTES[config.precision]
+    if config.activation_checkpointing:
+        kept = layers * INPUT_BYTES + ACTIVATION_BYTES[config.precision]  # one layer's at a time
     logits = 3 * FP32_BYTES * TARGETS_AT_ONCE * shape.vocab_size  # with their softmax and their gradient
-    size: int = tokens * layers * shape.hidden_size * ACTIVATION_BYTES[config.precision] + logits
+    size: int = config.tokens_at_once(stage) * shape.hidden_size * kept + logits
     return size
+
+
+def _gathered(config: SFTConfig, model: CausalLM) -> int:
+    """The embeddings, the final norm and the head, the MTP head, and the two largest of the trunk's layers: the one
+    that computes and the one after it. With the gradients of all that but one layer."""
+    parts = [*blocks_of(model), *([model.mtp] if has_mtp(model) else [])]
+    sizes = [sum(parameter.numel() for parameter in part.parameters()) for part in parts]
+    ends = sum(parameter.numel() for parameter in model.parameters()) - sum(sizes)
+    of_head = sizes.pop() if has_mtp(model) else 0
+    largest = sorted(sizes)[-2:]
+    bytes_each = PRECISIONS[config.precision].itemsize
+    total: int = 2 * FP32_BYTES * ends + bytes_each * (2 * of_head + sum(largest) + largest[-1])
+    return total
 
 
 def _shares(counts: Mapping[str, Counts], loss: LossKind | None) -> list[Share]:
@@ -197,6 +218,7 @@ def print_forecast(console: Console, forecasts: Iterable[StageForecast]) -> None
             f"  trains {stage.trained:,} of {stage.parameters:,} parameters; about {_gib(memory.total())} per device: "
             f"weights {_gib(memory.weights)}, gradients {_gib(memory.gradients)}, "
             f"optimizer {_gib(memory.moments)}, activations {_gib(memory.activations)}"
+            + (f", gathered {_gib(memory.gathered)}" if memory.gathered else "")
         )
         if stage.packed:
             for kind, shares in (("source", stage.packed.sources), ("category", stage.packed.categories)):

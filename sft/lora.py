@@ -53,21 +53,20 @@ def _adaptable(model: CausalLM) -> Iterator[str]:
 
 
 @torch.no_grad()
-def merged_weights(model: CausalLM) -> dict[str, Tensor]:
-    """The state dict as it would be without adapters, what they add being in the weights."""
-    weights: dict[str, Tensor] = {
-        name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if not is_adapter(name)
-    }
+def merged_weights(model: CausalLM, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict `weights` as it would be without adapters, what they add being in the weights."""
+    merged = {name.replace(".base_layer.", "."): tensor for name, tensor in weights.items() if not is_adapter(name)}
     for name, module in model.named_modules():
         if isinstance(module, LoraLinear):
-            weights[f"{name}.weight"] = weights[f"{name}.weight"] + module.get_delta_weight(ADAPTER)
-    return weights
+            down, up = (weights[f"{name}.lora_{part}.{ADAPTER}.weight"] for part in "AB")
+            merged[f"{name}.weight"] = merged[f"{name}.weight"] + up @ down * module.scaling[ADAPTER]
+    return merged
 
 
-def save_adapter(model: CausalLM, folder: Path, base: str) -> None:
-    """The adapters alone, as peft reads them; `base` is the model that they stand on."""
+def save_adapter(model: CausalLM, weights: dict[str, Tensor], folder: Path, base: str) -> None:
+    """The adapters in the state dict `weights` alone, as peft reads them; `base` is the model that they stand on."""
     folder.mkdir(parents=True)
-    tensors = get_peft_model_state_dict(model, adapter_name=ADAPTER)
+    tensors = get_peft_model_state_dict(model, weights, ADAPTER)
     named = {f"base_model.model.{name}": tensor.contiguous() for name, tensor in tensors.items()}
     save_file(named, folder / "adapter_model.safetensors", {"format": "pt"})
     config: LoraConfig = model.peft_config[ADAPTER]

@@ -93,12 +93,18 @@ def empty_model(wanted: ModelInit, vocabulary: Vocabulary) -> CausalLM:
             model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
         else:
             config = _config(wanted.init)
+            if wanted.init == "embedded":
+                config.vocab_size = vocabulary.size  # its tokenizer has the chat's control tokens added
             is_nemotron = config.model_type == "nemotron_h"
             model = NemotronHForCausalLM(config) if is_nemotron else AutoModelForCausalLM.from_config(config)
-        return _adapted(model, wanted.lora, seed=0)
+        return _fitted(model, vocabulary, wanted.lora, seed=0)
 
 
-def _adapted(model: CausalLM, lora: Lora | None, seed: int) -> CausalLM:
+def _fitted(model: CausalLM, vocabulary: Vocabulary, lora: Lora | None, seed: int) -> CausalLM:
+    """With what training and its data need: time steps without a lower bound, the tokenizer's ids, and adapters."""
+    _unclamp_time_steps(model)
+    model.config.eos_token_id, model.config.pad_token_id = vocabulary.end, vocabulary.pad
+    model.generation_config = GenerationConfig(eos_token_id=vocabulary.end, pad_token_id=vocabulary.pad)
     if lora:
         from sft.lora import add_adapters  # peft takes a second to import
 
@@ -123,10 +129,7 @@ def load_model(init: str, vocabulary: Vocabulary, seed: int, lora: Lora | None =
             f"model.init: {init} has {model.config.vocab_size} token embeddings and data.tokenizer has "
             f"{vocabulary.size} tokens; use the model's own tokenizer."
         )
-    _unclamp_time_steps(model)
-    model.config.eos_token_id, model.config.pad_token_id = vocabulary.end, vocabulary.pad
-    model.generation_config = GenerationConfig(eos_token_id=vocabulary.end, pad_token_id=vocabulary.pad)
-    return _adapted(model, lora, seed), notes
+    return _fitted(model, vocabulary, lora, seed), notes
 
 
 def _config(init: str) -> Any:
@@ -207,12 +210,15 @@ def has_mtp(model: CausalLM) -> bool:
     return hasattr(model, "mtp")
 
 
-def save_model(model: CausalLM, folder: Path, precision: str) -> None:
-    """Weights (with LoRA's adapters merged into them), config and generation config; a router's bias stays in fp32."""
+def save_model(model: CausalLM, folder: Path, precision: str, whole: dict[str, Tensor] | None = None) -> None:
+    """Weights (with LoRA's adapters merged into them), config and generation config; a router's bias stays in fp32.
+
+    `whole` is the state dict where `model` holds only slices.
+    """
     dtype = PRECISIONS[precision]
     weights = {
         name: tensor if name.endswith("e_score_correction_bias") else tensor.to(dtype)
-        for name, tensor in plain_weights(model).items()
+        for name, tensor in plain_weights(model, whole or model.state_dict()).items()
         if name not in model.all_tied_weights_keys
     }
     with _quiet():
@@ -221,13 +227,13 @@ def save_model(model: CausalLM, folder: Path, precision: str) -> None:
     model.config.save_pretrained(folder)
 
 
-def plain_weights(model: CausalLM) -> dict[str, Tensor]:
-    """The state dict, as of a model without adapters."""
+def plain_weights(model: CausalLM, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict `weights`, as of a model without adapters."""
     if not has_adapters(model):
-        return cast(dict[str, Tensor], model.state_dict())
+        return weights
     from sft.lora import merged_weights
 
-    return merged_weights(model)
+    return merged_weights(model, weights)
 
 
 def has_adapters(model: CausalLM) -> bool:

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import NemotronHConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHAttention, NemotronHMoE, NemotronHRMSNorm
 
 
-class AttentionLayer(nn.Module):
+class AttentionLayer(GradientCheckpointingLayer):
     """Joins the next token's embedding to the hidden state before it, then attends causally."""
 
     def __init__(self, config: NemotronHConfig) -> None:
@@ -40,7 +41,7 @@ class AttentionLayer(nn.Module):
         return joined + attended
 
 
-class ExpertLayer(nn.Module):
+class ExpertLayer(GradientCheckpointingLayer):
     """The MoE block and the head's final norm."""
 
     def __init__(self, config: NemotronHConfig) -> None:

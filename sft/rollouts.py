@@ -23,6 +23,7 @@ from sft.documents import Document, next_token_mask, read_records
 from sft.generate import Request, generate
 from sft.model import CausalLM
 from sft.packing import PackSummary, write_packs
+from sft.sharding import in_step
 from sft.world import World
 
 ANSWERS_AT_ONCE = 256  # per rank, between two exchanges
@@ -137,7 +138,9 @@ def _documents(
     for first in range(0, len(jobs), at_once):
         chunk = jobs[first : first + at_once]
         mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
-        shares = world.gather(generate(model, mine, end, wanted.temperature, wanted.max_tokens))
+        with in_step(model, world):
+            written = generate(model, mine, end, wanted.temperature, wanted.max_tokens)
+        shares = world.gather(written)
         for number, job in enumerate(chunk):
             answer = shares[number % world.size][number // world.size]
             summary.unfinished += answer[-1] != end

@@ -1,12 +1,15 @@
 """OUT/state/: what a resume needs, so that an interrupted run ends bit for bit as an uninterrupted one.
 
-    state/step-00000120-1/   model.safetensors (fp32, with the expert biases), optimizer.pt (and RNGs), progress.json
+    state/step-00000120-1/   progress.json, rng-RANK.pt, and by torch.distributed.checkpoint the weights in fp32, the
+                             experts' biases and the optimizer's moments: each rank writes its slices
     state/latest             the name of the newest complete one; older ones are removed
 
-A state becomes the latest by one rename, so a run killed at any moment finds the last complete one.
+A state becomes the latest by one rename, so a run killed at any moment finds the last complete one. It can be read by
+any number of ranks.
 """
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +18,18 @@ from typing import Any
 import torch
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas import Data
+from sft.model import CausalLM
 from sft.report import Measured, StageResult
 from sft.stages import Cursor
+from sft.world import World
 
 
 class Progress(Data):
@@ -33,28 +40,40 @@ class Progress(Data):
     step: int = 0  # optimizer steps over all stages
     stage: int = 0  # the stage that runs, or comes next
     cursor: Cursor = Cursor()  # within that stage
-    frozen: str | None = None  # in a stage that trains a part, the hash of every tensor that must not change
+    frozen: list[str] | None = None  # in a stage that trains a part, each rank's hash of what must not change
     start: Measured | None = None  # before the first step
     results: list[StageResult] = Field(default_factory=list)  # of the stages that are finished
 
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
+def save_state(
+    folder: Path, model: CausalLM, optimizer: torch.optim.Optimizer | None, progress: Progress, world: World
+) -> None:
+    """By all ranks together."""
     name = f"step-{progress.step:08d}-{progress.stage}"
+    draft = folder / f"{name}.new"
     if _latest(folder) != folder / name:
-        draft = folder / f"{name}.new"
-        for leftover in (draft, folder / name):
-            shutil.rmtree(leftover, ignore_errors=True)
-        draft.mkdir(parents=True)
+        if world.leads:
+            for leftover in (draft, folder / name):
+                shutil.rmtree(leftover, ignore_errors=True)
+            draft.mkdir(parents=True)
+        world.wait()
         with writing(draft):
-            save_model(model, str(draft / "model.safetensors"))
-            moments = optimizer.state_dict() if optimizer else None
-            torch.save({"optimizer": moments, "rng": _rng_states()}, draft / "optimizer.pt")
-        (draft / "progress.json").write_text(progress.to_json(), encoding="utf-8")
-        draft.rename(folder / name)
-    write_atomically(folder / "latest", name)
-    for other in folder.glob("step-*"):
-        if other.name != name:
-            shutil.rmtree(other)
+            _save(
+                draft,
+                {"model": _weights(model)}
+                | ({"optimizer": get_optimizer_state_dict(model, optimizer)} if optimizer else {}),
+            )
+            torch.save(_rng_states(), draft / f"rng-{world.rank}.pt")
+        world.wait()
+        if world.leads:
+            (draft / "progress.json").write_text(progress.to_json(), encoding="utf-8")
+            draft.rename(folder / name)
+    if world.leads:
+        write_atomically(folder / "latest", name)
+        for other in folder.glob("step-*"):
+            if other.name != name:
+                shutil.rmtree(other)
+    world.wait()
 
 
 @contextmanager
@@ -62,12 +81,18 @@ def writing(draft: Path) -> Iterator[None]:
     """Within it, tensors that can't be written end the run with a sentence; what was written of them is removed."""
     try:
         yield
-    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+    except (RuntimeError, SafetensorError, CheckpointException) as error:  # what is made of a full disk
         shutil.rmtree(draft, ignore_errors=True)
         raise GristmillError(
-            f"{draft.parent}: can't be written, perhaps because the disk is full ({' '.join(str(error).split())}). The "
-            "last state is kept; make room and repeat the command."
+            f"{draft.parent}: can't be written, perhaps because the disk is full ({_reason(error)}). The last state is "
+            "kept; make room and repeat the command."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return " ".join(str(error).split())
 
 
 def load_progress(folder: Path) -> Progress | None:
@@ -76,22 +101,50 @@ def load_progress(folder: Path) -> Progress | None:
     return Progress.from_json((latest / "progress.json").read_bytes()) if latest else None
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
+def load_weights(folder: Path, model: CausalLM) -> None:
     """The model's weights in the latest state, which must exist."""
-    load_model(model, str(_existing(folder) / "model.safetensors"))
+    _load(_existing(folder), {"model": _weights(model)})
 
 
-def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer's state in the latest state and, with it, those of the random number generators."""
-    saved: dict[str, Any] = torch.load(_existing(folder) / "optimizer.pt", weights_only=True)
-    optimizer.load_state_dict(saved["optimizer"])
-    torch.set_rng_state(saved["rng"][0])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(saved["rng"][1:])
+def load_optimizer(folder: Path, model: CausalLM, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """The optimizer's state in the latest state and, with it, that of this rank's random number generators."""
+    latest = _existing(folder)
+    state: dict[str, Any] = get_optimizer_state_dict(model, optimizer)
+    _load(latest, {"optimizer": state})
+    set_optimizer_state_dict(model, optimizer, state)
+    drawn = latest / f"rng-{world.rank}.pt"
+    if drawn.exists():  # not for a rank that the run did not have
+        saved = torch.load(drawn, weights_only=True)
+        torch.set_rng_state(saved[0])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(saved[1])
+
+
+def _weights(model: CausalLM) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in model.all_tied_weights_keys}
+
+
+def _save(folder: Path, tensors: dict[str, Any]) -> None:
+    with _alone():
+        save(tensors, checkpoint_id=folder)
+
+
+def _load(folder: Path, tensors: dict[str, Any]) -> None:
+    """Into the tensors themselves."""
+    with _alone():
+        load(tensors, checkpoint_id=folder)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without torch's warning that a run of one process is one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield
 
 
 def _rng_states() -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
 
 
 def _latest(folder: Path) -> Path | None:

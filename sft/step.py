@@ -3,35 +3,44 @@
 import json
 import math
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas.sft_config import CLIP, SFTConfig, Stage
-from sft.batches import PackFiles, micro_batches, trainable
+from sft.batches import Batch, PackFiles, batch_of, micro_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
-from sft.loss import Counts, Objective, batch_loss, count
+from sft.loss import BatchLoss, Counts, Objective, batch_loss, count
 from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
+from sft.sharding import Shared
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.world import World
+
+NOTHING = Document("", np.zeros(2, np.int32), np.zeros(2, np.uint8))  # supervises no token
 
 
 class StageTrainer:
     """The optimizer steps of stage number `index`."""
 
     def __init__(
-        self, model: CausalLM, config: SFTConfig, index: int, packs: PackFiles, world: World, flat: bool = False
+        self, shared: Shared, config: SFTConfig, index: int, packs: PackFiles, world: World, flat: bool = False
     ) -> None:
         """`flat` as `choose_kernels` has it for this model."""
         self.stage = config.stages[index]
         self.plan = Plan(self.stage, len(packs), (config.seed, index))
-        self._config, self._packs, self._world, self._model, self._flat = config, packs, world, model, flat
+        self._config, self._packs, self._world, self._flat = config, packs, world, flat
+        self._shared, self._model = shared, shared.model
+        model: CausalLM = shared.model
         self._depths = config.model.mtp.depths if has_mtp(model) and self.stage.train != "lora" else 0
         self._objective = Objective(self.stage.loss, self.stage.train, config.loss_kernel)
         self._batch_tokens = config.tokens_at_once(self.stage)
@@ -52,7 +61,7 @@ class StageTrainer:
         seen = Cursor(seen.step + 1, seen.packs + len(packs), seen.conversations + counts.conversations)
         lr = self.plan.learning_rate(seen)
         main, mtp = self._backward(documents, counts)
-        grad_norm = float(nn.utils.clip_grad_norm_(self._parameters, CLIP))
+        grad_norm = self._clip()
         if not math.isfinite(main + mtp + grad_norm):
             listed = self._list_documents(number, documents)
             raise GristmillError(
@@ -83,10 +92,12 @@ class StageTrainer:
         """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss."""
         self._model.train()
         main = mtp = 0.0
-        for batch in micro_batches(documents, self._batch_tokens, self._flat):
+        for batch, balance in self._passes(documents):
+            batch = batch.to(self._world.device)
+            compute = partial(batch_loss, self._model, batch, counts, self._objective, balance)
             try:
                 with computing(self._config.precision, self._world.device):
-                    loss = batch_loss(self._model, batch.to(self._world.device), counts, self._objective, self._balance)
+                    loss: BatchLoss = self._shared(compute)
                 whole = loss.main + self._config.model.mtp.scale * loss.mtp + loss.balance
                 # the gradients are averaged over ranks, and the weights in the loss already count all of them
                 (self._world.size * whole).backward()
@@ -98,9 +109,24 @@ class StageTrainer:
                     "conversation is too long."
                 ) from None
             main, mtp = main + loss.main.item(), mtp + loss.mtp.item()
-        self._world.average_gradients(self._parameters)
         main, mtp = self._world.sum(main, mtp)
         return main, mtp
+
+    def _passes(self, documents: list[Document]) -> Iterator[tuple[Batch, ExpertBalance]]:
+        """The batches to learn from; then as many that teach nothing as make all ranks run equally many passes."""
+        batches = micro_batches(documents, self._batch_tokens, self._flat)
+        most = max(self._world.gather(len(batches)))
+        yield from ((batch, self._balance) for batch in batches)
+        for _ in range(most - len(batches)):
+            yield batch_of([NOTHING], self._flat), ExpertBalance(nn.Module())
+
+    def _clip(self) -> float:
+        """Clips the gradient; the norm that it had. A weight that no token reached has a gradient of zero."""
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        norm = nn.utils.clip_grad_norm_(self._parameters, CLIP)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _list_documents(self, number: int, documents: list[Document]) -> Path:
         """OUT/failed-step-N.json: the uuids of the step's conversations."""

@@ -13,26 +13,29 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import zip_longest
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
 from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
+from sft.changes import refuse_changes
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import computing, has_mtp, load_model, save_model, vocabulary_of
+from sft.model import CausalLM, computing, has_mtp, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
+from sft.sharding import load_shared, whole_weights
 from sft.stages import Cursor, is_trained
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
@@ -61,7 +64,13 @@ class Training:
     """The run in OUT: its model, its data, and how far it has come."""
 
     def __init__(
-        self, config: SFTConfig, renderer: Renderer, data: Mapping[str, StageData], world: World, display: Display
+        self,
+        config: SFTConfig,
+        renderer: Renderer,
+        data: Mapping[str, StageData],
+        world: World,
+        display: Display,
+        reset_optimizer: bool = False,
     ) -> None:
         self.config, self.renderer, self.world, self.display = config, renderer, world, display
         self._folders = {name: prepared.folder for name, prepared in data.items()}
@@ -69,23 +78,29 @@ class Training:
         keys = {name: prepared.summary.key for name, prepared in data.items()}
         resumed = load_progress(self._state)
         if resumed:
-            _refuse_changes(resumed, config, keys)
+            refuse_changes(resumed, config, keys, reset_optimizer)
         self.progress = resumed or Progress()
+        if reset_optimizer:
+            self.progress.cursor, self.progress.frozen = Cursor(), None
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
         self._valid = valid_documents(config, renderer)
         for stage in config.stages[self.progress.stage :]:
             check_prompts(stage)
-        self.model, notes = load_model(
-            config.model.init, vocabulary_of(renderer.tokenizer), config.seed, config.model.lora
+        self.shared, notes = load_shared(
+            config.model, vocabulary_of(renderer.tokenizer), config.seed, world, config.precision
         )
+        self.model: CausalLM = self.shared.model
+        if config.activation_checkpointing:
+            self.model.activation_checkpointing_enable()
         if resumed:
             load_weights(self._state, self.model)
             notes = [f"Resumed after step {resumed.step}."]
+            if self.progress.frozen and len(self.progress.frozen) != world.size:
+                self.progress.frozen = self._fingerprints(config.stages[resumed.stage])
         for note in notes:
             display.say(note)
         if not has_mtp(self.model) and any(stage.train == "mtp" for stage in config.stages):
             raise ConfigError(f"model.init: {config.model.init} has no MTP head, so no stage can have train: mtp.")
-        self.model.to(world.device)
         check_loss_kernel(config.loss_kernel, self.model, world.device)
         self._kernels = choose_kernels(self.model, world.device, config.precision)
         display.say(self._kernels.told)
@@ -94,12 +109,13 @@ class Training:
         """Trains what is left of the run; KeyboardInterrupt, with the state saved, after a request to stop."""
         log = MetricsLog(self.config.out / "metrics.jsonl", self.progress.step) if self.world.leads else None
         if self.progress.step == 0:
-            self.progress.start = self._measured(of_new_model=self.config.model.init == "tiny")
-        with _stop_requests(self.display) as stop_requested:
+            measure = partial(self._measured, of_new_model=self.config.model.init == "tiny")
+            self.progress.start = self.shared.look(measure)
+        with _stop_requests(self.display, self.world) as stop_requested:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, log, stop_requested)
                 self._write_report()
-                if self._any(stop_requested()):
+                if self._any(stop_requested())[0]:
                     raise KeyboardInterrupt
         self._write_report()
         return self.summary()
@@ -107,13 +123,13 @@ class Training:
     def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
         trainer = StageTrainer(
-            self.model, self.config, index, PackFiles(self._packs(index)), self.world, self._kernels.flat
+            self.shared, self.config, index, PackFiles(self._packs(index)), self.world, self._kernels.flat
         )
         if progress.cursor.step > 0:
-            load_optimizer(self._state, trainer.optimizer)
+            load_optimizer(self._state, self.model, trainer.optimizer, self.world)
         else:
             torch.manual_seed(self.config.seed + index)
-            progress.frozen = fingerprint(self.model, stage.train) if stage.train != "all" else None
+            progress.frozen = self._fingerprints(stage) if stage.train != "all" else None
         saved = time.monotonic()
         while progress.cursor.step < trainer.plan.steps:
             progress.cursor, metrics = trainer.step(progress.cursor, progress.step + 1)
@@ -121,8 +137,8 @@ class Training:
             if log:
                 log.append(metrics)
             self.display.step(metrics, progress.cursor.step, trainer.plan.steps)
-            stop = self._any(stop_requested())
-            if stop or time.monotonic() - saved > SAVE_SECONDS:
+            stop, due = self._any(stop_requested(), time.monotonic() - saved > SAVE_SECONDS)
+            if stop or due:
                 self._save(trainer.optimizer)
                 saved = time.monotonic()
             if stop:
@@ -131,9 +147,9 @@ class Training:
         trainer.close()
         self._finish_stage(index)
 
-    def _any(self, flag: bool) -> bool:
-        """Whether it is set on any rank."""
-        return self.world.sum(flag)[0] > 0
+    def _any(self, *flags: bool) -> list[bool]:
+        """Of each, whether it is set on any rank."""
+        return [count > 0 for count in self.world.sum(*flags)]
 
     def _packs(self, index: int) -> Path:
         """The folder of a stage's packs. Roll-outs are written here, by the model as the preceding stage left it."""
@@ -144,26 +160,28 @@ class Training:
         if self.progress.cursor.step == 0:
             self.display.say(f"{stage.name}: the model answers the prompts of {stage.data.rollouts.prompts}.")
             self.model.eval()
+            write = partial(
+                write_rollouts,
+                self.model,
+                stage.data.rollouts,
+                self.renderer,
+                folder,
+                self.config.stage_data(stage).pack_tokens,
+                (self.config.seed, index),
+                self.world,
+                lambda done, total: self.display.rows(f"{stage.name}: answers", done, total),
+            )
             with computing(self.config.precision, self.world.device):
-                write_rollouts(
-                    self.model,
-                    stage.data.rollouts,
-                    self.renderer,
-                    folder,
-                    self.config.stage_data(stage).pack_tokens,
-                    (self.config.seed, index),
-                    self.world,
-                    lambda done, total: self.display.rows(f"{stage.name}: answers", done, total),
-                )
+                self.shared.look(write)
             self.world.wait()
         return folder
 
     def _finish_stage(self, index: int) -> None:
         """Measures, writes OUT/stages/NAME and moves on to the next stage."""
         stage, progress = self.config.stages[index], self.progress
-        if progress.frozen and progress.frozen != fingerprint(self.model, stage.train):
+        if progress.frozen and progress.frozen != self._fingerprints(stage):
             raise GristmillError(f"{stage.name}: a weight that isn't trained has changed; this is a bug, report it.")
-        measured = self._measured()
+        measured = self.shared.look(self._measured)
         result = StageResult(
             name=stage.name,
             loss=stage.loss if stage.train != "mtp" else None,
@@ -175,23 +193,29 @@ class Training:
             acceptance=measured.acceptance,
             rollouts=read_rollouts(self.config.out / "data" / stage.name) if stage.data.rollouts else None,
         )
-        if self.world.leads:
-            self._write_stage(stage)
+        self._write_stage(stage)
         progress.results.append(result)
         progress.stage, progress.cursor, progress.frozen = index + 1, Cursor(), None
         self._save(None)
         self.display.say(result.line())
 
+    def _fingerprints(self, stage: Stage) -> list[str]:
+        """Of what the stage leaves alone, by rank."""
+        return self.world.gather(fingerprint(self.model, stage.train))
+
     def _write_stage(self, stage: Stage) -> None:
+        whole = whole_weights(self.model)
+        if not self.world.leads:
+            return
         folder = self.config.out / "stages" / stage.name
         draft = folder.with_name(f".{stage.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         with writing(draft):
-            save_model(self.model, draft, self.config.precision)
+            save_model(self.model, draft, self.config.precision, whole)
         if stage.train == "lora":
             from sft.lora import save_adapter
 
-            save_adapter(self.model, draft / "adapter", self.config.model.init)
+            save_adapter(self.model, whole, draft / "adapter", self.config.model.init)
         self.renderer.tokenizer.save(draft, self.renderer.template.source)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
@@ -211,9 +235,7 @@ class Training:
         return Measured(held_out=losses, acceptance=acceptance)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
-        if self.world.leads:
-            save_state(self._state, self.model, optimizer, self.progress)
-        self.world.wait()
+        save_state(self._state, self.model, optimizer, self.progress, self.world)
 
     def _write_report(self) -> None:
         if self.world.leads:
@@ -232,35 +254,19 @@ class Training:
         )
 
 
-def fingerprint(model: nn.Module, train: Trained) -> str:
-    """A hash of every weight and buffer that a stage with this `train` leaves alone."""
+def fingerprint(model: CausalLM, train: Trained) -> str:
+    """A hash of every weight and buffer, or of this rank's slice, that a stage with this `train` leaves alone."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if not is_trained(name, train):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            digest.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _refuse_changes(resumed: Progress, config: SFTConfig, keys: Mapping[str, str]) -> None:
-    """ConfigError where what the run has already used is no longer what the config says."""
-    where = f"{config.out} was begun with"
-    advice = "change it back, or give another `out`"
-    old: dict[str, Any] = resumed.config
-    new = config.model_dump(mode="json")
-    for key in ("data", "model", "precision", "seed"):
-        if old[key] != new[key]:
-            raise ConfigError(f"{where} {key}: {old[key]}, not {new[key]}; {advice}.")
-    begun = resumed.stage + (resumed.cursor.step > 0)
-    for before, now in zip_longest(old["stages"][:begun], new["stages"][:begun]):
-        if before != now:
-            raise ConfigError(f"{where} another stage {before['name']}; {advice}.")
-        if resumed.data.get(before["name"]) != keys.get(before["name"]):
-            raise ConfigError(f"{where} other data for the stage {before['name']}; {advice}.")
-
-
 @contextmanager
-def _stop_requests(display: Display) -> Iterator[Callable[[], bool]]:
+def _stop_requests(display: Display, world: World) -> Iterator[Callable[[], bool]]:
     """Tells whether SIGINT or SIGTERM has come; a second one acts at once."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -274,6 +280,10 @@ def _stop_requests(display: Display) -> Iterator[Callable[[], bool]]:
         signal.signal(number, note)
     try:
         yield lambda: bool(received)
+    except BaseException:
+        if world.size > 1:
+            before[signal.SIGTERM] = signal.SIG_IGN  # torchrun ends the others at once, but they have to say why
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,8 @@
 """`gristmill sft` trains the stages of a config; the same command again goes on where it stopped."""
 
+import logging
 import os
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -8,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from gristmill.commands import PLAIN_SECONDS, Command, add_config
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,11 +21,18 @@ if TYPE_CHECKING:
     from sft.metrics import StepMetrics
     from sft.report import Measured, Summary
 
+STOP_SECONDS = 600  # for processes that are told to stop: an optimizer step, and writing the state
+
 
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the training's YAML file")
     parser.add_argument("--plan", action="store_true", help="pack the data, say what the run will do, and stop")
     parser.add_argument("--nproc", type=int, default=1, metavar="N", help="train in N processes, one per GPU")
+    parser.add_argument(
+        "--reset-optimizer",
+        action="store_true",
+        help="begin the running stage anew, with the weights as they are; then its keys may have changed",
+    )
 
 
 def _run(arguments: Namespace) -> int:
@@ -42,13 +52,12 @@ def _run(arguments: Namespace) -> int:
     from sft.prep import prepare
 
     if arguments.plan:
-        return _plan(config)
+        return _plan(config, int(os.environ.get("WORLD_SIZE", arguments.nproc)))
     if arguments.nproc > 1 and "RANK" not in os.environ:
         with RunFolder(config.out).lock(), reading() as watch:
             prepare(config, watch)  # what is wrong with the data is said once, and not by every process
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.nproc}"]
-        command = ["-m", "gristmill.cli", "sft", str(arguments.config), *arguments.overrides]
-        os.execv(sys.executable, [sys.executable, *torchrun, *command])
+        flags = ["--reset-optimizer"] if arguments.reset_optimizer else []
+        return _launch(arguments.nproc, "sft", str(arguments.config), *flags, *arguments.overrides)
     import torch
 
     from sft.train import Training
@@ -63,13 +72,42 @@ def _run(arguments: Namespace) -> int:
         world.wait()
         renderer, data = prepare(config)
         with _display() if world.leads else nullcontext(SilentDisplay()) as display:
-            summary = Training(config, renderer, data, world, display).run()
+            summary = Training(config, renderer, data, world, display, arguments.reset_optimizer).run()
         if world.leads:
             _print_results(summary, config.out)
     return 0
 
 
-def _plan(config: "SFTConfig") -> int:
+def _launch(processes: int, *command: str) -> int:
+    """Runs the command in so many processes of this machine; the exit status of the first that failed."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say what there is to say
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal's Ctrl-C comes to the processes themselves
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        signals_to_handle="SIGTERM",
+        shutdown_timeout=STOP_SECONDS,
+    )
+    try:
+        elastic_launch(settings, sys.executable)("-m", "gristmill.cli", *command)
+    except ChildFailedError as error:
+        return max(1, error.get_first_failure()[1].exitcode)
+    except SignalException:
+        return INTERRUPTED
+    return 0
+
+
+def _plan(config: "SFTConfig", ranks: int) -> int:
     from rich.console import Console
 
     from gristmill.runs import RunFolder
@@ -80,7 +118,9 @@ def _plan(config: "SFTConfig") -> int:
 
     with RunFolder(config.out).lock(), reading() as watch:
         renderer, data = prepare(config, watch)
-    print_forecast(Console(highlight=False, soft_wrap=True), forecast(config, vocabulary_of(renderer.tokenizer), data))
+    print_forecast(
+        Console(highlight=False, soft_wrap=True), forecast(config, vocabulary_of(renderer.tokenizer), data, ranks)
+    )
     return 0
 
 

@@ -1,15 +1,26 @@
-"""The processes that train together: one per device under torchrun, or just this one."""
+"""The processes that train together: one per device under torchrun, or just this one.
+
+Where one of them fails, all end: the first to fail says why, and the others, which find it gone, say nothing.
+"""
 
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from datetime import timedelta
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from gristmill.commands import INTERRUPTED
+from gristmill.errors import GristmillError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=6)  # of ranks that wait while the first one prepares data or writes a model
 
 
 class World(NamedTuple):
@@ -29,19 +40,6 @@ class World(NamedTuple):
             dist.all_reduce(total)
         summed: list[float] = total.tolist()
         return summed
-
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Every gradient's mean over all ranks, in fp32; a parameter that no local token reached counts as zero."""
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        if self.size == 1:
-            return
-        gradients: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten().float() for gradient in gradients])
-        dist.all_reduce(flat)
-        for gradient, mean in zip(gradients, (flat / self.size).split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
 
     def gather(self, value: T) -> list[T]:
         """Each rank's value, by rank."""
@@ -63,11 +61,35 @@ def join_world() -> Iterator[World]:
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if size == 1:
         yield World(0, 1, device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
     try:
         yield World(rank, size, device)
-    finally:
-        dist.destroy_process_group()
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the others at once, but they have to say why
+        if isinstance(error, KeyboardInterrupt) and rank > 0:
+            raise SystemExit(INTERRUPTED) from None
+        if isinstance(error, Exception):
+            _end(error, store)
+        raise
+    dist.destroy_process_group()
+
+
+def _end(error: Exception, store: Store) -> NoReturn:
+    """Raises what this rank has to say: nothing, where it ends because another one has."""
+    is_first = store.add("failed", 1) == 1
+    if isinstance(error, dist.DistError) or "gloo" in str(error):  # gloo's have no class of their own
+        error = GristmillError(
+            "a process of this run has died, perhaps because memory ran out, and the others have stopped. The last "
+            "state is kept; repeat the command."
+        )
+    if isinstance(error, GristmillError) and not is_first:
+        raise SystemExit(error.exit_status) from None
+    raise error from None

@@ -28,7 +28,7 @@ from sft.experts import ExpertBalance
 from sft.kernels import check_loss_kernel, choose_kernels
 from sft.loss import LossKind, Objective, batch_loss, count
 from sft.model import CausalLM, has_mtp, trunk_states
-from tests.test_loss import CPU, DEPTHS, KINDS, LENGTHS, SCALE, biases, difference, documents, gradients, new_model
+from tests.test_loss import CPU, DEPTHS, KINDS, LENGTHS, SCALE, difference, documents, gradients, new_model
 
 TOLERANCE = 1e-6  # relative; fp32
 CUDA = torch.device("cuda")
@@ -37,6 +37,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 plain_convolution: Callable[..., Tensor] = modeling_nemotron_h.causal_conv1d_fn
 plain_scan: Callable[..., Tensor] = modeling_nemotron_h.mamba2_chunk_scan
+
+
+def biases(model: CausalLM) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if name.endswith("e_score_correction_bias")}
 
 
 def spans(seq_idx: Tensor) -> list[tuple[int, int]]:

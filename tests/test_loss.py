@@ -1,12 +1,7 @@
 """The losses and the balancing of experts, against their formulas written out conversation by conversation."""
 
 import math
-import multiprocessing
-import os
-import socket
 from collections.abc import Sequence
-from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +16,9 @@ from sft.documents import Document
 from sft.experts import BIAS_RATE, LOSS_SCALE, ExpertBalance
 from sft.loss import Counts, LossKind, Objective, batch_loss, count, target_losses
 from sft.model import CausalLM, Vocabulary, load_model
-from sft.world import join_world
 
 DEPTHS, SCALE = 2, 0.3
 KINDS: tuple[LossKind, ...] = ("token", "sample")
-SPLITS = ("spread", "one without")
 CPU = torch.device("cpu")
 LENGTHS = [9, 40, 3, 65, 33, 2, 17, 130, 5, 5, 48]
 TOLERANCE = 1e-6  # relative; fp32
@@ -129,64 +122,6 @@ def test_the_usual_mean_per_micro_batch_is_something_else(kind: LossKind) -> Non
     for half in halves:
         (written_out(model, half, kind) / len(halves)).backward()
     assert difference(expected, gradients(model)) > 0.05
-
-
-def _share(split: str, rank: int, size: int) -> list[Document]:
-    """Every size-th document; or to the first rank all but the one that has no supervised token."""
-    made = documents(LENGTHS)
-    if split == "spread":
-        return made[rank::size]
-    return [document for document in made if document.loss_mask.any() == (rank == 0)]
-
-
-def _rank(rank: int, size: int, port: int, folder: Path) -> None:
-    """One rank's shares of the step, as the trainer does it: averaged gradients, global counts."""
-    torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    found = {}
-    with join_world() as world:
-        for kind, split in product(KINDS, SPLITS):
-            model = new_model()
-            mine = trainable(_share(split, rank, size))
-            counts = count(mine, DEPTHS, CPU)
-            balance = ExpertBalance(model)
-            for batch in micro_batches(mine, 140):
-                loss = batch_loss(model, batch, counts, Objective(kind, "all"), balance)
-                (world.size * (loss.main + SCALE * loss.mtp)).backward()
-            world.average_gradients(list(model.parameters()))
-            balance.update_biases()
-            found[kind, split] = (gradients(model), biases(model))
-        if world.leads:
-            torch.save(found, folder / "found.pt")
-
-
-def biases(model: CausalLM) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if name.endswith("e_score_correction_bias")}
-
-
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    """Also where one of them has nothing to learn from."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spawn = multiprocessing.get_context("spawn")
-    ranks = [spawn.Process(target=_rank, args=(rank, 2, port, tmp_path)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
-        assert process.exitcode == 0
-    found = torch.load(tmp_path / "found.pt")
-    for kind, split in product(KINDS, SPLITS):
-        model = new_model()
-        expected = step_gradients(model, documents(LENGTHS), kind, 10_000)
-        assert difference(expected, found[kind, split][0]) < TOLERANCE
-        kept = trainable(documents(LENGTHS))
-        balance = ExpertBalance(model)
-        batch_loss(model, batch_of(kept), count(kept, DEPTHS, CPU), Objective(kind, "all"), balance)
-        balance.update_biases()
-        for name, bias in biases(model).items():
-            assert torch.equal(bias, found[kind, split][1][name]) and bias.abs().max() > 0
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=9), min_size=1, max_size=5))

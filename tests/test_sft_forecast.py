@@ -1,5 +1,7 @@
 """`gristmill sft --plan`: shares of the loss, steps and memory, against what training and autograd then do."""
 
+import gc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from schemas.sft_config import SFTConfig
 from sft.batches import PackFiles, batch_of
 from sft.documents import Document
 from sft.experts import ExpertBalance
-from sft.forecast import StageForecast, forecast
+from sft.forecast import ACTIVATION_BYTES, StageForecast, forecast
 from sft.loss import Objective, batch_loss, count
 from sft.model import CausalLM, Vocabulary, computing, has_mtp, load_model, vocabulary_of
 from sft.prep import prepare
@@ -122,13 +124,14 @@ def test_parameters_are_those_of_the_model(blend: Path, tmp_path: Path) -> None:
 
 
 def kept_by_autograd(model: CausalLM, precision: str, length: int) -> int:
-    """Bytes of the tensors that a batch's backward pass needs, the weights left out."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    """Bytes of the tensors that a batch's backward pass needs: those that are saved, and what checkpoints hold."""
+    model.train()
+    before = {tensor.untyped_storage().data_ptr() for tensor in tensors_in_memory()}
     storages: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        if storage.data_ptr() not in before:
             storages[storage.data_ptr()] = storage
         return tensor
 
@@ -138,7 +141,10 @@ def kept_by_autograd(model: CausalLM, precision: str, length: int) -> int:
     device = torch.device("cpu")
     counts = count(documents, 2 if has_mtp(model) else 0, device)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), computing(precision, device):
-        batch_loss(model, batch_of(documents), counts, Objective("token", "all"), ExpertBalance(model))
+        kept = batch_loss(model, batch_of(documents), counts, Objective("token", "all"), ExpertBalance(model))
+    for tensor in tensors_in_memory():
+        keep(tensor)
+    del kept
     return sum(storage.nbytes() for storage in storages.values())
 
 
@@ -158,28 +164,59 @@ def another(kind: str, folder: Path) -> str:
     return str(folder)
 
 
+def tensors_in_memory() -> list[Tensor]:
+    gc.collect()
+    return [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["tiny", "llama", "qwen3"])
 def test_activations_are_estimated(kind: str, precision: str, blend: Path, tmp_path: Path) -> None:
-    """Within a third, from above."""
+    """Within a third, from above; also where they are computed again, one layer at a time."""
     init = kind if kind == "tiny" else another(kind, tmp_path / kind)
     made = validate(content(blend, tmp_path / "out", model={"init": init}, precision=precision), SFTConfig, "test")
     made = made.model_copy(update={"stages": made.stages[:1]})
     made = made.model_copy(update={"data": made.data.model_copy(update={"pack_tokens": 512})})
     (stage,) = forecast(made, VOCABULARY, {})
     logits = 3 * 4 * 1024 * 500
-    measured = kept_by_autograd(load_model(init, VOCABULARY, 0)[0], precision, 512)
+    model = load_model(init, VOCABULARY, 0)[0]
+    measured = kept_by_autograd(model, precision, 512)
     assert measured < stage.memory.activations - logits < 1.5 * measured
+    (again,) = forecast(made.model_copy(update={"activation_checkpointing": True}), VOCABULARY, {})
+    model.activation_checkpointing_enable()
+    one_layer = ACTIVATION_BYTES[precision] * 512 * 128
+    kept = kept_by_autograd(model, precision, 512)
+    assert kept < again.memory.activations - one_layer - logits < 1.5 * kept < measured
+
+
+def test_ranks_hold_slices_and_gather_what_computes(blend: Path, tmp_path: Path) -> None:
+    made = validate(content(blend, tmp_path / "out"), SFTConfig, "test")
+    renderer, data = prepare(made)
+    vocabulary = vocabulary_of(renderer.tokenizer)
+    for precision, size in (("fp32", 4), ("bf16", 2)):
+        changed = made.model_copy(update={"precision": precision})
+        alone, sliced = (forecast(changed, vocabulary, data, ranks)[0].memory for ranks in (1, 2))
+        for part in ("weights", "gradients", "moments"):
+            assert getattr(sliced, part) == getattr(alone, part) // 2
+        sizes = Counter[str]()
+        for name, parameter in load_model("tiny", vocabulary, 0)[0].named_parameters():
+            layer = ".".join(name.split(".")[:3])
+            part = layer if name.startswith("model.layers.") else "head" if name.startswith("mtp.") else "ends"
+            sizes[part] += parameter.numel()
+        ends, head = sizes.pop("ends"), sizes.pop("head")
+        (_, largest), (_, next_largest) = sizes.most_common(2)
+        assert alone.gathered == 0
+        assert sliced.gathered == 8 * ends + size * (2 * head + 2 * largest + next_largest)
 
 
 def test_the_command_touches_no_weight(blend: Path, tmp_path: Path, cli: CLI) -> None:
     (tmp_path / "sft.yaml").write_text(yaml.safe_dump(content(blend, Path("out"))))
-    planned = cli("sft", "sft.yaml", "--plan", env={"OMP_NUM_THREADS": "1"})
+    planned = cli("sft", "sft.yaml", "--plan", "--nproc", "2", env={"OMP_NUM_THREADS": "1"})
     assert (planned.returncode, planned.stderr) == (0, "")
     lines = planned.stdout.splitlines()
     assert lines[0].startswith("token: ") and "3 of them warming up" in lines[0] and "% full)" in lines[0]
     assert "heal: as many steps as its roll-outs fill, over packs of 300 tokens" in planned.stdout
-    assert planned.stdout.count("share of the loss") == 4
+    assert planned.stdout.count("share of the loss") == 4 and planned.stdout.count(", gathered 0.") == 3
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == ["data"]
 
 

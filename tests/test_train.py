@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pydoc
 import resource
 import shutil
 import signal
@@ -115,9 +114,9 @@ class Watching(SilentDisplay):
         self.listen(metrics)
 
 
-def run(made: SFTConfig, listen: Listen = lambda _: None) -> Training:
+def run(made: SFTConfig, listen: Listen = lambda _: None, reset_optimizer: bool = False) -> Training:
     renderer, data = prepare(made)
-    training = Training(made, renderer, data, WORLD, Watching(listen))
+    training = Training(made, renderer, data, WORLD, Watching(listen), reset_optimizer)
     training.run()
     return training
 
@@ -261,25 +260,49 @@ def test_what_a_run_has_used_must_not_change(finished: SFTConfig, blend: Path, t
     with pytest.raises(ConfigError, match="was begun with seed: 0, not 1"):
         run(made.model_copy(update={"seed": 1}))
     slower = made.stages[0].model_copy(update={"lr": 1e-5})
-    with pytest.raises(ConfigError, match="another stage token"):
+    with pytest.raises(
+        ConfigError, match=r"was begun with stages\.token\.lr: 0\.001, not 1e-05; change it back, or give"
+    ):
         run(made.model_copy(update={"stages": [slower, *made.stages[1:]]}))
 
 
-def test_what_comes_later_may_change(finished: SFTConfig, tmp_path: Path) -> None:
-    shutil.copytree(finished.out, tmp_path / "out")
+def stopped_in_a_later_stage(finished: SFTConfig, folder: Path) -> SFTConfig:
+    """After the first of its two steps."""
+    shutil.copytree(finished.out, folder / "out")
     more = Stage(name="more", global_batch=4, lr=1e-4, steps=2)
-    made = finished.model_copy(update={"out": tmp_path / "out", "stages": [*finished.stages, more]})
-    last = len(comparable(finished))
+    made = finished.model_copy(update={"out": folder / "out", "stages": [*finished.stages, more]})
 
     def stop(metrics: StepMetrics) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
         run(made, stop)
-    with pytest.raises(ConfigError, match="another stage more"):
-        run(made.model_copy(update={"stages": [*finished.stages, more.model_copy(update={"steps": 3})]}))
+    return made
+
+
+def with_last_stage(made: SFTConfig, **changes: Any) -> SFTConfig:
+    return made.model_copy(update={"stages": [*made.stages[:-1], made.stages[-1].model_copy(update=changes)]})
+
+
+def test_what_comes_later_may_change(finished: SFTConfig, tmp_path: Path) -> None:
+    made = stopped_in_a_later_stage(finished, tmp_path)
+    with pytest.raises(ConfigError, match=r"stages\.more\.steps: 2, not 3; change it back, .* by --reset-optimizer"):
+        run(with_last_stage(made, steps=3))
     assert run(made).summary().stages[-1].name == "more"
-    assert len(comparable(made)) == last + 2
+    assert len(comparable(made)) == len(comparable(finished)) + 2
+
+
+def test_a_reset_begins_the_stage_anew_with_the_weights_as_they_are(finished: SFTConfig, tmp_path: Path) -> None:
+    made = stopped_in_a_later_stage(finished, tmp_path)
+    smaller = made.model_copy(update={"data": made.data.model_copy(update={"pack_tokens": 128})})
+    with pytest.raises(ConfigError, match=r"data\.pack_tokens: 256, not 128; change it back, or give another `out`\."):
+        run(smaller, reset_optimizer=True)
+    changed = with_last_stage(made, steps=3, lr=2e-4).model_copy(update={"precision": "bf16"})
+    assert run(changed, reset_optimizer=True).summary().stages[-1].steps == 3
+    before, *again = comparable(made)[len(comparable(finished)) :]
+    assert [line["step"] for line in again] == [before["step"] + n for n in (1, 2, 3)]
+    assert [line["lr"] for line in again] == [2e-4] * 3
+    assert again[0]["tokens"] == before["tokens"] and again[0]["loss"] < before["loss"]  # the first packs once more
 
 
 def test_a_loss_that_is_no_number_stops_the_run(blend: Path, tmp_path: Path) -> None:
@@ -334,44 +357,6 @@ def test_a_device_that_is_too_small_is_a_sentence(blend: Path, tmp_path: Path, m
     short = Stage(name="short", global_batch=4, lr=1e-3, steps=2, micro_tokens=500)
     with pytest.raises(GristmillError, match=r"batch of \d+ x \d+ tokens; lower stages\.short\.micro_tokens \(500\)"):
         run(config(blend, tmp_path / "out", stages=[short.model_dump()]))
-
-
-def test_a_death_while_a_state_is_written_leaves_the_one_before(
-    finished: SFTConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At each of its files, and before the name of the newest is changed."""
-    monkeypatch.setattr(train_module, "SAVE_SECONDS", 0.0)
-    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
-    for number, part in enumerate(("save_model", "torch.save", "write_atomically"), 2):
-        whole = pydoc.locate(f"sft.state.{part}")
-
-        def die(*arguments: Any, step: int = number, whole: Any = whole, **options: Any) -> None:
-            before = load_progress(made.out / "state")
-            if before and before.step == step - 1:
-                raise MemoryError
-            whole(*arguments, **options)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(f"sft.state.{part}", die)
-            with pytest.raises(MemoryError):
-                run(made)
-        progress = load_progress(made.out / "state")
-        assert progress is not None and progress.step == number - 1
-    run(made)
-    left, right = (one.out / "stages/token/model.safetensors" for one in (made, finished))
-    assert left.read_bytes() == right.read_bytes()
-
-
-def test_two_processes_train_as_one_does(finished: SFTConfig, tmp_path: Path) -> None:
-    made = finished.model_copy(update={"out": tmp_path / "out", "stages": finished.stages[:1]})
-    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
-    command: list[str | Path] = [sys.executable, "-m", "gristmill.cli", "sft", tmp_path / "sft.yaml", "--nproc", "2"]
-    subprocess.run(command, check=True, capture_output=True)
-    for found, expected in zip(comparable(made), comparable(finished)[:5], strict=True):
-        for key in ("step", "tokens", "conversations", "lr"):
-            assert found[key] == expected[key]
-        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-        assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
 
 
 def test_the_command_does_not_import_torch() -> None:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+INTERRUPTED = 130
+"""The exit status of a command that was asked to stop."""
+
 PLAIN_SECONDS = 10.0
 """How often long work says where it is, where there is no terminal to show it on all the time."""
 
