@@ -44,6 +44,7 @@ class EvaluateConfig(Config):
     models: dict[str, ModelConfig] = {}  # roles of the judges
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Annotated[int, Field(gt=0)] = 512
+    drafts: Annotated[int, Field(ge=0)] = 0  # of a checkpoint's MTP head, verified at a time
     seed: int = 0
     resamples: Annotated[int, Field(gt=0)] = 10_000
 

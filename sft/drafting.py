@@ -174,9 +174,8 @@ def _advance(
     _, inputs, steps = projected.split([mixer.intermediate_size, mixer.conv_dim, mixer.num_heads], dim=-1)
     window = torch.cat([conv, inputs.transpose(1, 2).to(conv.dtype)], dim=-1)
     last = kept[:, None] + torch.arange(conv.shape[-1], device=kept.device)
-    convolved = nn.functional.conv1d(
-        window[..., 1:], mixer.conv1d.weight.to(conv.dtype), mixer.conv1d.bias, groups=mixer.conv_dim
-    )
+    weight, bias = (None if part is None else part.to(conv.dtype) for part in (mixer.conv1d.weight, mixer.conv1d.bias))
+    convolved = nn.functional.conv1d(window[..., 1:], weight, bias, groups=mixer.conv_dim)
     shape = [mixer.intermediate_size, *2 * [mixer.n_groups * mixer.ssm_state_size]]
     x, b, _ = mixer.act(convolved).float().transpose(1, 2).split(shape, dim=-1)
     x = x.unflatten(-1, (mixer.num_heads, -1))

@@ -116,7 +116,7 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
     answers: dict[str, dict[str, dict[str, bool]]] = {exam.name: {} for exam in config.exams}
     for subject in config.subjects:
         with ExitStack() as stack:
-            model = subject.model or _checkpoint(subject, stack)
+            model = subject.model or _checkpoint(subject, config.drafts, stack)
             for exam in config.exams:
                 folder = RunFolder(config.out / "runs" / subject.name / exam.name)
                 run_plan(exam_plan(config, subject, model, exam), folder, quiet=quiet)
@@ -127,7 +127,7 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
     return scores
 
 
-def _checkpoint(subject: Subject, stack: ExitStack) -> ModelConfig:
+def _checkpoint(subject: Subject, drafts: int, stack: ExitStack) -> ModelConfig:
     """Its name has a hash of its files, so that no other checkpoint's replies are taken for its own."""
     from sft.serve import served
 
@@ -137,7 +137,7 @@ def _checkpoint(subject: Subject, stack: ExitStack) -> ModelConfig:
         with path.open("rb") as file:
             digest.update(file_digest(file, "sha256").digest())
     name = f"{subject.name}-{digest.hexdigest()[:16]}"
-    return ModelConfig(endpoint=stack.enter_context(served(subject.checkpoint)), model=name, stream=False)
+    return ModelConfig(endpoint=stack.enter_context(served(subject.checkpoint, drafts=drafts)), model=name, stream=False)
 
 
 def exam_plan(config: EvaluateConfig, subject: Subject, model: ModelConfig, exam: Exam) -> Plan:

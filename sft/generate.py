@@ -56,7 +56,7 @@ def _generate_batch(
     draws = _uniform_draws(requests, max_tokens) if temperature > 0 else None
     tokens, mask = (tensor.to(model.device) for tensor in _padded_left([request.prompt for request in requests]))
     cache = DynamicCache(config=model.config)
-    drafter = Drafter(model, cache, drafts) if drafts else None
+    drafter = Drafter(model, cache, drafts) if drafts and has_mtp(model) else None
     rows = torch.arange(len(requests))
     drafted = tokens[:, :0]  # the last tokens of a pass, which are only proposed
     while True:

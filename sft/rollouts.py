@@ -137,7 +137,7 @@ def _documents(
     for first in range(0, len(jobs), at_once):
         chunk = jobs[first : first + at_once]
         mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
-        shares = world.gather(generate(model, mine, end, wanted.temperature, wanted.max_tokens))
+        shares = world.gather(generate(model, mine, end, wanted.temperature, wanted.max_tokens, wanted.drafts))
         for number, job in enumerate(chunk):
             answer = shares[number % world.size][number // world.size]
             summary.unfinished += answer[-1] != end
