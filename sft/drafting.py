@@ -38,13 +38,11 @@ class Context(NamedTuple):
         return cls(*_keys_and_values(attention.mixer, normed))
 
 
-def draft(
-    model: CausalLM, hidden: Tensor, following: Tensor, context: Context, visible: Tensor, depths: int
-) -> Tensor:
+def draft(model: CausalLM, hidden: Tensor, following: Tensor, context: Context, visible: Tensor, depths: int) -> Tensor:
     """The head's drafts after some places of each row: [rows, places, depths] int64.
 
-    `hidden` [rows, places, size] are the trunk's states there and `following` [rows, places] the tokens after them, from
-    which the drafts go on. `visible` [rows, places, length] says what of the context each place sees, itself included.
+    `hidden` [rows, places, size] are the trunk's states there and `following` [rows, places] the tokens after them,
+    from which the drafts go on. `visible` [rows, places, length] says what of the context a place sees, itself included.
     """
     attention, experts = model.mtp.layers
     drafts: list[Tensor] = []
@@ -174,7 +172,8 @@ def _advance(
     _, inputs, steps = projected.split([mixer.intermediate_size, mixer.conv_dim, mixer.num_heads], dim=-1)
     window = torch.cat([conv, inputs.transpose(1, 2).to(conv.dtype)], dim=-1)
     last = kept[:, None] + torch.arange(conv.shape[-1], device=kept.device)
-    weight, bias = (None if part is None else part.to(conv.dtype) for part in (mixer.conv1d.weight, mixer.conv1d.bias))
+    weight, bias = mixer.conv1d.weight.to(conv.dtype), mixer.conv1d.bias
+    bias = None if bias is None else bias.to(conv.dtype)
     convolved = nn.functional.conv1d(window[..., 1:], weight, bias, groups=mixer.conv_dim)
     shape = [mixer.intermediate_size, *2 * [mixer.n_groups * mixer.ssm_state_size]]
     x, b, _ = mixer.act(convolved).float().transpose(1, 2).split(shape, dim=-1)

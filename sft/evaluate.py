@@ -137,7 +137,9 @@ def _checkpoint(subject: Subject, drafts: int, stack: ExitStack) -> ModelConfig:
         with path.open("rb") as file:
             digest.update(file_digest(file, "sha256").digest())
     name = f"{subject.name}-{digest.hexdigest()[:16]}"
-    return ModelConfig(endpoint=stack.enter_context(served(subject.checkpoint, drafts=drafts)), model=name, stream=False)
+    return ModelConfig(
+        endpoint=stack.enter_context(served(subject.checkpoint, drafts=drafts)), model=name, stream=False
+    )
 
 
 def exam_plan(config: EvaluateConfig, subject: Subject, model: ModelConfig, exam: Exam) -> Plan:

@@ -88,9 +88,7 @@ def _generate_batch(
         mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
 
 
-def _forward(
-    model: CausalLM, tokens: Tensor, mask: Tensor, cache: DynamicCache, places: int
-) -> tuple[Tensor, Tensor]:
+def _forward(model: CausalLM, tokens: Tensor, mask: Tensor, cache: DynamicCache, places: int) -> tuple[Tensor, Tensor]:
     """The trunk's states, and the logits of the last `places`."""
     if not has_mtp(model):  # others may do more after their last layer than their output head does
         passed = model(input_ids=tokens, attention_mask=mask, cache=cache, use_cache=True, logits_to_keep=places)
@@ -100,7 +98,7 @@ def _forward(
 
 
 def _finished(answer: Sequence[int], end: int, max_tokens: int) -> bool:
-    return len(answer) >= max_tokens or bool(answer) and answer[-1] == end
+    return len(answer) >= max_tokens or (bool(answer) and answer[-1] == end)
 
 
 def _padded_left(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,6 @@ from sft.loss import target_losses
 from sft.model import CausalLM, trunk_states
 from sft.mtp import shift
 
-
 Group: TypeAlias = tuple[str, str, str]  # category, reasoning mode, source
 NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 

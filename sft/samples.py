@@ -1,4 +1,4 @@
-"""What the model writes: a few held-out prompts of each category, answered greedily before training and after stages."""
+"""What the model writes: a few held-out prompts of each category, answered greedily before and after each stage."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest

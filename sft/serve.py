@@ -128,9 +128,7 @@ class _Server:
         end, device = self.renderer.tokenizer.eos_id, self.model.device
         try:
             with computing(self.precision, device):
-                answers = generate(
-                    self.model, requests, end, asked[0].temperature, asked[0].max_tokens, self.drafts
-                )
+                answers = generate(self.model, requests, end, asked[0].temperature, asked[0].max_tokens, self.drafts)
         except Exception as error:  # goes to those who wait for it, as a status 500
             for one in asked:
                 one.answer.get_loop().call_soon_threadsafe(one.answer.set_exception, error)

@@ -175,5 +175,3 @@ def test_models_without_a_head_are_answered_as_before() -> None:
     model = AutoModelForCausalLM.from_config(config).eval()
     requests = [Request(prompt) for prompt in PROMPTS]
     assert generate(model, requests, 1, 0.0, 5, drafts=3) == generate(model, requests, 1, 0.0, 5)
-
-

@@ -53,7 +53,8 @@ def main() -> int:
     made = ["generate", "recipes/generate/demo-text-to-sql.yaml", *rules_alone, "--run", str(RUN)]
     if status := gristmill(*made):
         return status
-    write_data([record for record in records_in(sorted((RUN / "records").glob("*.parquet"))) if isinstance(record, Record)], size, OUT / "data")
+    records = [one for one in records_in(sorted((RUN / "records").glob("*.parquet"))) if isinstance(one, Record)]
+    write_data(records, size, OUT / "data")
     for arm in ARMS:
         of_arm = [f"out={OUT / arm}", f"data.blend={OUT / 'data' / arm}", *size.overrides]
         if status := gristmill("sft", "recipes/sft/proof.yaml", *of_arm):
