@@ -42,7 +42,7 @@ def draft(model: CausalLM, hidden: Tensor, following: Tensor, context: Context, 
     """The head's drafts after some places of each row: [rows, places, depths] int64.
 
     `hidden` [rows, places, size] are the trunk's states there and `following` [rows, places] the tokens after them,
-    from which the drafts go on. `visible` [rows, places, length] says what of the context a place sees, itself included.
+    from which the drafts go on. `visible` [rows, places, length] says which of the context each of them sees.
     """
     attention, experts = model.mtp.layers
     drafts: list[Tensor] = []

@@ -10,7 +10,7 @@ A share's interval is Wilson's, which holds where none or all are right; a diffe
 of which each pairs both subjects' answers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -32,7 +32,7 @@ from gristmill.llm import Roles
 from gristmill.plan import Plan, code_digest, fingerprint
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.seeds import BadSeed
-from schemas import Config, Data, Seed
+from schemas import Config, Data, Json, JsonObject, Message, Seed, assistant
 from schemas.evaluate_config import EvaluateConfig, Exam, Subject
 from schemas.run_config import ModelConfig, RunConfig
 
@@ -80,7 +80,28 @@ class Examinee(Generator[Question, Params]):
             modes = {"enable_thinking": record.reasoning != "off", "low_effort": record.reasoning == "low"}
             options["chat_template_kwargs"] = modes
         reply = await ctx.chat(ROLE, asked, tools=record.tools, **options)
-        return record.model_copy(update={"messages": [*asked, reply.message], "verdicts": []})
+        metadata = {**record.metadata, "expected": expected(record.messages[last + 1 :])}
+        # without a generator it counts as made here, so that its task is the exam's, as a reject's is
+        fresh = {"messages": [*asked, reply.message], "metadata": metadata, "verdicts": [], "generator": ""}
+        return record.model_copy(update=fresh)
+
+
+def expected(following: Sequence[Message]) -> JsonObject:
+    """What the record's own next turn says and calls, for judges that compare an answer with it."""
+    turn = next((message for message in following if message.role == "assistant"), assistant())
+    calls: list[Json] = [
+        {"name": call.function.name, "arguments": _json(call.function.arguments)} for call in turn.tool_calls
+    ]
+    return {"content": turn.content, "calls": calls}
+
+
+def _json(arguments: str) -> Json:
+    """Those of a call that somebody else's record has got wrong stay text, which no valid call is equal to."""
+    try:
+        value: Json = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments
+    return value
 
 
 def record_files(path: Path) -> list[Path]:
