@@ -49,9 +49,9 @@ class HeldOut(Data):
     per_token: float
     per_conversation: float  # mean of each conversation's mean
     per_conversation_shortest_third: float  # the same on the third with the fewest supervised tokens
-    by_category: dict[str, float]  # per token
+    by_category: dict[str, float]  # per token; {} where all are of one, as below
     by_reasoning: dict[str, float]
-    by_source: dict[str, float]
+    by_source: dict[str, float] = {}
 
 
 class ConversationLoss(NamedTuple):

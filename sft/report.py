@@ -36,7 +36,7 @@ class Measured(Data):
 
     held_out: HeldOut | None
     acceptance: Acceptance | None
-    answers: list[str]
+    answers: list[str] = []
 
 
 class StageResult(Measured):
@@ -138,7 +138,7 @@ def _plots(summary: Summary, steps: list[StepMetrics]) -> dict[str, str]:
         "by_category": _held_out_by(summary, "by_category"),
         "acceptance": _acceptance_plot(summary),
         "lr": _curves(steps, "lr", "learning rate", size=SMALL),
-        "grad_norm": _curves(steps, "grad_norm", "gradient norm before clipping", size=SMALL),
+        "grad_norm": _curves(steps, "grad_norm", "gradient norm", size=SMALL),
         "tokens_per_s": _curves(steps, "tokens_per_s", "tokens per second", size=SMALL),
     }
 
