@@ -5,6 +5,7 @@ answer is right where the exam's judges pass it (SQL is executed, tests are run,
 subject's exam is a run like any other, in OUT/runs/SUBJECT/EXAM: it resumes, and its replies are in its ledger.
 
     OUT/evaluation.json    per exam: right, of how many, with 95 % intervals, and the difference to the first subject
+    OUT/held_out.json      with `held_out`: each checkpoint's losses, in all and by category, reasoning mode and source
 
 A share's interval is Wilson's, which holds where none or all are right; a difference's is bootstrapped over questions,
 of which each pairs both subjects' answers.
@@ -131,6 +132,8 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
     """Runs what is left to run; writes and returns the scores."""
     for exam in config.exams:
         record_files(exam.records)
+    if config.held_out and not any((config.held_out / "valid").glob("*.parquet")):
+        raise ConfigError(f"held_out: {config.held_out} is no blend with a valid split.")
     for subject in config.subjects:
         if subject.checkpoint and not (subject.checkpoint / "config.json").is_file():
             raise ConfigError(f"subjects.{subject.name}.checkpoint: {subject.checkpoint} is no model's folder.")
@@ -142,10 +145,20 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
                 folder = RunFolder(config.out / "runs" / subject.name / exam.name)
                 run_plan(exam_plan(config, subject, model, exam), folder, quiet=quiet)
                 answers[exam.name][subject.name] = read_answers(folder)
+    if config.held_out:
+        from sft.heldout import losses_of
+
+        named = {subject.name: subject.checkpoint for subject in config.subjects if subject.checkpoint}
+        measured = {name: losses_of(checkpoint, config.held_out) for name, checkpoint in named.items()}
+        _write(config.out / "held_out.json", measured)
     scores = {exam: score(by_subject, config.seed, config.resamples) for exam, by_subject in answers.items()}
-    told = {exam: {name: one.model_dump() for name, one in found.items()} for exam, found in scores.items()}
-    write_atomically(config.out / "evaluation.json", orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() + "\n")
+    _write(config.out / "evaluation.json", scores)
     return scores
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    text = orjson.dumps(told, default=lambda data: data.model_dump(), option=orjson.OPT_INDENT_2).decode()
+    write_atomically(path, text + "\n")
 
 
 def _checkpoint(subject: Subject, drafts: int, stack: ExitStack) -> ModelConfig:

@@ -11,26 +11,27 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from gristmill.render import Renderer
+from gristmill.errors import ConfigError
+from gristmill.render import Renderer, from_folder, renderer_for
 from gristmill.views import BLEND_FILE, connect
 from schemas import Data
-from schemas.sft_config import SFTConfig
 from sft.batches import padded_batches, trainable
 from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
-from sft.model import CausalLM, trunk_states
+from sft.model import CausalLM, load_model, trunk_states, vocabulary_of
 from sft.mtp import shift
 
 Group: TypeAlias = tuple[str, str, str]  # category, reasoning mode, source
+LONGEST = 16_384  # tokens of a conversation that `losses_of` takes, and of a forward pass
 NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 
 
-def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:
-    """The conversations of `data.blend`'s valid split that have output and fit a pack."""
+def valid_documents(blend: Path, renderer: Renderer, longest: int) -> list[Document]:
+    """The conversations of a blend's valid split that have output and at most `longest` tokens."""
     unreadable: dict[str, str] = {}  # prep lists them
-    records = read_records(config.data.blend / "valid", unreadable)
+    records = read_records(blend / "valid", unreadable)
     rendered = render_documents(renderer, records, unreadable)
-    return trainable(document for document in rendered if len(document.input_ids) <= config.data.pack_tokens)
+    return trainable(document for document in rendered if len(document.input_ids) <= longest)
 
 
 def valid_sources(blend: Path) -> dict[str, str]:
@@ -111,6 +112,17 @@ def _losses(model: CausalLM, documents: Sequence[Document], tokens_at_once: int)
 
 def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:
     return sum(one.loss / one.targets for one in conversations) / len(conversations)
+
+
+def losses_of(checkpoint: Path, blend: Path) -> HeldOut:
+    """Those of a checkpoint's folder on a blend's valid split; ConfigError where that has no conversation to use."""
+    renderer = renderer_for(from_folder(checkpoint), "nemotron3")
+    documents = valid_documents(blend, renderer, LONGEST)
+    if not documents:
+        raise ConfigError(f"held_out: no conversation of {blend}/valid has output and at most {LONGEST:,} tokens.")
+    model, _ = load_model(str(checkpoint), vocabulary_of(renderer.tokenizer), seed=0)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return held_out(model, documents, LONGEST, valid_sources(blend))
 
 
 def unigram_entropy(documents: Iterable[Document]) -> float:

@@ -72,7 +72,7 @@ class Training:
             _refuse_changes(resumed, config, keys)
         self.progress = resumed or Progress()
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
-        self._valid = valid_documents(config, renderer)
+        self._valid = valid_documents(config.data.blend, renderer, config.data.pack_tokens)
         self._sources = valid_sources(config.data.blend)
         self._samples = choose(self._valid)
         for stage in config.stages[self.progress.stage :]:
