@@ -212,7 +212,7 @@ def test_a_checkpoints_losses_are_those_of_its_training(checkpoint: Path, tmp_pa
     pq.write_table(records_to_table(sums(6, 7, first=100)), tmp_path / "blend/valid/0.parquet")
     pq.write_table(records_to_table(sums(2, 7)), tmp_path / "exam.parquet")
     with FaultServer(script=lambda role, request: "Answer: 8") as server:
-        subjects = [
+        subjects: list[dict[str, Any]] = [
             {"name": "before", "model": {"endpoint": server.url, "model": "eight"}},
             {"name": "after", "checkpoint": str(checkpoint)},
         ]
