@@ -12,13 +12,12 @@ A draft attends to the head's states of the verified tokens and to the drafts be
 Sources: Leviathan et al. 2023 (arXiv 2211.17192); Nemotron 3 Super report, section 2 (one head, applied recursively).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHAttention, NemotronHMamba2Mixer
 
 from sft.model import CausalLM
@@ -82,79 +81,85 @@ def _attend(mixer: NemotronHAttention, normed: Tensor, context: Context, visible
 
 
 class Drafter:
-    """The head beside a batch that the trunk decodes: it drafts, and takes rejected drafts out of all caches.
+    """The head beside a batch that the trunk decodes with `cache`: it drafts `depths` tokens at a time, and takes
+    rejected ones out of all caches.
 
-    Rows end together: the caches are left-padded, whatever number of drafts was accepted in a row.
+    A round is `verify`, `settle` and `draft`. Rows end together, as without drafts: whatever number of drafts stood in
+    a row, its cache is padded on the left.
     """
 
     def __init__(self, model: CausalLM, cache: DynamicCache, depths: int) -> None:
         self._model, self._cache, self._depths = model, cache, depths
+        blocks = [block for block in model.base_model.layers if block.block_type == "linear_attention"]
+        self._mambas: list[tuple[NemotronHMamba2Mixer, Any]] = [
+            (block.mixer, cache.layers[block.layer_idx]) for block in blocks
+        ]
+        empty = torch.empty(0)
+        self._tokens = self._hidden = empty  # of the last pass,
+        self._last = empty  # and the trunk's states [rows, size] at the last token that stood
         self._context: Context | None = None
-        self._mambas = {
-            block.layer_idx: block.mixer for block in model.base_model.layers if block.block_type == "linear_attention"
-        }
-        self._projected: dict[int, Tensor] = {}  # what went into each Mamba layer in the last pass,
-        self._before: dict[int, tuple[Tensor, Tensor]] = {}  # and its states before that
+        self._before: list[tuple[Tensor, Tensor]] = []  # Mamba's states before the last pass,
+        self._projected: list[Tensor] = []  # and what went into them, layer by layer
 
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Within it, a pass of the trunk over drafts leaves what `settle` needs to undo a part of it."""
-        layers: Any = self._cache.layers
-        self._before = {
-            number: (layers[number].conv_states[0].clone(), layers[number].recurrent_states[0].clone())
-            for number in self._mambas
-        }
+    def verify(self, tokens: Tensor, mask: Tensor, places: int) -> Tensor:
+        """A pass of the trunk over `tokens` [rows, n], whose last `places` - 1 are drafts; the last places' logits."""
+        if places > 1:
+            self._before = [
+                (layer.conv_states[0].clone(), layer.recurrent_states[0].clone()) for _, layer in self._mambas
+            ]
+        self._projected = []
         hooks = [
-            mixer.in_proj.register_forward_hook(
-                lambda _module, _given, made, number=number: self._projected.update({number: made})
-            )
-            for number, mixer in self._mambas.items()
+            mixer.in_proj.register_forward_hook(lambda _module, _given, made: self._projected.append(made))
+            for mixer, _ in self._mambas
         ]
         try:
-            yield
+            passed = self._model.base_model(input_ids=tokens, attention_mask=mask, cache=self._cache, use_cache=True)
         finally:
             for hook in hooks:
                 hook.remove()
+        self._tokens, self._hidden = tokens, passed[0]
+        logits: Tensor = self._model.get_output_embeddings()(self._hidden[:, -places:])
+        return logits
 
-    def settle(self, hidden: Tensor, following: Tensor, rejected: Tensor, mask: Tensor) -> Tensor:
+    def settle(self, choices: Tensor, rejected: Tensor, mask: Tensor) -> Tensor:
         """Takes the last `rejected` [rows] tokens of the last pass out of the caches; the mask of what stays.
 
-        `hidden` [rows, n, size] are the trunk's states in that pass, `following` [rows, n] the tokens after them.
+        `choices` [rows, places] are what the trunk chose after the last places: the drafts that stand, then another.
         """
-        new = Context.of(self._model, hidden, following)
-        if self._context is None:
-            self._context = new
-        else:
-            self._context = Context(*(torch.cat(pair, dim=1) for pair in zip(self._context, new, strict=True)))
+        known = self._tokens[:, 1 : self._tokens.shape[1] - choices.shape[1] + 1]
+        new = Context.of(self._model, self._hidden, torch.cat([known, choices], dim=1))
+        old = self._context or Context(new.keys[:, :0], new.values[:, :0])
+        context = Context(*(torch.cat(pair, dim=1) for pair in zip(old, new, strict=True)))
+        kept = self._hidden.shape[1] - rejected
+        self._last = self._hidden[torch.arange(len(kept), device=kept.device), kept - 1]
         if not rejected.any():
+            self._context = context
             return mask
-        for number, mixer in self._mambas.items():
-            advanced = _advance(mixer, *self._before[number], self._projected[number], hidden.shape[1] - rejected)
-            layer: Any = self._cache.layers[number]
-            layer.conv_states[0].copy_(advanced[0])
-            layer.recurrent_states[0].copy_(advanced[1])
-        length = mask.shape[1]
-        sources = torch.arange(length, device=mask.device) - rejected[:, None]
+        for (mixer, layer), before, projected in zip(self._mambas, self._before, self._projected, strict=True):
+            conv, state = _advance(mixer, *before, projected, kept)
+            layer.conv_states[0].copy_(conv)
+            layer.recurrent_states[0].copy_(state)
+        sources = torch.arange(mask.shape[1], device=mask.device) - rejected[:, None]
         mask = mask.gather(1, sources.clamp(min=0)) * (sources >= 0)
         unused = int(mask.any(dim=0).int().argmax())
         sources = sources[:, unused:].clamp(min=0)
         for layer in self._cache.layers:
-            if getattr(layer, "keys", None) is not None:
-                layer.keys, layer.values = (_moved(part, sources, 2) for part in (layer.keys, layer.values))
-        self._context = Context(*(_moved(part, sources, 1) for part in self._context))
+            if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
+                layer.keys, layer.values = _moved(layer.keys, sources, 2), _moved(layer.values, sources, 2)
+        self._context = Context(*(_moved(part, sources, 1) for part in context))
         return mask[:, unused:]
 
     def select(self, rows: Tensor) -> None:
-        """Drops the others from the head's own cache."""
+        """Drops the others; the trunk's cache is the caller's."""
         assert self._context is not None
-        self._context = Context(*(part[rows] for part in self._context))
+        self._context, self._last = Context(*(part[rows] for part in self._context)), self._last[rows]
 
-    def draft(self, hidden: Tensor, following: Tensor, mask: Tensor) -> Tensor:
-        """[rows, depths]: drafts after the last verified places, whose trunk states are `hidden` [rows, size] and whose
-        next tokens are `following` [rows, 1]."""
+    def draft(self, following: Tensor, mask: Tensor) -> Tensor:
+        """[rows, depths]: drafts after `following` [rows, 1], the trunk's next tokens."""
         assert self._context is not None
-        visible = mask[:, None].bool()
-        return draft(self._model, hidden[:, None], following, self._context, visible, self._depths)[:, 0]
+        return draft(self._model, self._last[:, None], following, self._context, mask[:, None].bool(), self._depths)[
+            :, 0
+        ]
 
 
 def _moved(cached: Tensor, sources: Tensor, dim: int) -> Tensor:

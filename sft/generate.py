@@ -5,7 +5,6 @@ pass of the trunk chooses one token, and one more for each draft before it that 
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -61,8 +60,11 @@ def _generate_batch(
     drafted = tokens[:, :0]  # the last tokens of a pass, which are only proposed
     while True:
         places = drafted.shape[1] + 1
-        with drafter.recording() if drafter and places > 1 else nullcontext():
-            hidden, logits = _forward(model, tokens, mask, cache, places)
+        if drafter:
+            logits = drafter.verify(tokens, mask, places)
+        else:
+            passed = model(input_ids=tokens, attention_mask=mask, cache=cache, use_cache=True, logits_to_keep=1)
+            logits = passed.logits
         choices = _choose(logits, temperature, None if draws is None else _next(draws, rows, answers, places))
         accepted = (choices[:, :-1] == drafted).int().cumprod(dim=1).sum(dim=1)
         for row, chosen, right in zip(rows.tolist(), choices.tolist(), accepted.tolist(), strict=True):
@@ -74,27 +76,16 @@ def _generate_batch(
             return answers
         following = choices.gather(1, accepted[:, None])
         if drafter:
-            known = tokens[:, 1 : tokens.shape[1] - places + 1]
-            mask = drafter.settle(hidden, torch.cat([known, choices], dim=1), places - 1 - accepted, mask)
-            hidden = hidden[torch.arange(len(rows), device=hidden.device), accepted - places]
+            mask = drafter.settle(choices, places - 1 - accepted, mask)
         if int(running.sum()) * 2 <= len(rows):
             kept = running.nonzero()[:, 0].to(model.device)
             cache.reorder_cache(cast(torch.LongTensor, kept))
-            rows, following, mask, hidden = rows[running], following[kept], mask[kept], hidden[kept]
+            rows, following, mask = rows[running], following[kept], mask[kept]
             if drafter:
                 drafter.select(kept)
-        drafted = drafter.draft(hidden, following, mask) if drafter else following[:, :0]
+        drafted = drafter.draft(following, mask) if drafter else following[:, :0]
         tokens = torch.cat([following, drafted], dim=1)
         mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
-
-
-def _forward(model: CausalLM, tokens: Tensor, mask: Tensor, cache: DynamicCache, places: int) -> tuple[Tensor, Tensor]:
-    """The trunk's states, and the logits of the last `places`."""
-    if not has_mtp(model):  # others may do more after their last layer than their output head does
-        passed = model(input_ids=tokens, attention_mask=mask, cache=cache, use_cache=True, logits_to_keep=places)
-        return passed.logits, passed.logits
-    hidden = model.base_model(input_ids=tokens, attention_mask=mask, cache=cache, use_cache=True)[0]
-    return hidden, model.get_output_embeddings()(hidden[:, -places:])
 
 
 def _finished(answer: Sequence[int], end: int, max_tokens: int) -> bool:

@@ -135,13 +135,11 @@ def test_states_after_a_settled_pass_are_those_of_the_kept_tokens_alone(untraine
     fed = torch.tensor([[5, 6, 7, 8, 9], [3, 2, 1, 4, 5]])
     cache: Any = DynamicCache(config=untrained.config)
     drafter = Drafter(untrained, cache, 4)
-    states = base(input_ids=prompts, attention_mask=mask, cache=cache, use_cache=True)[0]
-    following = torch.cat([prompts[:, 1:], fed[:, :1]], dim=1)
-    mask = drafter.settle(states, following, torch.tensor([0, 0]), mask)
+    drafter.verify(prompts, mask, 1)
+    mask = drafter.settle(fed[:, :1], torch.tensor([0, 0]), mask)
     mask = torch.cat([mask, torch.ones_like(fed)], dim=1)
-    with drafter.recording():
-        states = base(input_ids=fed, attention_mask=mask, cache=cache, use_cache=True)[0]
-    mask = drafter.settle(states, torch.roll(fed, -1, 1), torch.tensor([3, 0]), mask)
+    drafter.verify(fed, mask, 5)
+    mask = drafter.settle(torch.roll(fed, -1, 1), torch.tensor([3, 0]), mask)
     assert mask.tolist() == [[0] * 1 + [1] * 6, [1] * 7]
     for row, tokens in enumerate(([4, 9, 2, 8, 5, 6], [6, 7, 3, 2, 1, 4, 5])):
         alone: Any = DynamicCache(config=untrained.config)
