@@ -245,7 +245,7 @@ def test_another_checkpoint_under_the_same_name_is_asked_anew(checkpoint: Path, 
 def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(records_to_table(sums(6, 7, first=100)), tmp_path / "exam.parquet")
     content = config(tmp_path / "out", tmp_path / "exam.parquet", [{"name": "it", "checkpoint": str(checkpoint)}])
-    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump({**content, "drafts": 2}))
     assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "3/6" in printed and "50.0%" in printed and "evaluation.json" in printed
