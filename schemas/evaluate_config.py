@@ -41,9 +41,11 @@ class EvaluateConfig(Config):
     out: Path
     subjects: Annotated[list[Subject], Field(min_length=1)]
     exams: Annotated[list[Exam], Field(min_length=1)]
+    held_out: Path | None = None  # a blend: each checkpoint's losses on its valid split
     models: dict[str, ModelConfig] = {}  # roles of the judges
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Annotated[int, Field(gt=0)] = 512
+    drafts: Annotated[int, Field(ge=0)] = 0  # of a checkpoint's MTP head, verified at a time
     seed: int = 0
     resamples: Annotated[int, Field(gt=0)] = 10_000
 

@@ -25,6 +25,7 @@ class Rollouts(Config):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     max_tokens: PositiveInt = 512
     truncate: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of traces cut at a random budget
+    drafts: Annotated[int, Field(ge=0)] = 0  # of the MTP head, verified at a time: they change the speed, no token
 
 
 class SFTData(Config):

@@ -5,12 +5,13 @@ answer is right where the exam's judges pass it (SQL is executed, tests are run,
 subject's exam is a run like any other, in OUT/runs/SUBJECT/EXAM: it resumes, and its replies are in its ledger.
 
     OUT/evaluation.json    per exam: right, of how many, with 95 % intervals, and the difference to the first subject
+    OUT/held_out.json      with `held_out`: each checkpoint's losses, in all and by category, reasoning mode and source
 
 A share's interval is Wilson's, which holds where none or all are right; a difference's is bootstrapped over questions,
 of which each pairs both subjects' answers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -32,7 +33,7 @@ from gristmill.llm import Roles
 from gristmill.plan import Plan, code_digest, fingerprint
 from gristmill.runs import RunFolder, write_atomically
 from gristmill.seeds import BadSeed
-from schemas import Config, Data, Seed
+from schemas import Config, Data, Json, JsonObject, Message, Seed, assistant
 from schemas.evaluate_config import EvaluateConfig, Exam, Subject
 from schemas.run_config import ModelConfig, RunConfig
 
@@ -80,7 +81,28 @@ class Examinee(Generator[Question, Params]):
             modes = {"enable_thinking": record.reasoning != "off", "low_effort": record.reasoning == "low"}
             options["chat_template_kwargs"] = modes
         reply = await ctx.chat(ROLE, asked, tools=record.tools, **options)
-        return record.model_copy(update={"messages": [*asked, reply.message], "verdicts": []})
+        metadata = {**record.metadata, "expected": expected(record.messages[last + 1 :])}
+        # without a generator it counts as made here, so that its task is the exam's, as a reject's is
+        fresh = {"messages": [*asked, reply.message], "metadata": metadata, "verdicts": [], "generator": ""}
+        return record.model_copy(update=fresh)
+
+
+def expected(following: Sequence[Message]) -> JsonObject:
+    """What the record's own next turn says and calls, for judges that compare an answer with it."""
+    turn = next((message for message in following if message.role == "assistant"), assistant())
+    calls: list[Json] = [
+        {"name": call.function.name, "arguments": _json(call.function.arguments)} for call in turn.tool_calls
+    ]
+    return {"content": turn.content, "calls": calls}
+
+
+def _json(arguments: str) -> Json:
+    """Those of a call that somebody else's record has got wrong stay text, which no valid call is equal to."""
+    try:
+        value: Json = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments
+    return value
 
 
 def record_files(path: Path) -> list[Path]:
@@ -110,24 +132,36 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
     """Runs what is left to run; writes and returns the scores."""
     for exam in config.exams:
         record_files(exam.records)
+    if config.held_out and not any((config.held_out / "valid").glob("*.parquet")):
+        raise ConfigError(f"held_out: {config.held_out} is no blend with a valid split.")
     for subject in config.subjects:
         if subject.checkpoint and not (subject.checkpoint / "config.json").is_file():
             raise ConfigError(f"subjects.{subject.name}.checkpoint: {subject.checkpoint} is no model's folder.")
     answers: dict[str, dict[str, dict[str, bool]]] = {exam.name: {} for exam in config.exams}
     for subject in config.subjects:
         with ExitStack() as stack:
-            model = subject.model or _checkpoint(subject, stack)
+            model = subject.model or _checkpoint(subject, config.drafts, stack)
             for exam in config.exams:
                 folder = RunFolder(config.out / "runs" / subject.name / exam.name)
                 run_plan(exam_plan(config, subject, model, exam), folder, quiet=quiet)
                 answers[exam.name][subject.name] = read_answers(folder)
+    if config.held_out:
+        from sft.heldout import losses_of
+
+        named = {subject.name: subject.checkpoint for subject in config.subjects if subject.checkpoint}
+        measured = {name: losses_of(checkpoint, config.held_out) for name, checkpoint in named.items()}
+        _write(config.out / "held_out.json", measured)
     scores = {exam: score(by_subject, config.seed, config.resamples) for exam, by_subject in answers.items()}
-    told = {exam: {name: one.model_dump() for name, one in found.items()} for exam, found in scores.items()}
-    write_atomically(config.out / "evaluation.json", orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() + "\n")
+    _write(config.out / "evaluation.json", scores)
     return scores
 
 
-def _checkpoint(subject: Subject, stack: ExitStack) -> ModelConfig:
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    text = orjson.dumps(told, default=lambda data: data.model_dump(), option=orjson.OPT_INDENT_2).decode()
+    write_atomically(path, text + "\n")
+
+
+def _checkpoint(subject: Subject, drafts: int, stack: ExitStack) -> ModelConfig:
     """Its name has a hash of its files, so that no other checkpoint's replies are taken for its own."""
     from sft.serve import served
 
@@ -137,7 +171,9 @@ def _checkpoint(subject: Subject, stack: ExitStack) -> ModelConfig:
         with path.open("rb") as file:
             digest.update(file_digest(file, "sha256").digest())
     name = f"{subject.name}-{digest.hexdigest()[:16]}"
-    return ModelConfig(endpoint=stack.enter_context(served(subject.checkpoint)), model=name, stream=False)
+    return ModelConfig(
+        endpoint=stack.enter_context(served(subject.checkpoint, drafts=drafts)), model=name, stream=False
+    )
 
 
 def exam_plan(config: EvaluateConfig, subject: Subject, model: ModelConfig, exam: Exam) -> Plan:

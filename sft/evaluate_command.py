@@ -24,7 +24,8 @@ def _run(arguments: Namespace) -> int:
     from sft.evaluate import evaluate
 
     _print(evaluate(config, quiet=arguments.quiet))
-    print(f"{config.out}/evaluation.json; the answers: {config.out}/runs")
+    files = "evaluation.json and held_out.json" if config.held_out else "evaluation.json"
+    print(f"{config.out}/{files}; the answers: {config.out}/runs")
     return 0
 
 

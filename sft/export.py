@@ -69,7 +69,7 @@ def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
         told = {key: result[key] for key in ("name", "train", "loss", "steps", "packs", "conversations")}
         summary = _json(checkpoint.out / "data" / stage.name / "summary.json")
         if stage.data.rollouts:
-            told["rollouts"] = {"prompts": str(stage.data.rollouts.prompts), **summary}
+            told["rollouts"] = {**summary, "prompts": str(stage.data.rollouts.prompts)}
         else:
             blend = checkpoint.config.stage_data(stage).blend
             told |= {"packs_key": summary.get("key"), "blend": str(blend)}

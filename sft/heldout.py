@@ -4,26 +4,41 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from gristmill.render import Renderer
+from gristmill.errors import ConfigError
+from gristmill.render import Renderer, from_folder, renderer_for
+from gristmill.views import BLEND_FILE, connect
 from schemas import Data
-from schemas.sft_config import SFTConfig
 from sft.batches import micro_batches, trainable
 from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
-from sft.model import CausalLM, trunk_states
+from sft.model import CausalLM, load_model, trunk_states, vocabulary_of
+
+Group: TypeAlias = tuple[str, str, str]  # category, reasoning mode, source
+LONGEST = 16_384  # tokens of a conversation that `losses_of` takes, and of a forward pass
+NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 
 
-def valid_documents(config: SFTConfig, renderer: Renderer) -> list[Document]:
-    """The conversations of `data.blend`'s valid split that have output and fit a pack."""
+def valid_documents(blend: Path, renderer: Renderer, longest: int) -> list[Document]:
+    """The conversations of a blend's valid split that have output and at most `longest` tokens."""
     unreadable: dict[str, str] = {}  # prep lists them
-    records = read_records(config.data.blend / "valid", unreadable)
+    records = read_records(blend / "valid", unreadable)
     rendered = render_documents(renderer, records, unreadable)
-    return trainable(document for document in rendered if len(document.input_ids) <= config.data.pack_tokens)
+    return trainable(document for document in rendered if len(document.input_ids) <= longest)
+
+
+def valid_sources(blend: Path) -> dict[str, str]:
+    """By uuid, the source of a row of the valid split; nothing where the blend's folder holds only rows."""
+    if not (blend / BLEND_FILE).is_file():
+        return {}
+    with connect(blend) as connection:
+        return dict(connection.execute("SELECT uuid, source FROM samples WHERE split = 'valid'").fetchall())
 
 
 class HeldOut(Data):
@@ -34,8 +49,9 @@ class HeldOut(Data):
     per_token: float
     per_conversation: float  # mean of each conversation's mean
     per_conversation_shortest_third: float  # the same on the third with the fewest supervised tokens
-    by_category: dict[str, float]  # per token
+    by_category: dict[str, float]  # per token; {} where all are of one, as below
     by_reasoning: dict[str, float]
+    by_source: dict[str, float] = {}
 
 
 class ConversationLoss(NamedTuple):
@@ -43,11 +59,14 @@ class ConversationLoss(NamedTuple):
     loss: float  # summed over its targets
 
 
-def held_out(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> HeldOut:
-    """Measured over `documents`, at least one, which all have supervised tokens."""
-    groups: dict[tuple[str, str], list[Document]] = {}
+def held_out(
+    model: CausalLM, documents: Sequence[Document], tokens_at_once: int, sources: Mapping[str, str] = NO_SOURCES
+) -> HeldOut:
+    """Measured over `documents`, at least one, which all have supervised tokens; `sources` names a uuid's."""
+    groups: dict[Group, list[Document]] = {}
     for document in documents:
-        groups.setdefault((document.category, document.reasoning), []).append(document)
+        group = (document.category, document.reasoning, sources.get(document.uuid, ""))
+        groups.setdefault(group, []).append(document)
     losses = {group: _losses(model, alike, tokens_at_once) for group, alike in sorted(groups.items())}
     each = sorted(chain.from_iterable(losses.values()))
     return HeldOut(
@@ -58,10 +77,11 @@ def held_out(model: CausalLM, documents: Sequence[Document], tokens_at_once: int
         per_conversation_shortest_third=_mean_of_means(each[: math.ceil(len(each) / 3)]),
         by_category=_by(losses, 0),
         by_reasoning=_by(losses, 1),
+        by_source=_by(losses, 2),
     )
 
 
-def _by(losses: Mapping[tuple[str, str], list[ConversationLoss]], part: int) -> dict[str, float]:
+def _by(losses: Mapping[Group, list[ConversationLoss]], part: int) -> dict[str, float]:
     """Per token, by a part of the groups' names; {} where all conversations have the same."""
     merged: dict[str, list[ConversationLoss]] = {}
     for group, each in losses.items():
@@ -91,6 +111,17 @@ def _losses(model: CausalLM, documents: Sequence[Document], tokens_at_once: int)
 
 def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:
     return sum(one.loss / one.targets for one in conversations) / len(conversations)
+
+
+def losses_of(checkpoint: Path, blend: Path) -> HeldOut:
+    """Those of a checkpoint's folder on a blend's valid split; ConfigError where that has no conversation to use."""
+    renderer = renderer_for(from_folder(checkpoint), "nemotron3")
+    documents = valid_documents(blend, renderer, LONGEST)
+    if not documents:
+        raise ConfigError(f"held_out: no conversation of {blend}/valid has output and at most {LONGEST:,} tokens.")
+    model, _ = load_model(str(checkpoint), vocabulary_of(renderer.tokenizer), seed=0)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return held_out(model, documents, LONGEST, valid_sources(blend))
 
 
 def unigram_entropy(documents: Iterable[Document]) -> float:

@@ -6,17 +6,19 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from gristmill.report import page_environment
-from gristmill.runs import write_atomically
+from gristmill.runs import RunFolder, write_atomically
 from schemas import Data
 from schemas.sft_config import Trained
 from sft.acceptance import Acceptance
+from sft.export import lineage, read_checkpoint
 from sft.heldout import HeldOut
 from sft.loss import LossKind
 from sft.metrics import StepMetrics, read_metrics
 from sft.rollouts import RolloutSummary
+from sft.samples import Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
 
 NEUTRAL = "#808890"  # can be read on light and on dark paper
 POINTS = 1000  # at most so many on a curve
+Size: TypeAlias = tuple[float, float]  # of a plot, in inches
+WIDE, SMALL = (8.6, 2.9), (4.2, 2.3)
 
 
 class Measured(Data):
-    """What a model is like; None where it can't be measured: without a valid split, or without an MTP head."""
+    """What a model is like; None where it can't be measured: without a valid split, or without an MTP head. `answers`
+    are to the summary's samples; a new model has none."""
 
     held_out: HeldOut | None
     acceptance: Acceptance | None
+    answers: list[str] = []
 
 
 class StageResult(Measured):
@@ -64,6 +70,7 @@ class Summary(Data):
     mtp_depths: int
     kernels: str  # the layout of documents, and why it is that one
     unigram_entropy: float | None  # of the held-out targets, in nats
+    samples: list[Sample]
     start: Measured | None
     stages: list[StageResult]
 
@@ -79,36 +86,95 @@ def write_report(out: Path, summary: Summary) -> None:
     steps = read_metrics(out / "metrics.jsonl")
     template = page_environment(Path(__file__).parent).get_template("report.html.jinja")
     page = template.render(
-        name=out.name, summary=summary, steps=steps, plots=_plots(summary, steps), version=version("gristmill")
+        name=out.name,
+        summary=summary,
+        steps=steps,
+        plots=_plots(summary, steps),
+        lineage=_lineage(out) if summary.stages else [],
+        version=version("gristmill"),
     )
     write_atomically(out / "report.html", page)
 
 
-def _plots(summary: Summary, steps: list[StepMetrics]) -> list[tuple[str, str]]:
-    """(title, SVG) of each plot that there is something to show in."""
-    plots = [
-        ("Loss per stage", _curves(steps, "loss", "nats per token", _held_out_marks(summary))),
-        ("MTP loss", _curves(steps, "mtp_loss", "nats per token, mean over depths")),
-        ("Learning rate", _curves(steps, "lr", "")),
-        ("Tokens per second", _curves(steps, "tokens_per_s", "")),
-        ("MTP acceptance by depth", _acceptance_plot(summary)),
-    ]
-    return [(title, svg) for title, svg in plots if svg]
+class Origin(NamedTuple):
+    """A row of the report's lineage: what a stage learned from, and where that was made."""
+
+    stage: str
+    data: str
+    source: str = ""
+    rows: int | None = None
+    made_in: str = ""
+    digests: list[str] = []
+    ledger: str = ""
+
+
+def _lineage(out: Path) -> list[Origin]:
+    """The stages as `export` tells of them, a row per source."""
+    origins: list[Origin] = []
+    for stage in lineage(read_checkpoint(out))["stages"]:
+        if rollouts := stage.get("rollouts"):
+            origins.append(Origin(stage["name"], f"own answers to {rollouts['prompts']}", rows=rollouts["sequences"]))
+            continue
+        origins += [
+            Origin(
+                stage["name"],
+                stage["blend"],
+                source["name"],
+                source["rows"],
+                source["path"],
+                [file["sha256"] or file["revision"] or "" for file in source["inputs"]],
+                "there" if RunFolder(Path(source["path"])).ledger.is_file() else "not here",
+            )
+            for source in stage["sources"]
+        ] or [Origin(stage["name"], stage["blend"], "no manifest")]
+    return origins
+
+
+def _plots(summary: Summary, steps: list[StepMetrics]) -> dict[str, str]:
+    """The SVG of each plot; "" where there is nothing to show in it."""
+    return {
+        "loss": _curves(steps, "loss", "nats per token", _held_out_marks(summary)),
+        "mtp_loss": _curves(steps, "mtp_loss", "nats per token, mean over depths"),
+        "by_source": _held_out_by(summary, "by_source"),
+        "by_category": _held_out_by(summary, "by_category"),
+        "acceptance": _acceptance_plot(summary),
+        "lr": _curves(steps, "lr", "learning rate", size=SMALL),
+        "grad_norm": _curves(steps, "grad_norm", "gradient norm", size=SMALL),
+        "tokens_per_s": _curves(steps, "tokens_per_s", "tokens per second", size=SMALL),
+    }
+
+
+def _held_out(summary: Summary) -> list[tuple[int, HeldOut]]:
+    """By optimizer step: what was measured before the first stage and after each."""
+    steps = accumulate((stage.steps for stage in summary.stages), initial=0)
+    found = [summary.start.held_out if summary.start else None, *(stage.held_out for stage in summary.stages)]
+    return [(step, losses) for step, losses in zip(steps, found, strict=True) if losses]
 
 
 def _held_out_marks(summary: Summary) -> list[tuple[int, float]]:
-    """(step, held-out loss per token) before the first stage and after each."""
-    steps = accumulate((stage.steps for stage in summary.stages), initial=0)
-    before = summary.start.held_out if summary.start else None
-    losses = [before, *(stage.held_out for stage in summary.stages)]
-    return [(step, loss.per_token) for step, loss in zip(steps, losses, strict=True) if loss]
+    return [(step, losses.per_token) for step, losses in _held_out(summary)]
 
 
-def _curves(steps: list[StepMetrics], name: str, unit: str, marks: Sequence[tuple[int, float]] = ()) -> str:
+def _held_out_by(summary: Summary, part: Literal["by_source", "by_category"]) -> str:
+    """A line per source or category; "" where there is but one."""
+    measured = _held_out(summary)
+    names = list(getattr(measured[0][1], part)) if measured else []
+    if not names or len(measured) < 2:
+        return ""
+    with _figure() as (figure, axes):
+        for name in names:
+            points = [(step, getattr(losses, part)[name]) for step, losses in measured]
+            axes.plot(*zip(*points, strict=True), "o-", label=name or "(none)", linewidth=1.2, markersize=4)
+        return _finished(figure, axes, "optimizer step", "held-out nats per token")
+
+
+def _curves(
+    steps: list[StepMetrics], name: str, unit: str, marks: Sequence[tuple[int, float]] = (), size: Size = WIDE
+) -> str:
     """One curve per stage over all optimizer steps; "" where there is no value."""
     stages = list(dict.fromkeys(step.stage for step in steps))
     curves = [[(s.step, getattr(s, name)) for s in steps if s.stage == stage] for stage in stages]
-    with _figure() as (figure, axes):
+    with _figure(size) as (figure, axes):
         for stage, curve in zip(stages, curves, strict=True):
             points = [(step, value) for step, value in curve if value is not None]
             thinned = points[:: len(points) // POINTS + 1]
@@ -118,10 +184,7 @@ def _curves(steps: list[StepMetrics], name: str, unit: str, marks: Sequence[tupl
             return ""
         if marks:
             axes.plot(*zip(*marks, strict=True), "o", color=NEUTRAL, markersize=5, label="held-out")
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel(unit)
-        axes.legend(frameon=False, labelcolor=NEUTRAL)
-        return _svg(figure)
+        return _finished(figure, axes, "optimizer step", unit)
 
 
 def _acceptance_plot(summary: Summary) -> str:
@@ -131,20 +194,17 @@ def _acceptance_plot(summary: Summary) -> str:
     with _figure() as (figure, axes):
         for name, rates in measured:
             axes.plot(range(1, len(rates) + 1), rates, "o-", label=name, linewidth=1.2, markersize=4)
-        axes.set_xlabel("depth")
-        axes.set_ylabel("share accepted")
         axes.set_ylim(0, 1)
-        axes.legend(frameon=False, labelcolor=NEUTRAL)
-        return _svg(figure)
+        return _finished(figure, axes, "depth", "share accepted")
 
 
 @contextmanager
-def _figure() -> Iterator[tuple["Figure", "Axes"]]:
+def _figure(size: Size = WIDE) -> Iterator[tuple["Figure", "Axes"]]:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gristmill", "font.size": 9}):
-        figure = Figure(figsize=(8.6, 2.9), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         axes.tick_params(colors=NEUTRAL)
         axes.xaxis.label.set_color(NEUTRAL)
@@ -155,7 +215,10 @@ def _figure() -> Iterator[tuple["Figure", "Axes"]]:
         yield figure, axes
 
 
-def _svg(figure: "Figure") -> str:
+def _finished(figure: "Figure", axes: "Axes", across: str, up: str) -> str:
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.legend(frameon=False, labelcolor=NEUTRAL)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

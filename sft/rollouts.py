@@ -135,11 +135,12 @@ def _documents(
     """Prompt and answer as one document whose answer is supervised, in the order of the jobs."""
     end = renderer.tokenizer.eos_id
     at_once = ANSWERS_AT_ONCE * world.size
+    drafts = wanted.drafts if world.size == 1 else 0  # Mamba's states are mended between passes: by whole weights
     for first in range(0, len(jobs), at_once):
         chunk = jobs[first : first + at_once]
         mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
         with in_step(model, world):
-            written = generate(model, mine, end, wanted.temperature, wanted.max_tokens)
+            written = generate(model, mine, end, wanted.temperature, wanted.max_tokens, drafts)
         shares = world.gather(written)
         for number, job in enumerate(chunk):
             answer = shares[number % world.size][number // world.size]

@@ -43,12 +43,13 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def served(folder: Path, precision: str = "fp32", template: str = "nemotron3") -> Iterator[str]:
-    """The URL at which the checkpoint is served, as long as the context lasts."""
+def served(folder: Path, precision: str = "fp32", template: str = "nemotron3", drafts: int = 0) -> Iterator[str]:
+    """The URL at which the checkpoint is served, as long as the context lasts; so many `drafts` of its MTP head are
+    verified at a time."""
     renderer = renderer_for(from_folder(folder), template)
     model = load_model(str(folder), vocabulary_of(renderer.tokenizer), seed=0)[0].eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    server = _Server(model, renderer, precision)
+    server = _Server(model, renderer, precision, drafts)
     loop = asyncio.new_event_loop()
     threads = [Thread(target=loop.run_forever, daemon=True), Thread(target=server.answer, daemon=True)]
     for thread in threads:
@@ -65,8 +66,8 @@ def served(folder: Path, precision: str = "fp32", template: str = "nemotron3") -
 
 
 class _Server:
-    def __init__(self, model: CausalLM, renderer: Renderer, precision: str) -> None:
-        self.model, self.renderer, self.precision = model, renderer, precision
+    def __init__(self, model: CausalLM, renderer: Renderer, precision: str, drafts: int) -> None:
+        self.model, self.renderer, self.precision, self.drafts = model, renderer, precision, drafts
         self.waiting: queue.Queue[Asked | None] = queue.Queue()
         self.runner: web.AppRunner | None = None
 
@@ -127,7 +128,7 @@ class _Server:
         end, device = self.renderer.tokenizer.eos_id, self.model.device
         try:
             with computing(self.precision, device):
-                answers = generate(self.model, requests, end, asked[0].temperature, asked[0].max_tokens)
+                answers = generate(self.model, requests, end, asked[0].temperature, asked[0].max_tokens, self.drafts)
         except Exception as error:  # goes to those who wait for it, as a status 500
             for one in asked:
                 one.answer.get_loop().call_soon_threadsafe(one.answer.set_exception, error)

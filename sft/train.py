@@ -28,13 +28,14 @@ from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.changes import refuse_changes
-from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
+from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents, valid_sources
 from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
 from sft.model import CausalLM, computing, has_mtp, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
+from sft.samples import choose, describe, write_answers
 from sft.sharding import load_shared, whole_weights
 from sft.stages import Cursor, is_trained
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
@@ -44,7 +45,7 @@ from sft.world import World
 SAVE_SECONDS = 60.0
 DRAFT_DEPTHS = 7
 ACCEPTANCE_PROMPTS = 64
-ACCEPTANCE_TOKENS = 128
+ACCEPTANCE_TOKENS = 128  # also of an answer that the report shows
 
 
 class Display(Protocol):
@@ -83,7 +84,9 @@ class Training:
         if reset_optimizer:
             self.progress.cursor, self.progress.frozen = Cursor(), None
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
-        self._valid = valid_documents(config, renderer)
+        self._valid = valid_documents(config.data.blend, renderer, config.data.pack_tokens)
+        self._sources = valid_sources(config.data.blend)
+        self._samples = choose(self._valid)
         for stage in config.stages[self.progress.stage :]:
             check_prompts(stage)
         self.shared, notes = load_shared(
@@ -191,6 +194,7 @@ class Training:
             steps=progress.cursor.step,
             held_out=measured.held_out,
             acceptance=measured.acceptance,
+            answers=measured.answers,
             rollouts=read_rollouts(self.config.out / "data" / stage.name) if stage.data.rollouts else None,
         )
         self._write_stage(stage)
@@ -221,18 +225,21 @@ class Training:
         draft.rename(folder)
 
     def _measured(self, of_new_model: bool = False) -> Measured:
-        """On the valid split, which no stage sees; the drafts of a new model's head are not worth a look."""
+        """On the valid split, which no stage sees; what a new model writes and drafts is not worth a look."""
         self.model.eval()
         losses = acceptance = None
+        answers: list[str] = []
         with computing(self.config.precision, self.world.device):
             if self._valid:
-                losses = held_out(self.model, self._valid, self.config.data.pack_tokens)
+                losses = held_out(self.model, self._valid, self.config.data.pack_tokens, self._sources)
             if self._valid and has_mtp(self.model) and not of_new_model:
                 every = math.ceil(len(self._valid) / ACCEPTANCE_PROMPTS)
                 prompts = [prompt_of(document) for document in self._valid[::every]]
                 end = self.renderer.tokenizer.eos_id
                 acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
-        return Measured(held_out=losses, acceptance=acceptance)
+            if not of_new_model:
+                answers = write_answers(self.model, self._samples, self.renderer.tokenizer, ACCEPTANCE_TOKENS)
+        return Measured(held_out=losses, acceptance=acceptance, answers=answers)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
         save_state(self._state, self.model, optimizer, self.progress, self.world)
@@ -249,6 +256,7 @@ class Training:
             mtp_depths=self.config.model.mtp.depths if has_mtp(self.model) else 0,
             kernels=self._kernels.told,
             unigram_entropy=unigram_entropy(self._valid) if self._valid else None,
+            samples=[describe(document, self.renderer.tokenizer) for document in self._samples],
             start=self.progress.start,
             stages=self.progress.results,
         )

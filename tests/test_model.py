@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from gristmill.errors import ConfigError
-from sft.acceptance import draft, measure_acceptance
+from sft.acceptance import drafts_of, measure_acceptance
 from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.generate import Request, generate
@@ -210,7 +210,7 @@ def test_samples_follow_the_distribution(model: CausalLM) -> None:
 def test_drafts_equal_a_chain_built_step_by_step(model: CausalLM) -> None:
     """Each draft by the head run causally over the verified positions followed by the drafts before it."""
     (ids,) = tokens(30)
-    drafts = draft(model, ids, first=20, depths=4)
+    drafts = drafts_of(model, ids, first=20, depths=4)
     hidden, embed = trunk_states(model, ids[None])[0], model.model.embeddings
     for row, at in enumerate(range(20, 29)):
         states, inputs = hidden[: at + 1], embed(ids[1 : at + 2])
@@ -226,7 +226,7 @@ def test_acceptance_counts_places_and_verifications(model: CausalLM, monkeypatch
     answer = [10, 11, 12, 13, 14, 1]
     drafts = [([*answer[place + 1 : place + 3], 59, 59, 59, 59])[:4] for place in range(6)]
     monkeypatch.setattr("sft.acceptance.generate", lambda *_: [answer])
-    monkeypatch.setattr("sft.acceptance.draft", lambda *_: torch.tensor(drafts))
+    monkeypatch.setattr("sft.acceptance.drafts_of", lambda *_: torch.tensor(drafts))
     found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4)
     assert (found.prompts, found.places) == (1, 6)
     assert found.rates == [1.0, 1.0, 0.0, 0.0]

@@ -206,6 +206,26 @@ def test_exams_are_judged_and_compared(checkpoint: Path, tmp_path: Path) -> None
     assert again == found
 
 
+def test_a_checkpoints_losses_are_those_of_its_training(checkpoint: Path, tmp_path: Path) -> None:
+    """On the valid split of a blend, by category; an endpoint has none."""
+    (tmp_path / "blend/valid").mkdir(parents=True)
+    pq.write_table(records_to_table(sums(6, 7, first=100)), tmp_path / "blend/valid/0.parquet")
+    pq.write_table(records_to_table(sums(2, 7)), tmp_path / "exam.parquet")
+    with FaultServer(script=lambda role, request: "Answer: 8") as server:
+        subjects: list[dict[str, Any]] = [
+            {"name": "before", "model": {"endpoint": server.url, "model": "eight"}},
+            {"name": "after", "checkpoint": str(checkpoint)},
+        ]
+        content = config(tmp_path / "out", tmp_path / "exam.parquet", subjects)
+        evaluated({**content, "held_out": str(tmp_path / "blend")})
+    told = json.loads((tmp_path / "out/held_out.json").read_bytes())
+    assert list(told) == ["after"] and told["after"]["conversations"] == 6
+    assert 0 < told["after"]["per_token"] < 0.5  # it has learned the one answer
+    assert set(told["after"]["by_category"]) == {"even", "odd"}
+    with pytest.raises(ConfigError, match=r"held_out: .*exam\.parquet is no blend with a valid split"):
+        evaluated({**content, "held_out": str(tmp_path / "exam.parquet")})
+
+
 def test_another_checkpoint_under_the_same_name_is_asked_anew(checkpoint: Path, tmp_path: Path) -> None:
     pq.write_table(records_to_table(sums(4, 7, first=100)), tmp_path / "exam.parquet")
     copy = tmp_path / "copy"
@@ -225,7 +245,7 @@ def test_another_checkpoint_under_the_same_name_is_asked_anew(checkpoint: Path, 
 def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(records_to_table(sums(6, 7, first=100)), tmp_path / "exam.parquet")
     content = config(tmp_path / "out", tmp_path / "exam.parquet", [{"name": "it", "checkpoint": str(checkpoint)}])
-    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump({**content, "drafts": 2}))
     assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "3/6" in printed and "50.0%" in printed and "evaluation.json" in printed

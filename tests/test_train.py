@@ -154,7 +154,7 @@ def test_a_run_leaves_what_the_contract_says(finished: SFTConfig) -> None:
     assert [stage["name"] for stage in summary["stages"]] == ["token", "sample", "heal"]
     assert summary["unigram_entropy"] > 0
     page = (finished.out / "report.html").read_text()
-    assert page.count("<svg") == 5 and "<script" not in page and 'src="' not in page and "<link" not in page
+    assert page.count("<svg") == 6 and "<script" not in page and 'src="' not in page and "<link" not in page
 
 
 @torch.no_grad()

@@ -257,6 +257,8 @@ class FaultServer:
             self.answered[digest] += 1
         usage = {"prompt_tokens": len(canonical_json(asked)) // 4, "completion_tokens": len(trace + content) // 4 + 1}
         message: dict[str, Any] = {"role": "assistant", "content": content}
+        if answer.tool_calls:
+            message["tool_calls"] = [call.model_dump(mode="json") for call in answer.tool_calls]
         if by_call:
             function = {"name": asked["tools"][0]["function"]["name"], "arguments": content}
             message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": function}]}
