@@ -29,8 +29,8 @@ from sft.batches import PackFiles
 from sft.documents import Document
 from sft.model import CausalLM, Vocabulary, load_model
 from sft.packing import write_packs
-from sft.stages import Cursor
 from sft.sharding import Shared
+from sft.stages import Cursor
 from sft.step import StageTrainer
 from sft.world import World
 
