@@ -35,7 +35,7 @@ from tests.layers import ROOT
 from tests.runs import rows_of, run, two_calls
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^((?:gristmill|make|python3?|\.venv/bin/pip|pip) .*)")
+COMMAND = re.compile(r"^((?:gristmill|make|python3?|pip) .*)")
 NOTE = re.compile(r"(\s+#|\s{3,}).*$")  # what a page says of a command, beside it
 WITHIN = re.compile(r"(?:-m gristmill\.cli|entrypoint: gristmill|-- gristmill) ([^']*)")  # what a cluster starts
 
@@ -61,7 +61,7 @@ WAYS = [
     Way("dry run", r"make \w+", "minutes"),
     Way("parsed", r"python -m generators\.\S+ .*", "trains classifiers"),
     Way("found", r"python (benchmarks|recipes)/\S+\.py.*", "minutes"),
-    Way("looked at", r"(python3 -m venv|\.venv/bin/pip|pip) .*", "an installation from an index"),
+    Way("looked at", r"pip .*", "an installation from an index"),
 ]
 
 
@@ -181,7 +181,8 @@ def words(world: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Command], l
 @those("executed")
 def test_it_runs(command: Command, words: Callable[[Command], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     status = main(words(command))
-    assert (status, capsys.readouterr().err) == (0, "")
+    complaints = re.findall(r"^gristmill: .*", capsys.readouterr().err, re.MULTILINE)  # beside signs of progress
+    assert (status, complaints) == (0, [])
 
 
 def plan(path: Path, overrides: list[str]) -> None:
