@@ -34,18 +34,6 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     return content
 
 
-def require_file(path: Path, key: str) -> None:
-    """ConfigError where the file that `key` names isn't there."""
-    if not path.is_file():
-        raise ConfigError(f"{key}: {path} doesn't exist (paths are relative to the working directory).{_beside(path)}")
-
-
-def _beside(path: Path) -> str:
-    """The file that may have been meant."""
-    folder = path.parent
-    return did_you_mean(path.name, (file.name for file in folder.iterdir()) if folder.is_dir() else ())
-
-
 def apply(content: dict[str, Any], text: str) -> None:
     """An override as it is written on the command line."""
     key, separator, given = text.partition("=")
@@ -106,6 +94,18 @@ def validate(content: Any, model: type[Model], where: str) -> Model:
     except ValidationError as error:
         problems = [_explain(problem, model) for problem in error.errors()]
         raise ConfigError(f"{where}: " + " ".join(problems)) from None
+
+
+def require_file(path: Path, key: str) -> None:
+    """ConfigError where the file that `key` names isn't there."""
+    if not path.is_file():
+        raise ConfigError(f"{key}: {path} doesn't exist (paths are relative to the working directory).{_beside(path)}")
+
+
+def _beside(path: Path) -> str:
+    """The file that may have been meant."""
+    folder = path.parent
+    return did_you_mean(path.name, (file.name for file in folder.iterdir()) if folder.is_dir() else ())
 
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:
