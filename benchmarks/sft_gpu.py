@@ -72,6 +72,7 @@ class Sizes(NamedTuple):
 
 LARGE = Sizes(step=32_768, packs=(8_192, 32_768), whole=262_144, median=1_000)
 SMALL = Sizes(step=256, packs=(128,), whole=512, median=50)
+COMPARED = Sizes(step=1_024, packs=(), whole=0, median=100)  # with a CPU
 
 
 def hybrid(hidden: int, blocks: int, experts: int, vocabulary: int, heads: int) -> CausalLM:
@@ -345,15 +346,15 @@ def peak_flops(given: float | None, device: torch.device) -> float | None:
     return next((peak * 1e12 for part, peak in PEAKS.items() if part in name), None)
 
 
-def check_against_cpu(device: torch.device, sizes: Sizes) -> None:
+def check_against_cpu(device: torch.device) -> None:
     """Raises where the device's loss or gradients in bf16 aren't those of a CPU in fp32."""
-    made = [held for packs in steps_of(sizes.packs[0], SMALL, 512, 1) for pack in packs for held in pack]
+    made = [held for packs in steps_of(COMPARED.step, COMPARED, 512, 1) for pack in packs for held in pack]
     found = []
     for where, precision in ((torch.device("cpu"), "fp32"), (device, "bf16")):
         model = new_model("hybrid-100m", small=True).to(where).train()
         flat = choose_kernels(model, where, precision).flat
         counts, balance, total = count(made, DEPTHS, where), ExpertBalance(model), 0.0
-        for batch in micro_batches(made, sizes.packs[0], flat):
+        for batch in micro_batches(made, COMPARED.step, flat):
             with computing(precision, where):
                 loss = batch_loss(model, batch.to(where), counts, Objective("sample", "all"), balance)
             whole = loss.main + SCALE * loss.mtp + loss.balance
@@ -380,7 +381,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     sizes = SMALL if arguments.small else LARGE
     print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, torch {torch.__version__}")
-    check_against_cpu(device, SMALL)
+    check_against_cpu(device)
     for name in arguments.models:
         model = new_model(name, arguments.small).to(device)
         print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters. ", end="")

@@ -52,7 +52,7 @@ def test_it_measures_both_trainers(
 def test_a_device_that_computes_something_else_is_found(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "COSINE", 0.9999999)
     with pytest.raises(SystemExit, match="beyond the tolerance"):
-        benchmark.check_against_cpu(torch.device("cpu"), benchmark.SMALL)
+        benchmark.check_against_cpu(torch.device("cpu"))
 
 
 def test_the_steps_are_full_packs(benchmark: Any) -> None:
