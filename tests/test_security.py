@@ -156,12 +156,11 @@ def test_seeds_and_replies_with_templates_in_them_stay_as_they_are(tmp_path: Pat
 
 @given(st.text(), st.sampled_from(NASTY))
 def test_the_fast_way_gives_what_jinja_gives_and_neither_evaluates_values(text: str, nasty: str) -> None:
-    prompt = Prompt.compile("p", "Say: {{ a }} and\n {{ b }}!\n")
+    source = "Say 100 %: {{ a }} and %s\n {{ b }}!\n"
+    prompt = Prompt.compile("p", source)
     assert prompt.plain is not None, "this one takes the fast way"
     variables = {"a": text + nasty, "b": nasty}
-    assert (
-        prompt.render(variables) == environment.from_string("Say: {{ a }} and\n {{ b }}!\n").render(variables).strip()
-    )
+    assert prompt.render(variables) == environment.from_string(source).render(variables).strip()
     assert nasty.strip() in prompt.render(variables)
 
 

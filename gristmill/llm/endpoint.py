@@ -128,7 +128,7 @@ class Endpoint:
             ) as response:
                 if response.status != 200:
                     return self._refusal(response, await response.read(), request, sent)
-                if response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                if response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
                     result = await read_stream(response.content, len(body))
                 else:
                     result = _parse(await response.read())

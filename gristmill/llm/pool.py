@@ -20,6 +20,7 @@ START_SECONDS = 9.0
 ATTEMPTS = 8
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
+LONGEST_PAUSE_AT_START = 0.5
 OPEN_POLL = 0.1
 
 
@@ -66,7 +67,8 @@ class Pool:
                 continue
             self.resting += 1
             try:
-                await asyncio.sleep(_pause(result.retry_after, attempt))
+                longest = LONGEST_PAUSE if self._has_worked() else LONGEST_PAUSE_AT_START
+                await asyncio.sleep(_pause(result.retry_after, attempt, longest))
             finally:
                 self.resting -= 1
 
@@ -131,10 +133,13 @@ class Pool:
         self._trouble = f"{endpoint.url} can't be reached: {fault.what}"
         self._check_gone()
 
+    def _has_worked(self) -> bool:
+        return any(endpoint.reached for endpoint in self.endpoints)
+
     def _check_gone(self) -> None:
         if self._failing_since is None:
             return
-        patience = self.patience if any(endpoint.reached for endpoint in self.endpoints) else START_SECONDS
+        patience = self.patience if self._has_worked() else START_SECONDS
         gone = time.monotonic() - self._failing_since
         if gone > patience and not any(endpoint.is_serving() for endpoint in self.endpoints):
             raise EndpointError(
@@ -143,8 +148,8 @@ class Pool:
             )
 
 
-def _pause(retry_after: float, attempt: int) -> float:
+def _pause(retry_after: float, attempt: int, longest: float) -> float:
     """Seconds until the next try: what the server asked for, a little spread out, else full jitter."""
     if retry_after:
         return retry_after * random.uniform(1.0, 1.05)
-    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))
+    return random.uniform(0, min(longest, FIRST_PAUSE * 2**attempt))
