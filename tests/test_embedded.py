@@ -202,7 +202,7 @@ def test_a_server_that_does_not_answer_is_replaced_and_stops_when_it_wakes(
     frozen = server().pid
     os.kill(frozen, signal.SIGSTOP)
     try:
-        ensure_embedded(timeout=10)
+        ensure_embedded(timeout=60)
         assert server().pid != frozen
     finally:
         os.kill(frozen, signal.SIGCONT)
