@@ -254,7 +254,7 @@ def fingerprint(model: CausalLM, train: Trained) -> str:
         if not is_trained(name, train):
             digest.update(name.encode())
             local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-            digest.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
