@@ -42,6 +42,17 @@ class Stage:
             yield pa.Table.from_batches([batch]).append_column("row", numbers)
             self._let_go()
 
+    def runs(self) -> Iterator[pa.Table]:
+        """The same, RUN_BYTES or a little more at a time."""
+        waiting: list[pa.Table] = []
+        for batch in self.batches():
+            waiting.append(batch)
+            if sum(part.nbytes for part in waiting) >= RUN_BYTES:
+                yield pa.concat_tables(waiting)
+                waiting = []
+        if waiting:
+            yield pa.concat_tables(waiting)
+
     def chosen(self, rows: Places, columns: list[str]) -> Iterator[pa.Table]:
         """These columns and `row` of some rows, whose numbers ascend; batch by batch."""
         for batch in self.batches():
@@ -74,7 +85,7 @@ class Stage:
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         runs, numbers = Stage(path, self._columns), np.empty_like(rows)
-        for run in _runs(self.batches()):
+        for run in self.runs():
             first = run["row"][0].as_py()
             start, end = np.searchsorted(ascending, [first, first + run.num_rows])
             places = np.sort(order[start:end])
@@ -96,15 +107,3 @@ class Stage:
     def _let_go(self) -> None:
         """Pages of the file leave the process; what still needs some gets them again."""
         self._mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _runs(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Successive batches together, RUN_BYTES or a little more at a time."""
-    waiting: list[pa.Table] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(part.nbytes for part in waiting) >= RUN_BYTES:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)

@@ -126,14 +126,13 @@ def write_tables(bench: Workbench, folder: Path) -> None:
         "CREATE TABLE gone AS SELECT row, name, reason, detail FROM lost JOIN keys USING (row) "
         "JOIN sources ON number = source ORDER BY row"
     )
-    for batch in bench.stage.batches():
-        store.register("batch", batch.select(["row", "uuid", "messages", "metadata"]))
-        store.execute(
-            "INSERT INTO blend.dropped SELECT uuid, name, reason, detail, messages, metadata "
-            "FROM batch JOIN (FROM gone WHERE row >= $1 AND row < $1 + $2) USING (row)",
-            [batch["row"][0].as_py(), batch.num_rows],
-        )
-        store.unregister("batch")
+    for run in bench.stage.runs():
+        with registered(store, "batch", run.select(["row", "uuid", "messages", "metadata"])):
+            store.execute(
+                "INSERT INTO blend.dropped SELECT uuid, name, reason, detail, messages, metadata "
+                "FROM batch JOIN (FROM gone WHERE row >= $1 AND row < $1 + $2) USING (row)",
+                [run["row"][0].as_py(), run.num_rows],
+            )
     store.execute("DETACH blend")
 
 
