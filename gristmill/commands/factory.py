@@ -65,11 +65,15 @@ def _factory(arguments: Namespace) -> int:
         mix = mix_of(factory, missing, config.out)
         console.print()
         console.print(mix_table(mix))
-        for line in [*missing_lines(mix), *_where(factory)]:
+        for line in missing_lines(mix):
             console.print(line)
         if factory.training:
             console.print(f"\n$ gristmill sft {factory.config_of('training')}")
-            train(factory, arguments.nproc)
+            if status := train(factory, arguments.nproc):
+                return status
+        console.print()
+        for line in _where(factory):
+            console.print(line)
     return 0
 
 

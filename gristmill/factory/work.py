@@ -155,12 +155,14 @@ def mix_of(factory: Factory, missing: dict[str, str], blend: Path) -> MixAccount
     return mix
 
 
-def train(factory: Factory, nproc: int) -> None:
-    """Trains, or goes on with it; a training that is done says its results again. Several processes take this one's
-    place, so it is the last thing to do."""
-    sys.stdout.flush()
-    arguments = Namespace(config=factory.config_of("training"), overrides=[], plan=False, nproc=nproc)
-    registry.load("commands", "sft").run(arguments)
+def train(factory: Factory, nproc: int) -> int:
+    """Trains, or goes on with it; a training that is done says its results again. The exit status."""
+    sys.stdout.flush()  # other processes may write next
+    arguments = Namespace(
+        config=factory.config_of("training"), overrides=[], plan=False, nproc=nproc, reset_optimizer=False
+    )
+    status: int = registry.load("commands", "sft").run(arguments)
+    return status
 
 
 @contextmanager
