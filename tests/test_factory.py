@@ -1,6 +1,5 @@
 """`gristmill factory`: all parts are checked first, nothing is paid twice, and what is missing is nobody else's."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +25,7 @@ from gristmill.testing import FaultServer, ScriptedModel
 from schemas import user
 from schemas.factory_config import FactoryConfig
 from schemas.run_config import RunConfig
-from tests.conftest import ROOT
+from tests.conftest import CLI, ROOT
 from tests.factories import TRAINING, digests, factory_config, summary_of
 from tests.runs import rows_of
 
@@ -309,21 +308,13 @@ def test_a_changed_recipe_runs_anew_and_the_others_stay(
 # ---- the training
 
 
-def test_several_processes_take_over_when_all_else_is_done(
-    here: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class TakenOver(BaseException):
-        pass
-
-    def execute(program: str, command: list[str]) -> None:
-        raise TakenOver(" ".join(command))
-
-    monkeypatch.setattr(os, "execv", execute)
+def test_several_processes_train(here: Path, server: FaultServer, cli: CLI) -> None:
     factory_config(here, server.url, training=TRAINING)
-    with pytest.raises(TakenOver, match=r"torch\.distributed\.run .*=2 .* sft out/configs/training\.yaml$"):
-        main(["factory", "factory.yaml", "--quiet", "--nproc", "2"])
-    assert summary_of(here / "out")["reasoning"]["rows"] == 36
-    assert "missing   agent: shell: no source" in capsys.readouterr().out
+    done = cli("factory", "factory.yaml", "--quiet", "--nproc", "2", timeout=300)
+    assert done.returncode == 0, done.stderr
+    mix, trained = done.stdout.split("$ gristmill sft out/configs/training.yaml")
+    assert "missing   agent: shell: no source" in mix
+    assert "out/training/report.html" in trained and (here / "out/training/stages/heal/config.json").is_file()
 
 
 def test_a_tiny_model_trains_by_one_thread_whatever_came_before(
