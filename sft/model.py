@@ -164,8 +164,22 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
             f"{len(missing)} missing, {len(unknown)} unknown (such as {(missing + unknown)[0]})."
         )
     if not is_nemotron:
+        _refuse_changed_logits(init, model)
         return model, [f"{init} is not a nemotron_h model: it trains without MTP."]
     return model, [f"{init} has no mtp.* weights: the MTP head is newly initialised."] if new_head else []
+
+
+@torch.no_grad()
+def _refuse_changed_logits(init: str, model: CausalLM) -> None:
+    """ConfigError where a model scales or caps logits after its output head, as Granite and Gemma 2 do: the loss is
+    computed from the head itself."""
+    some = torch.arange(8)[None] % model.config.vocab_size
+    logits = model.get_output_embeddings()(trunk_states(model, some))
+    if not torch.allclose(logits, model(input_ids=some, use_cache=False).logits, rtol=1e-3, atol=1e-4):
+        raise ConfigError(
+            f"model.init: {init} ({model.config.model_type}) changes its logits after the output head, which the loss "
+            "doesn't do; train another model."
+        )
 
 
 def _embedded(vocabulary: Vocabulary) -> CausalLM:

@@ -2,13 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GraniteConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+)
 
 from gristmill.errors import ConfigError
 from sft.acceptance import drafts_of, measure_acceptance
@@ -18,6 +26,13 @@ from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
+SMALL: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -158,10 +173,7 @@ def test_wrong_folders_are_refused(model: CausalLM, tmp_path: Path) -> None:
 
 
 def test_another_causal_model_has_no_head(tmp_path: Path) -> None:
-    config = LlamaConfig(
-        vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    LlamaForCausalLM(LlamaConfig(**SMALL)).save_pretrained(tmp_path)
     other, notes = load_model(str(tmp_path), VOCABULARY, seed=0)
     assert not has_mtp(other) and "without MTP" in notes[0]
     batch = batch_of(documents(9, 20))
@@ -169,6 +181,20 @@ def test_another_causal_model_has_no_head(tmp_path: Path) -> None:
     row = int(batch.lengths.argmin())
     alone = other(input_ids=batch.input_ids[row : row + 1, :9]).logits[0]
     torch.testing.assert_close(logits[row, :9], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GraniteConfig(**SMALL, logits_scaling=8.0, initializer_range=0.5),
+        Gemma2Config(**SMALL, num_key_value_heads=2, head_dim=16, final_logit_softcapping=5.0, initializer_range=0.5),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(config: PreTrainedConfig, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"\(g\w+\) changes its logits after the output head"):
+        load_model(str(tmp_path), VOCABULARY, seed=0)
 
 
 def test_time_steps_have_no_lower_bound(model: CausalLM) -> None:
