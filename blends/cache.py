@@ -6,7 +6,6 @@ So other weights, splits or orders cost no second comparison and no second token
 may be deleted at any time. GRISTMILL_CACHE names another folder.
 """
 
-import os
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -15,13 +14,13 @@ from tempfile import NamedTemporaryFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from platformdirs import user_cache_path
 
+from gristmill import folders
 from schemas import content_hash
 
 
 def cache_folder(kind: str) -> Path:
-    folder = Path(os.environ.get("GRISTMILL_CACHE") or user_cache_path("gristmill")) / "blends" / kind
+    folder = folders.cache_folder() / "blends" / kind
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -20,12 +20,13 @@ from blends.shingles import END, band_keys, bands_for, similarities
 from gristmill.errors import ConfigError
 from schemas import Record, Verdict, assistant, system, user
 from schemas.arrow import record_to_row
+from schemas.blend_config import PIIKind
 from schemas.messages import Function, ToolCall
 from schemas.records import Provenance
 from tests.blending import ask, blend, parquet_bytes, record, write
 
 WORDS = ["amber", "copper", "harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "river", "saddle", "timber"]
-KINDS = ["email", "phone", "card", "key"]
+KINDS: list[PIIKind] = ["email", "phone", "card", "key"]
 
 
 @pytest.fixture(autouse=True)
@@ -322,8 +323,8 @@ def test_lengths_have_limits(tmp_path: Path) -> None:
     ],
 )
 def test_personal_data_is_told_from_what_looks_like_it(text: str, kinds: list[str]) -> None:
-    assert list(found_in(text, KINDS)) == kinds  # type: ignore[arg-type]
-    hidden = masked(text, KINDS)  # type: ignore[arg-type]
+    assert list(found_in(text, KINDS)) == kinds
+    hidden = masked(text, KINDS)
     assert hidden.count("[") == len(kinds) + text.count("[") and (hidden == text) == (not kinds)
 
 
@@ -335,7 +336,7 @@ def test_masks_leave_json_json() -> None:
             metadata={"persona": {"mail": "a@firm.de", "age": 4539}},
         )
     )
-    hidden = mask_row(row, KINDS)  # type: ignore[arg-type]
+    hidden = mask_row(row, KINDS)
     assert [message["content"] for message in hidden["messages"]] == ["s", "I am [EMAIL]", ""]
     assert hidden["messages"][2]["reasoning_content"] == "mail [EMAIL]"
     arguments = orjson.loads(hidden["messages"][2]["tool_calls"][0]["function"]["arguments"])

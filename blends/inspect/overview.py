@@ -7,7 +7,6 @@ from blends.inspect.source import Source, Table
 BINS = 12
 MEASURED = 100_000
 """Rows, the first ones, of which lengths are measured: reading all conversations of a large table takes too long."""
-MOST_BARS = 20
 
 
 class Bar(NamedTuple):
