@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gristmill.commands import Command
+from gristmill.commands import Command, run_command
 from gristmill.errors import ConfigError, EndpointError, GristmillError
 
 if TYPE_CHECKING:
@@ -121,17 +121,12 @@ def to_packed(blend: Path, out: Path, tokenizer: str, template: str, pack_tokens
     """Asks `gristmill prep`, which knows how; its exit status."""
     import yaml
 
-    from gristmill import registry
-
-    prep: Command = registry.load("commands", "prep")
     stage = {"name": "packed", "global_batch": 1, "lr": 1.0e-5, "steps": 1}  # nothing but the name is used here
     data = {"blend": str(blend), "tokenizer": tokenizer, "template": template, "pack_tokens": pack_tokens}
     with TemporaryDirectory() as folder:
         config = Path(folder) / "prep.yaml"
         config.write_text(yaml.safe_dump({"out": str(out), "data": data, "stages": [stage]}), encoding="utf-8")
-        parser = ArgumentParser()
-        prep.configure(parser)
-        return prep.run(parser.parse_args([str(config)]))
+        return run_command("prep", config)
 
 
 def push(blend: Path, name: str, private: bool) -> str:

@@ -31,6 +31,16 @@ def complete(parser: ArgumentParser, command: Command) -> None:
         parser.add_argument_group("example", command.example)
 
 
+def run_command(name: str, *arguments: str | Path) -> int:
+    """Runs the command `name` within this process, its arguments read as from the command line; its exit status."""
+    from gristmill import registry
+
+    command: Command = registry.load("commands", name)
+    parser = ArgumentParser(prog=f"gristmill {name}")
+    command.configure(parser)
+    return command.run(parser.parse_args([*map(str, arguments)]))
+
+
 def add_config(parser: ArgumentParser, help: str, *, optional: bool = False) -> None:
     """The arguments of every command that reads a config."""
     parser.add_argument("config", type=Path, nargs="?" if optional else None, help=help)

@@ -7,7 +7,6 @@ what stopped in the middle is gone on with by the part's own means.
 
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import TypeVar
 
 import orjson
 
-from gristmill import registry
+from gristmill.commands import run_command
 from gristmill.commands.generate import result_table, run_plan
 from gristmill.errors import TooFewRecords
 from gristmill.factory.mix import MixAccount, account
@@ -124,7 +123,7 @@ def is_blended(journal: Journal, config: BlendConfig) -> bool:
 
 
 def blend(factory: Factory) -> None:
-    registry.load("commands", "blend").run(Namespace(config=factory.config_of(BLEND), overrides=[], out=None))
+    run_command("blend", factory.config_of(BLEND))
 
 
 def _inputs(config: BlendConfig) -> list[list[str]]:
@@ -158,11 +157,7 @@ def mix_of(factory: Factory, missing: dict[str, str], blend: Path) -> MixAccount
 def train(factory: Factory, nproc: int) -> int:
     """Trains, or goes on with it; a training that is done says its results again. The exit status."""
     sys.stdout.flush()  # other processes may write next
-    arguments = Namespace(
-        config=factory.config_of("training"), overrides=[], plan=False, nproc=nproc, reset_optimizer=False
-    )
-    status: int = registry.load("commands", "sft").run(arguments)
-    return status
+    return run_command("sft", factory.config_of("training"), "--nproc", str(nproc))
 
 
 @contextmanager
