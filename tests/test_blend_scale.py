@@ -4,7 +4,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gristmill.render.tokenizers import train
 from schemas import Record, assistant, user
 from schemas.arrow import RECORDS, records_to_table
 from tests.blending import blend, parquet_bytes, write
+from tests.memory import peak_of
 
 MOST_MIB = 900
 WORDS = ("harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "river", "saddle", "timber", "valley")
@@ -123,10 +123,4 @@ def peak_mib(folder: Path, source: str, total: int) -> float:
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, env={"GRISTMILL_CACHE": str(folder / "cache")}
     )
-    peak = 0
-    while process.poll() is None:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        peak = max(peak, int(status.split("RssAnon:")[1].split()[0]) if "RssAnon:" in status else 0)
-        time.sleep(0.02)
-    assert process.returncode == 0
-    return peak / 1024
+    return peak_of(process)

@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.memory import peak_of
 from tests.runs import two_calls, write
 
 QUESTION = "What is known about it? " * 12
@@ -64,23 +64,14 @@ def lean_server() -> Iterator[str]:
 
 
 def peak_mib(folder: Path, rows: int) -> float:
-    """The largest memory of a whole process, from its start to the export, without the pages of files.
-
-    It is read from /proc while the process lives: what `wait4` reports starts with the memory of its parent. How much
-    of a library's file counts as resident depends on the kernel's page cache (24 MiB apart for the same files here).
-    """
+    """The largest memory of a whole process, from its start to the export."""
     command = [sys.executable, "-m", "gristmill.cli", "generate", "run.yaml", "--quiet", "--run", f"run{rows}"]
-    peak = 0
     with lean_server() as url:
         write(two_calls(folder, url, rows), folder / "run.yaml")
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-        while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            peak = max(peak, int(status.split("RssAnon:")[1].split()[0]) if "RssAnon:" in status else 0)
-            time.sleep(0.02)
-    assert process.returncode == 0
+        peak = peak_of(process)
     assert orjson.loads((folder / f"run{rows}" / "summary.json").read_bytes())["records"] == rows
-    return peak / 1024
+    return peak
 
 
 @pytest.mark.slow

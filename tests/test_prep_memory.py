@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ import yaml
 from gristmill.render.tokenizers import train
 from schemas import Record, assistant, user
 from schemas.arrow import RECORDS, records_to_table
+from tests.memory import peak_of
 
 GROUP_ROWS = 500  # of 40 kB each
 GROWTH = 1.3
@@ -53,13 +53,7 @@ def peak_mib(folder: Path, groups: int) -> float:
     }
     (folder / "prep.yaml").write_text(yaml.safe_dump(config))
     process = subprocess.Popen([sys.executable, "-c", PREP], cwd=folder, stdout=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        peak = max(peak, int(status.split("RssAnon:")[1].split()[0]) if "RssAnon:" in status else 0)
-        time.sleep(0.02)
-    assert process.returncode == 0
-    return peak / 1024
+    return peak_of(process)
 
 
 @pytest.mark.slow

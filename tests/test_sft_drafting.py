@@ -1,24 +1,18 @@
 """Speculative decoding: whatever the MTP head drafts, the tokens are those of the trunk alone."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import DynamicCache
 
-from gristmill.config import validate
 from gristmill.render import Renderer, from_folder, renderer_for
 from schemas import Record, assistant, user
-from schemas.arrow import records_to_table
-from schemas.sft_config import SFTConfig
-from sft import train as train_module
 from sft.acceptance import measure_acceptance
 from sft.drafting import Drafter, _advance
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, load_model, vocabulary_of
-from tests.test_train import run
+from tests.test_train import learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,25 +35,12 @@ def counting(count: int) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CausalLM, Renderer]]:
+def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[CausalLM, Renderer]:
     folder = tmp_path_factory.mktemp("counting")
-    (folder / "blend/train").mkdir(parents=True)
-    pq.write_table(records_to_table(counting(56)), folder / "blend/train/0.parquet")
-    content = {
-        "out": str(folder / "run"),
-        "data": {"blend": str(folder / "blend"), "tokenizer": "train:300", "pack_tokens": 256},
-        "precision": "fp32",
-        "stages": [{"name": "learn", "global_batch": 3, "lr": 3e-3, "steps": 60}],
-    }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "ACCEPTANCE_PROMPTS", 1)
-        run(validate(content, SFTConfig, "test"))
-    torch.set_num_threads(threads)
-    renderer = renderer_for(from_folder(folder / "run/stages/learn"), "nemotron3")
-    model, _ = load_model(str(folder / "run/stages/learn"), vocabulary_of(renderer.tokenizer), seed=0)
-    yield model.eval(), renderer
+    learned = learn(folder, counting(56), steps=60)
+    renderer = renderer_for(from_folder(learned), "nemotron3")
+    model, _ = load_model(str(learned), vocabulary_of(renderer.tokenizer), seed=0)
+    return model.eval(), renderer
 
 
 @pytest.fixture(scope="module")

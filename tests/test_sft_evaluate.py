@@ -1,7 +1,6 @@
 """`gristmill evaluate`: replies read back, a checkpoint behind an endpoint, exams by judges, intervals."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import aiohttp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,12 +20,10 @@ from gristmill.testing import FaultServer
 from schemas import Function, FunctionSpec, Message, Record, Tool, ToolCall, assistant, user
 from schemas.arrow import records_to_table
 from schemas.evaluate_config import EvaluateConfig
-from schemas.sft_config import SFTConfig
-from sft import train as train_module
 from sft.evaluate import Scores, evaluate, interval, score
 from sft.replies import read_reply
 from sft.serve import served
-from tests.test_train import run
+from tests.test_train import learn
 
 CITY = Tool(
     function=FunctionSpec(
@@ -128,24 +124,9 @@ def sums(count: int, answer: int, first: int = 0) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A tiny model that has learned to answer 7 to everything."""
-    folder = tmp_path_factory.mktemp("learned")
-    (folder / "blend/train").mkdir(parents=True)
-    pq.write_table(records_to_table(sums(40, 7)), folder / "blend/train/0.parquet")
-    content = {
-        "out": str(folder / "run"),
-        "data": {"blend": str(folder / "blend"), "tokenizer": "train:300", "pack_tokens": 256},
-        "precision": "fp32",
-        "stages": [{"name": "learn", "global_batch": 3, "lr": 3e-3, "steps": 40}],
-    }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "ACCEPTANCE_PROMPTS", 1)
-        run(validate(content, SFTConfig, "test"))
-    yield folder / "run/stages/learn"
-    torch.set_num_threads(threads)
+    return learn(tmp_path_factory.mktemp("learned"), sums(40, 7), steps=40)
 
 
 async def ask(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -30,7 +30,7 @@ from tests.test_train import records, run
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
+def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> SFTConfig:
     """Three stages on a blend of one source: an adapter, a sample stage, healing."""
     folder = tmp_path_factory.mktemp("trained")
     made = [record.model_copy(update={"license": "CC0-1.0"}) for record in records(24)]
@@ -53,13 +53,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
         ],
     }
     config = validate(content, SFTConfig, "test")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "ACCEPTANCE_PROMPTS", 2)
         patch.setattr(train_module, "ACCEPTANCE_TOKENS", 4)
         run(config)
-    torch.set_num_threads(threads)
     return config
 
 

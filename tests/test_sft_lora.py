@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
@@ -13,12 +12,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qw
 
 from gristmill.config import validate
 from gristmill.errors import ConfigError
-from schemas.arrow import records_to_table
 from schemas.sft_config import Lora, SFTConfig
 from sft import train as train_module
 from sft.metrics import StepMetrics, read_metrics
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model
-from tests.test_train import records, run, weights
+from tests.test_train import records, run, weights, write_blend
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 
@@ -34,11 +32,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("blend")
-    for split, made in (("train", records(24)), ("valid", records(4, first=100))):
-        (folder / split).mkdir()
-        pq.write_table(records_to_table(made), folder / split / "part-0.parquet")
-    return folder
+    return write_blend(tmp_path_factory.mktemp("blend"), train=records(24), valid=records(4, first=100))
 
 
 def config(blend: Path, out: Path, model: dict[str, Any], stages: list[dict[str, Any]]) -> SFTConfig:

@@ -12,12 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from gristmill.errors import GristmillError
-from schemas.arrow import records_to_table
 from schemas.sft_config import SFTConfig, Stage
 from sft import step as step_module
 from sft import train as train_module
@@ -27,18 +25,14 @@ from sft.state import load_progress
 from sft.train import Training
 from sft.world import World
 from tests.ranks import RANKS, on_two_ranks
-from tests.test_train import Listen, Watching, assert_same, comparable, config, records, run, weights
+from tests.test_train import Listen, Watching, assert_same, comparable, config, records, run, weights, write_blend
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("blend")
-    for split, made in (("train", records(30)), ("valid", records(7, first=100))):
-        (folder / split).mkdir()
-        pq.write_table(records_to_table(made), folder / split / "part-0.parquet")
-    return folder
+    return write_blend(tmp_path_factory.mktemp("blend"), train=records(30), valid=records(7, first=100))
 
 
 def run_rank(world: World, made: SFTConfig, listen: Listen = lambda _: None) -> None:

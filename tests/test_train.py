@@ -73,13 +73,30 @@ def records(count: int, first: int = 0) -> list[Record]:
     ]
 
 
-@pytest.fixture(scope="session")
-def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("blend")
-    for split, made in (("train", records(30)), ("valid", records(7, first=100))):
-        (folder / split).mkdir()
+def learn(folder: Path, made: list[Record], steps: int) -> Path:
+    """The folder of a tiny model after so many steps on these records."""
+    content = {
+        "out": str(folder / "run"),
+        "data": {"blend": str(write_blend(folder / "blend", train=made)), "tokenizer": "train:300", "pack_tokens": 256},
+        "precision": "fp32",
+        "stages": [{"name": "learn", "global_batch": 3, "lr": 3e-3, "steps": steps}],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "ACCEPTANCE_PROMPTS", 1)
+        run(validate(content, SFTConfig, "test"))
+    return folder / "run/stages/learn"
+
+
+def write_blend(folder: Path, **splits: list[Record]) -> Path:
+    for split, made in splits.items():
+        (folder / split).mkdir(parents=True)
         pq.write_table(records_to_table(made), folder / split / "part-0.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_blend(tmp_path_factory.mktemp("blend"), train=records(30), valid=records(7, first=100))
 
 
 def config(blend: Path, out: Path, **changes: Any) -> SFTConfig:
