@@ -1,10 +1,9 @@
 """`gristmill evaluate` asks models for the answers of records, and has them proved."""
 
-import os
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config
+from gristmill.commands import Command, add_config, calm_threads
 
 if TYPE_CHECKING:
     from sft.evaluate import Scores
@@ -20,7 +19,7 @@ def _run(arguments: Namespace) -> int:
     from schemas.evaluate_config import EvaluateConfig
 
     config = load_config(arguments.config, arguments.overrides, EvaluateConfig)
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as for `sft`
+    calm_threads()
     from sft.evaluate import evaluate
 
     _print(evaluate(config, quiet=arguments.quiet))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -41,10 +41,9 @@ def _run(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
-    # Before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on the very core
-    # that the late one needs; and the tiny model's operations are too small to share: 4,800 tokens/s with one thread,
-    # 3,000 with two that don't spin, 100 with two that do beside one busy process.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    calm_threads()
+    # The tiny model's operations are too small to share: 4,800 tokens/s with one thread, 3,000 with two that don't
+    # spin, 100 with two that do beside one busy process.
     single = config.model.init == "tiny" and "OMP_NUM_THREADS" not in os.environ
     if single:
         os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,5 +1,6 @@
 """The commands of the CLI. Each module holds one or two `Command`s, registered as `gristmill.commands` entry points."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,12 @@ def complete(parser: ArgumentParser, command: Command) -> None:
     command.configure(parser)
     if command.example:
         parser.add_argument_group("example", command.example)
+
+
+def calm_threads() -> None:
+    """To be called before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on
+    the very core that the late one needs."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run_command(name: str, *arguments: str | Path) -> int:

@@ -1,11 +1,10 @@
 """`gristmill factory` runs generators, blends what they make towards a mix, and trains on the blend; again = resume."""
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config
+from gristmill.commands import Command, add_config, calm_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +40,7 @@ def _factory(arguments: Namespace) -> int:
     )
     from gristmill.runs import RunFolder
 
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as for `sft`: some parts load torch, to read a tokenizer
+    calm_threads()  # some parts load torch, to read a tokenizer
     factory = load_factory(arguments.config, arguments.overrides)
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     with RunFolder(factory.out).lock(), terminated_as_interrupted():
