@@ -119,7 +119,7 @@ class Endpoint:
         self, path: str, request: JsonObject, stream: bool, timeouts: Timeouts
     ) -> dict[str, Any] | Fault:
         sent = self.forms.as_sent(request, stream)
-        body = orjson.dumps(sent.body)  # in its own order: a model writes the fields of its answer in that of the schema
+        body = orjson.dumps(sent.body)  # in its own order, in which a model writes the fields of its answer
         timeout = timeouts.streamed if stream else timeouts.plain
         result: dict[str, Any] | Fault
         try:
