@@ -65,11 +65,8 @@ def _run(arguments: Namespace) -> int:
     if single:
         torch.set_num_threads(1)  # for a process that had torch before, such as a factory's
     with join_world() as world, RunFolder(config.out).lock() if world.leads else nullcontext():
-        if world.leads:
-            with reading() as watch:
-                prepare(config, watch)
-        world.wait()
-        renderer, data = prepare(config)
+        with reading() if world.leads else nullcontext() as watch:
+            renderer, data = world.of_first(prepare(config, watch) if watch else None)
         with _display() if world.leads else nullcontext(SilentDisplay()) as display:
             summary = Training(config, renderer, data, world, display, arguments.reset_optimizer).run()
         if world.leads:
