@@ -39,7 +39,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, NemotronHConfig
 from transformers.models.nemotron_h import modeling_nemotron_h as nemotron
 from transformers.utils import logging
 
-from sft.batches import micro_batches
+from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.kernels import choose_kernels
@@ -193,9 +193,10 @@ def ours(model: CausalLM, made: list[list[list[Document]]], device: torch.device
         started = time.perf_counter()
         counts = count(documents, depths, device)
         for held in packs:
-            for batch in micro_batches(held, sum(len(document.input_ids) for document in held), flat):
+            for rows in micro_batches(held, sum(len(document.input_ids) for document in held), flat):
+                batch = batch_of(rows, flat).to(device)
                 with computing("bf16", device):
-                    loss = batch_loss(model, batch.to(device), counts, Objective("sample", "all"), balance)
+                    loss = batch_loss(model, batch, counts, Objective("sample", "all"), balance)
                 (loss.main + SCALE * loss.mtp + loss.balance).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -354,9 +355,10 @@ def check_against_cpu(device: torch.device) -> None:
         model = new_model("hybrid-100m", small=True).to(where).train()
         flat = choose_kernels(model, where, precision).flat
         counts, balance, total = count(made, DEPTHS, where), ExpertBalance(model), 0.0
-        for batch in micro_batches(made, COMPARED.step, flat):
+        for rows in micro_batches(made, COMPARED.step, flat):
+            batch = batch_of(rows, flat).to(where)
             with computing(precision, where):
-                loss = batch_loss(model, batch.to(where), counts, Objective("sample", "all"), balance)
+                loss = batch_loss(model, batch, counts, Objective("sample", "all"), balance)
             whole = loss.main + SCALE * loss.mtp + loss.balance
             whole.backward()
             total += whole.item()

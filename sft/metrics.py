@@ -7,11 +7,16 @@ from schemas import Data
 
 
 class StepMetrics(Data):
-    """One optimizer step, over all ranks. `loss` is the main head's, `mtp_loss` the mean over depths, not scaled."""
+    """One optimizer step, over all ranks. `loss` is the main head's, `mtp_loss` the mean over depths, not scaled.
+
+    `loss_by_source` has `loss` over the conversations of each source that the step holds: per token, or per
+    conversation in a stage with `loss: sample`. {} where the data doesn't tell of sources, or only of one.
+    """
 
     step: int
     stage: str
     loss: float | None  # null where only the MTP head trains
+    loss_by_source: dict[str, float] = {}
     mtp_loss: float | None  # null without an MTP head
     tokens: int
     conversations: int

@@ -23,7 +23,7 @@ from sft.documents import Document, next_token_mask, read_records
 from sft.generate import Request, generate
 from sft.model import CausalLM
 from sft.packing import PackSummary, write_packs
-from sft.sharding import in_step
+from sft.sharding import divided
 from sft.world import World
 
 ANSWERS_AT_ONCE = 256  # per rank, between two exchanges
@@ -136,14 +136,15 @@ def _documents(
     end = renderer.tokenizer.eos_id
     at_once = ANSWERS_AT_ONCE * world.size
     drafts = wanted.drafts if world.size == 1 else 0  # Mamba's states are mended between passes: by whole weights
+
+    def write(asked: Sequence[Request]) -> list[list[int]]:
+        return generate(model, asked, end, wanted.temperature, wanted.max_tokens, drafts)
+
     for first in range(0, len(jobs), at_once):
         chunk = jobs[first : first + at_once]
-        mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
-        with in_step(model, world):
-            written = generate(model, mine, end, wanted.temperature, wanted.max_tokens, drafts)
-        shares = world.gather(written)
-        for number, job in enumerate(chunk):
-            answer = shares[number % world.size][number // world.size]
+        requests = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk]
+        answers = divided(model, world, requests, write)
+        for job, answer in zip(chunk, answers, strict=True):
             summary.unfinished += answer[-1] != end
             rng = np.random.default_rng((*job.stream, 1))
             if rng.random() < wanted.truncate:

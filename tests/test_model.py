@@ -24,6 +24,7 @@ from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
+from sft.world import World
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 SMALL: dict[str, Any] = {
@@ -63,7 +64,7 @@ def documents(*lengths: int) -> list[Document]:
 @torch.no_grad()
 def test_logits_of_a_packed_document_are_those_of_the_document_alone(model: CausalLM) -> None:
     made = documents(40, 3, 90, 41, 65)
-    for batch in micro_batches(made, 200):
+    for batch in map(batch_of, micro_batches(made, 200)):
         logits = model.lm_head(trunk_states(model, batch.input_ids))
         for row, length in enumerate(batch.lengths.tolist()):
             alone = model(input_ids=batch.input_ids[row : row + 1, :length]).logits[0]
@@ -253,7 +254,7 @@ def test_acceptance_counts_places_and_verifications(model: CausalLM, monkeypatch
     drafts = [([*answer[place + 1 : place + 3], 59, 59, 59, 59])[:4] for place in range(6)]
     monkeypatch.setattr("sft.acceptance.generate", lambda *_: [answer])
     monkeypatch.setattr("sft.acceptance.drafts_of", lambda *_: torch.tensor(drafts))
-    found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4)
+    found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4, world=World(0, 1, torch.device("cpu")))
     assert (found.prompts, found.places) == (1, 6)
     assert found.rates == [1.0, 1.0, 0.0, 0.0]
     assert found.mean_accepted_length == 3.0  # verified: 10, with 11 and 12 accepted, and 13, with 14 and 1

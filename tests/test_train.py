@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gristmill.cli import main
 from gristmill.config import validate
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
@@ -156,7 +157,8 @@ def weights(made: SFTConfig, stage: str) -> dict[str, torch.Tensor]:
 
 def test_a_run_leaves_what_the_contract_says(finished: SFTConfig) -> None:
     lines = [json.loads(line) for line in (finished.out / "metrics.jsonl").read_text().splitlines()]
-    keys = ["step", "stage", "loss", "mtp_loss", "tokens", "conversations", "lr", "grad_norm", "tokens_per_s"]
+    measured = ["loss", "loss_by_source", "mtp_loss", "tokens", "conversations", "lr", "grad_norm", "tokens_per_s"]
+    keys = ["step", "stage", *measured]
     assert all(sorted(line) == sorted(keys) for line in lines)
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     by_stage = {name: [line for line in lines if line["stage"] == name] for name in ("token", "sample", "heal")}
@@ -260,6 +262,22 @@ def test_killed_and_resumed_is_uninterrupted(
             run(made, die)
     run(made, die)
     assert_same(made, finished)
+
+
+def test_a_run_prepares_its_data_once(blend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the rank that leads tells the others (tests/test_sft_ranks.py)."""
+    prepared: list[SFTConfig] = []
+
+    def counted(made: SFTConfig, *watch: Any) -> Any:
+        prepared.append(made)
+        return prepare(made, *watch)
+
+    monkeypatch.setattr("sft.prep.prepare", counted)
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=1)
+    made = config(blend, tmp_path / "out", stages=[short.model_dump()])
+    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
+    assert main(["sft", str(tmp_path / "sft.yaml")]) == 0
+    assert prepared == [made]
 
 
 def test_a_finished_run_repeats_nothing(finished: SFTConfig, tmp_path: Path) -> None:
@@ -521,9 +539,9 @@ def test_held_out_losses_are_means_over_tokens_and_conversations() -> None:
         sums.append((len(losses), losses.sum().item()))
     sums.sort()
     made = [one._replace(category="ab"[n % 2], reasoning="on") for n, one in enumerate(made)]
-    found = held_out(model, made, 60)
+    found = held_out(model, made, 60, WORLD)
     assert found.by_reasoning == {}
-    a, b = (held_out(model, [one for one in made if one.category == name], 60) for name in "ab")
+    a, b = (held_out(model, [one for one in made if one.category == name], 60, WORLD) for name in "ab")
     assert found.by_category == pytest.approx({"a": a.per_token, "b": b.per_token}, rel=1e-5)
     assert found.by_category["a"] != pytest.approx(found.by_category["b"], rel=1e-3)
     assert (found.conversations, found.tokens) == (5, sum(n for n, _ in sums))
