@@ -32,7 +32,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from sft.documents import Document
+from gristmill.errors import ConfigError
+from sft.documents import Document, open_parquet
 from sft.sources import Sources
 
 COLUMNS = ["input_ids", "loss_mask", "seq_start_id", "uuids"]
@@ -74,16 +75,24 @@ class Batch(NamedTuple):
 
 
 class PackFiles:
-    """The packs of a folder by number, over its files in the order of their names; few row groups are in memory."""
+    """The packs of a folder by number, over its files in the order of their names; few row groups are in memory.
+
+    ConfigError where the folder holds none, or one that can't be read.
+    """
 
     def __init__(self, folder: Path, sources: Sources | None = None) -> None:
         """`sources` tells those of its documents."""
         self.sources = sources
-        files = [(path, pq.read_metadata(path)) for path in sorted(folder.glob("*.parquet"))]
+        files = [(path, open_parquet(path).metadata) for path in sorted(folder.glob("*.parquet"))]
         self._groups = [(*file, group) for file in files for group in range(file[1].num_row_groups)]
         rows = [metadata.row_group(group).num_rows for _, metadata, group in self._groups]
         self._starts = np.cumsum([0, *rows])
         self._table = lru_cache(maxsize=ROW_GROUPS_IN_MEMORY)(self._read)
+        if not len(self):
+            raise ConfigError(
+                f"{folder}: the packs are gone. Bring them back; or remove the folder, and those of a blend are made "
+                "anew. A stage on roll-outs makes them anew with --reset-optimizer."
+            )
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -30,8 +30,8 @@ ANSWERS_AT_ONCE = 256  # per rank, between two exchanges
 
 
 class RolloutSummary(PackSummary):
-    """`unusable` prompts can't be rendered or leave no room for an answer; `unfinished` answers reached `max_tokens`;
-    `cut` ones lost the end of their trace."""
+    """`unusable` prompts can't be read or rendered, or leave no room for an answer; `unfinished` answers reached
+    `max_tokens`; `cut` ones lost the end of their trace."""
 
     prompts: int = 0
     unusable: int = 0
@@ -58,7 +58,8 @@ def write_rollouts(
     watch: Callable[[int, int], None],
 ) -> None:
     """Packs of the model's answers in `folder`, which appears all at once. Each rank answers its share of the prompts,
-    the first one writes. `watch` is told of answers done and to do. ConfigError where no prompt is usable."""
+    the first one writes. `watch` is told of answers done and to do. ConfigError where no prompt is usable, or no answer
+    fits into a pack with its prompt."""
     summary = RolloutSummary()
     jobs = list(_jobs(wanted, renderer, pack_tokens, seed, summary))
     documents = _documents(model, jobs, wanted, renderer, world, summary, watch)
@@ -69,6 +70,11 @@ def write_rollouts(
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     packed = write_packs(documents, draft, pack_tokens=pack_tokens, seed=seed[0])
+    if packed.packs == 0:
+        raise ConfigError(
+            f"data.rollouts: none of the {len(jobs):,} answers fits, with its prompt, into a pack of {pack_tokens:,} "
+            "tokens (pack_tokens); raise that."
+        )
     write_atomically(draft / "summary.json", summary.model_copy(update=dict(packed)).to_json() + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
@@ -93,7 +99,8 @@ def read_rollouts(folder: Path) -> RolloutSummary | None:
 def _jobs(
     wanted: Rollouts, renderer: Renderer, pack_tokens: int, seed: tuple[int, int], summary: RolloutSummary
 ) -> Iterator[Job]:
-    for record in _records(wanted.prompts):
+    unreadable: dict[str, str] = {}
+    for record in _records(wanted.prompts, unreadable):
         last = max((i for i, message in enumerate(record.messages) if message.role == "user"), default=-1)
         summary.prompts += 1
         try:
@@ -105,14 +112,17 @@ def _jobs(
             summary.unusable += 1
             continue
         yield from (Job(record.uuid, prompt, (*seed, summary.prompts, sample)) for sample in range(wanted.n))
+    summary.prompts += len(unreadable)
+    summary.unusable += len(unreadable)
     if summary.prompts == summary.unusable:
         raise ConfigError(f"data.rollouts.prompts: {wanted.prompts} holds no usable prompt (of {summary.prompts}).")
 
 
-def _records(path: Path) -> Iterator[Record]:
-    """Those of a blend's train split, or of a .jsonl or .parquet file."""
+def _records(path: Path, unreadable: dict[str, str]) -> Iterator[Record]:
+    """Those of a blend's train split, or of a .jsonl or .parquet file. Why a row of a blend can't be read goes to
+    `unreadable`, by uuid; of a file it is a ConfigError."""
     if path.is_dir():
-        yield from read_records(path / "train", {})
+        yield from read_records(path / "train", unreadable)
         return
     for where, row in read_rows(str(path)):
         if isinstance(row, BadSeed):
