@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas import Data
 
@@ -40,5 +41,14 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[StepMetrics]:
     """Its complete lines; a last line without an end was cut off when a run was killed."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [StepMetrics.from_json(line) for line in lines if line.endswith("\n")]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
+    return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines[:-1], 1)]
+
+
+def _parsed(line: str, where: str) -> StepMetrics:
+    try:
+        return StepMetrics.from_json(line)
+    except ValueError:  # orjson's and pydantic's
+        raise GristmillError(
+            f"{where}: not a step of this training. Mend the line or remove it; nothing but the report reads it."
+        ) from None

@@ -166,8 +166,16 @@ def test_wrong_folders_are_refused(model: CausalLM, tmp_path: Path) -> None:
     save_model(model, tmp_path, "fp32")
     with pytest.raises(ConfigError, match=r"60 token embeddings and .* has 61"):
         load_model(str(tmp_path), VOCABULARY._replace(size=61), seed=0)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:1000])
+    with pytest.raises(ConfigError, match="can't be loaded"):
+        load_model(str(tmp_path), VOCABULARY, seed=0)
+    (tmp_path / "model.safetensors").write_bytes(whole)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["backbone.norm_f.weight"]
+    norm = weights.pop("backbone.norm_f.weight")
+    save_file({**weights, "backbone.norm_f.weight": norm[:3]}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="can't be loaded"):
+        load_model(str(tmp_path), VOCABULARY, seed=0)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ConfigError, match="1 missing, 0 unknown"):
         load_model(str(tmp_path), VOCABULARY, seed=0)

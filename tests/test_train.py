@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -32,9 +33,9 @@ from sft.batches import PackFiles
 from sft.documents import Document
 from sft.heldout import held_out, prompt_of, unigram_entropy
 from sft.metrics import StepMetrics, read_metrics
-from sft.model import Vocabulary, load_model
+from sft.model import Vocabulary, load_model, vocabulary_of
 from sft.prep import prepare
-from sft.rollouts import cut_trace, write_rollouts
+from sft.rollouts import cut_trace, read_rollouts, write_rollouts
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.state import load_progress
 from sft.train import Training
@@ -375,6 +376,29 @@ def test_a_full_disk_keeps_the_state_before(
     assert left.read_bytes() == right.read_bytes()
 
 
+def test_memory_that_runs_out_elsewhere_is_a_sentence(
+    blend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the optimizer's moments are made, after the first pass."""
+
+    def too_small(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(step_module.StageTrainer, "_update", too_small)
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=1)
+    made = config(blend, tmp_path / "out", stages=[short.model_dump()])
+    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
+    assert main(["sft", str(tmp_path / "sft.yaml")]) == 1
+    assert "gristmill: the device's memory is too small for the weights, gradients" in capsys.readouterr().err
+
+
+def test_a_line_of_the_log_that_is_none_is_named(tmp_path: Path) -> None:
+    line = '{"step":1,"stage":"s","loss":1,"mtp_loss":null,"tokens":1,"conversations":1,"lr":1,"grad_norm":1,'
+    (tmp_path / "metrics.jsonl").write_text(line + '"tokens_per_s":1}\n' + line + "\n" + line)
+    with pytest.raises(GristmillError, match=r"metrics\.jsonl, line 2: not a step of this training"):
+        read_metrics(tmp_path / "metrics.jsonl")
+
+
 def test_small_forward_passes_give_the_same_steps(finished: SFTConfig, tmp_path: Path) -> None:
     stages = [finished.stages[0].model_copy(update={"micro_tokens": 80})]
     made = finished.model_copy(update={"out": tmp_path / "out", "stages": stages})
@@ -481,6 +505,33 @@ def test_rollouts_answer_the_prompts_and_supervise_the_answers(
         assert 1 <= len(answer) <= 9 and (len(answer) == 9 or answer[-1] == tokenizer.eos_id)
         assert document.loss_mask.tolist() == [0] * (len(prompt) - 1) + [1] * len(answer) + [0]
     assert len({tuple(d.input_ids.tolist()) for d in documents}) > 4  # two samples of a prompt differ
+
+
+def test_prompts_that_cannot_be_read_are_counted(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
+    table = records_to_table(records(3))
+    bad = pa.array(["{", "{}", "{}"])
+    (tmp_path / "train").mkdir()
+    place = table.schema.get_field_index("metadata")
+    pq.write_table(table.set_column(place, table.schema.field(place), bad), tmp_path / "train/0.parquet")
+    model = load_model("tiny", vocabulary_of(renderer.tokenizer), 0)[0].eval()
+    wanted = Rollouts(prompts=tmp_path, max_tokens=3)
+    write_rollouts(model, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD, lambda *_: None)
+    found = read_rollouts(tmp_path / "out")
+    assert found is not None and (found.prompts, found.unusable, found.sequences) == (3, 1, 2)
+
+
+@pytest.mark.parametrize("length", [{"steps": 2}, {"epochs": 1}])
+def test_answers_that_all_outgrow_a_pack_are_an_error(
+    finished: SFTConfig, renderer: Renderer, tmp_path: Path, length: dict[str, int]
+) -> None:
+    """Rather than a stage that learns nothing."""
+    longest = max(len(renderer.prompt(r.model_copy(update={"messages": r.messages[:1]}))) for r in records(30))
+    heal = finished.stages[2].model_dump(exclude={"steps", "epochs"}) | length
+    heal["data"]["pack_tokens"] = longest + 1
+    heal["data"]["rollouts"]["max_tokens"] = 2 * longest
+    made = config(finished.data.blend, tmp_path / "out", stages=[heal])
+    with pytest.raises(ConfigError, match=r"data\.rollouts: none of the 30 answers fits, with its prompt"):
+        run(made)
 
 
 def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
