@@ -170,6 +170,19 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
     return model, [f"{init} has no mtp.* weights: the MTP head is newly initialised."] if new_head else []
 
 
+def check_context(model: CausalLM, longest: int, where: str) -> None:
+    """ConfigError where a conversation of `longest` tokens has more positions than the model was made for. nemotron_h
+    knows of no positions."""
+    config = model.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None)
+    if most and longest > most and config.model_type != "nemotron_h":
+        raise ConfigError(
+            f"{where} a conversation has {longest:,} tokens, and the model is made for {most:,} "
+            "(max_position_embeddings). Lower pack_tokens; or raise that number in the model's config.json, if it is "
+            "to learn longer ones."
+        )
+
+
 @torch.no_grad()
 def _refuse_changed_logits(init: str, model: CausalLM) -> None:
     """ConfigError where a model scales or caps logits after its output head, as Granite and Gemma 2 do: the loss is

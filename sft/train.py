@@ -31,7 +31,7 @@ from sft.changes import refuse_changes
 from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import CausalLM, computing, has_mtp, save_model, vocabulary_of
+from sft.model import CausalLM, check_context, computing, has_mtp, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
@@ -93,6 +93,8 @@ class Training:
             config.model, vocabulary_of(renderer.tokenizer), config.seed, world, config.precision
         )
         self.model: CausalLM = self.shared.model
+        for name, prepared in data.items():
+            check_context(self.model, prepared.summary.longest(), f"stages.{name}:")
         if config.activation_checkpointing:
             self.model.activation_checkpointing_enable()
         if resumed:

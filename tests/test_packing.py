@@ -146,6 +146,7 @@ def test_what_goes_in_comes_out(
     assert summary.without_output == [d.uuid for d in given_documents if not d.loss_mask.any()]
     assert summary.tokens == sum(len(d.input_ids) for d in trained)
     assert summary.supervised_tokens == sum(int(d.loss_mask.sum()) for d in trained)
+    assert summary.longest == max((len(d.input_ids) for d in trained), default=0)
     assert (summary.sequences, summary.packs) == (len(trained), len(rows(folder)))
     assert sum(counts.tokens for counts in summary.by_category.values()) == summary.tokens
     assert not [path for path in folder.iterdir() if path.suffix != ".parquet"]
