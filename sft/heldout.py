@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gristmill.errors import ConfigError
-from gristmill.render import Renderer, from_folder, renderer_for
+from gristmill.render import Renderer, checkpoint_renderer
 from schemas import Data
 from sft.batches import batch_of, longest_first, micro_batches, trainable
 from sft.documents import Document, read_records, render_documents
@@ -105,7 +105,7 @@ def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:
 
 def losses_of(checkpoint: Path, blend: Path) -> HeldOut:
     """Those of a checkpoint's folder on a blend's valid split; ConfigError where that has no conversation to use."""
-    renderer = renderer_for(from_folder(checkpoint), "nemotron3")
+    renderer = checkpoint_renderer(checkpoint)
     documents = valid_documents(blend, renderer, LONGEST)
     if not documents:
         raise ConfigError(f"held_out: no conversation of {blend}/valid has output and at most {LONGEST:,} tokens.")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from gristmill.cli import main
 from gristmill.config import validate
@@ -20,10 +21,12 @@ from gristmill.testing import FaultServer
 from schemas import Function, FunctionSpec, Message, Record, Tool, ToolCall, assistant, user
 from schemas.arrow import records_to_table
 from schemas.evaluate_config import EvaluateConfig
+from schemas.sft_config import SFTConfig
 from sft.evaluate import Scores, evaluate, interval, score
+from sft.heldout import losses_of
 from sft.replies import read_reply
 from sft.serve import served
-from tests.test_train import learn
+from tests.test_train import learn, run, write_blend
 
 CITY = Tool(
     function=FunctionSpec(
@@ -75,6 +78,14 @@ def test_what_is_no_call_stays_text_and_an_open_trace_is_no_answer() -> None:
 
 
 # --- scores
+
+
+def test_calls_as_json_and_traces_that_the_reply_opens_are_read() -> None:
+    text = '<think>\nso\n</think>\nLet me.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Œ"}}\n</tool_call>'
+    found = read_reply(text, False, [CITY])
+    assert (found.reasoning_content, found.content) == ("so", "Let me.")
+    assert [json.loads(call.function.arguments) for call in found.tool_calls] == [{"city": "Œ"}]
+    assert read_reply("A <think> inside", False, []).content == "A <think> inside"
 
 
 def test_none_right_of_four_proves_little() -> None:
@@ -146,6 +157,31 @@ async def test_a_checkpoint_is_served(checkpoint: Path) -> None:
         assert cut[1]["choices"][0]["finish_reason"] == "length"
         status, refused = await ask(url, {"messages": [{"role": "assistant", "content": "Hi"}]})
         assert status == 400 and "a prompt ends with" in refused["error"]["message"]
+
+
+async def test_a_checkpoint_is_measured_in_the_format_that_it_was_trained_in(tmp_path: Path, one_thread: None) -> None:
+    """Its template lies beside its weights."""
+    content = {
+        "out": str(tmp_path / "run"),
+        "data": {
+            "blend": str(write_blend(tmp_path / "blend", train=sums(9, 7), valid=sums(5, 7, first=100))),
+            "tokenizer": "train:300",
+            "template": str(Path(__file__).parent / "data/chatml.jinja"),
+            "pack_tokens": 256,
+        },
+        "precision": "fp32",
+        "stages": [{"name": "s", "global_batch": 3, "lr": 3e-3, "steps": 2}],
+    }
+    run(validate(content, SFTConfig, "test"))
+    told = json.loads((tmp_path / "run/summary.json").read_bytes())["stages"][0]["held_out"]
+    checkpoint = tmp_path / "run/stages/s"
+    assert losses_of(checkpoint, tmp_path / "blend").per_token == pytest.approx(told["per_token"], rel=1e-6)
+    with served(checkpoint) as url:
+        _, found = await ask(url, {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
+    prompt = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    ids = AutoTokenizer.from_pretrained(checkpoint)(prompt)["input_ids"]
+    assert found["usage"]["prompt_tokens"] == len(ids)
+    assert found["choices"][0]["message"]["content"]  # no trace that the prompt had not opened
 
 
 def config(out: Path, records: Path, subjects: list[dict[str, Any]]) -> dict[str, Any]:
