@@ -108,6 +108,9 @@ def test_differences_are_paired_and_bootstrapped() -> None:
     # of paired answers, of which 15 differ: narrower than that of two separate samples
     assert high - low == pytest.approx(4 * np.sqrt(0.15 * 0.85 / 100), abs=0.03)
     assert score({"before": before, "after": after}, 0, 2000) == found
+    failing = score({"before": {**before, "u": None}, "after": {**after, "t0": None, "u": True}}, 0, 100)
+    assert [(one.right, one.asked, one.failed) for one in failing.values()] == [(40, 100, 1), (55, 100, 1)]
+    assert failing["after"].difference and failing["after"].difference[0] == pytest.approx(15 / 99)  # of those in both
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -266,6 +269,21 @@ def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path, capsys: py
     assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "3/6" in printed and "50.0%" in printed and "evaluation.json" in printed
+
+
+def test_questions_that_fail_are_counted_apart_and_told(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a share over those that are left isn't taken for one over all."""
+    lines = [record.to_json() for record in sums(6, 7, first=100)]
+    (tmp_path / "exam.jsonl").write_text("\n".join([*lines[:3], "{", *lines[3:]]) + "\n")
+    content = config(tmp_path / "out", tmp_path / "exam.jsonl", [{"name": "it", "checkpoint": str(checkpoint)}])
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump({**content, "exams": content["exams"][:1]}))
+    assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert "3/6" in printed.out and "all, it: 1 of 7 questions failed" in " ".join(printed.err.split())
+    told = json.loads((tmp_path / "out/evaluation.json").read_bytes())["all"]["it"]
+    assert (told["right"], told["asked"], told["failed"]) == (3, 6, 1)
 
 
 @pytest.mark.parametrize(
