@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.commands.judge import records_in
 from gristmill.errors import ConfigError
 from gristmill.render import Renderer, RenderError, TokenIds
 from gristmill.render.nemotron3 import END_THINK
 from gristmill.runs import write_atomically
-from gristmill.seeds import BadSeed, read_rows
+from gristmill.seeds import BadSeed
 from schemas import Record
-from schemas.arrow import row_to_record
 from schemas.sft_config import Rollouts, Stage
 from sft.documents import Document, next_token_mask, read_records
 from sft.generate import Request, generate
@@ -80,14 +80,19 @@ def write_rollouts(
     draft.rename(folder)
 
 
-def check_prompts(stage: Stage) -> None:
-    """ConfigError where the prompts of a stage with roll-outs aren't there; asked long before they are needed."""
-    if stage.data.rollouts is None:
+def check_prompts(stage: Stage, renderer: Renderer, pack_tokens: int) -> None:
+    """ConfigError where a stage's roll-outs can't be made of its prompts; asked long before they are."""
+    wanted = stage.data.rollouts
+    if wanted is None:
         return
-    path = stage.data.rollouts.prompts
+    path = wanted.prompts
     if not (any((path / "train").glob("*.parquet")) if path.is_dir() else path.is_file()):
         where = f"stages.{stage.name}.data.rollouts.prompts"
         raise ConfigError(f"{where}: {path} is neither a blend's folder nor a .jsonl or .parquet file.")
+    for _ in _jobs(wanted, renderer, pack_tokens, (0, 0), RolloutSummary()):
+        pass
+    if wanted.truncate:
+        renderer.tokenizer.id(END_THINK)  # where a trace that is cut goes on
 
 
 def read_rollouts(folder: Path) -> RolloutSummary | None:
@@ -124,13 +129,10 @@ def _records(path: Path, unreadable: dict[str, str]) -> Iterator[Record]:
     if path.is_dir():
         yield from read_records(path / "train", unreadable)
         return
-    for where, row in read_rows(str(path)):
-        if isinstance(row, BadSeed):
-            raise ConfigError(f"data.rollouts.prompts: {path}, {where}: {row.detail}.")
-        try:
-            yield row_to_record(row)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(f"data.rollouts.prompts: {path}, {where} is no record: {error!r}.") from None
+    for found in records_in([path]):
+        if isinstance(found, BadSeed):
+            raise ConfigError(f"data.rollouts.prompts: {path}, {found.where}: {found.detail}.")
+        yield found
 
 
 def _documents(

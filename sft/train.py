@@ -87,8 +87,8 @@ class Training:
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
         self._valid = valid_documents(config.data.blend, renderer, config.data.pack_tokens)
         self._samples = choose(self._valid)
-        for stage in config.stages[self.progress.stage :]:
-            check_prompts(stage)
+        for stage in config.stages[self.progress.stage :] if world.leads else ():
+            check_prompts(stage, renderer, config.stage_data(stage).pack_tokens)
         self.shared, notes = load_shared(
             config.model, vocabulary_of(renderer.tokenizer), config.seed, world, config.precision
         )

@@ -18,6 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.cli import main
@@ -537,16 +541,38 @@ def test_answers_that_all_outgrow_a_pack_are_an_error(
 def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"messages": 3}\n')
     wanted = Rollouts(prompts=tmp_path / "prompts.jsonl")
-    with pytest.raises(ConfigError, match="line:1 is no record"):
+    with pytest.raises(ConfigError, match="line:1: no record"):
         write_rollouts(None, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD, lambda *_: None)
 
 
-def test_missing_prompts_are_found_before_training(finished: SFTConfig, tmp_path: Path) -> None:
+def no_thinking(folder: Path) -> Path:
+    """A ChatML tokenizer that knows nothing of traces."""
+    made = Tokenizer(BPE())
+    made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    alphabet = sorted(ByteLevel.alphabet())
+    trainer = BpeTrainer(special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["text"], trainer)
+    folder.mkdir()
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_prompts_that_wont_do_are_found_before_training(finished: SFTConfig, tmp_path: Path) -> None:
     heal = finished.stages[2].model_dump()
     heal["data"]["rollouts"]["prompts"] = tmp_path / "nowhere"
     made = config(finished.data.blend, tmp_path / "out", stages=[finished.stages[0].model_dump(), heal])
     with pytest.raises(ConfigError, match=r"stages\.heal\.data\.rollouts\.prompts: .*nowhere is neither"):
         run(made)
+    heal["data"]["rollouts"] = {"prompts": tmp_path / "prompts.jsonl", "truncate": 0.1}
+    (tmp_path / "prompts.jsonl").write_text(records(1)[0].to_json() + "\n{\n")
+    with pytest.raises(ConfigError, match="line:2"):
+        run(made.model_copy(update={"stages": [made.stages[0], Stage(**heal)]}))
+    chatml, spoken = Path(__file__).parent / "data/chatml.jinja", records(1)[0]
+    (tmp_path / "prompts.jsonl").write_text(spoken.to_json() + "\n")
+    without = no_thinking(tmp_path / "tokenizer")
+    other = {"blend": str(finished.data.blend), "tokenizer": str(without), "template": str(chatml)}
+    with pytest.raises(ConfigError, match="no token '</think>'"):
+        run(config(finished.data.blend, tmp_path / "other", data=other, stages=[heal]))
     assert read_metrics(made.out / "metrics.jsonl") == []
 
 
