@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
@@ -548,7 +549,7 @@ def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer:
 def no_thinking(folder: Path) -> Path:
     """A ChatML tokenizer that knows nothing of traces."""
     made = Tokenizer(BPE())
-    made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer, made.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
     alphabet = sorted(ByteLevel.alphabet())
     trainer = BpeTrainer(special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=alphabet, show_progress=False)
     made.train_from_iterator(["text"], trainer)
