@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from gristmill.errors import ConfigError
 from sft.documents import Document, open_parquet
-from sft.sources import Sources
+from sft.sources import NO_SOURCES, Sources
 
 COLUMNS = ["input_ids", "loss_mask", "seq_start_id", "uuids"]
 ROW_GROUPS_IN_MEMORY = 16
@@ -80,7 +80,7 @@ class PackFiles:
     ConfigError where the folder holds none, or one that can't be read.
     """
 
-    def __init__(self, folder: Path, sources: Sources | None = None) -> None:
+    def __init__(self, folder: Path, sources: Sources = NO_SOURCES) -> None:
         """`sources` tells those of its documents."""
         self.sources = sources
         files = [(path, open_parquet(path).metadata) for path in sorted(folder.glob("*.parquet"))]
@@ -104,8 +104,10 @@ class PackFiles:
         ids, mask, starts = (row[name].chunk(0)[0].values.to_numpy() for name in COLUMNS[:3])
         bounds = pairwise([*starts.tolist(), len(ids)])
         spans = zip(row["uuids"][0].as_py(), bounds, strict=True)
-        made = [Document(uuid, ids[start:end], mask[start:end]) for uuid, (start, end) in spans]
-        return [one._replace(source=self.sources.source(one.uuid)) for one in made] if self.sources else made
+        return [
+            Document(uuid, ids[start:end], mask[start:end], source=self.sources.source(uuid))
+            for uuid, (start, end) in spans
+        ]
 
     def _read(self, group: int) -> pa.Table:
         path, metadata, index = self._groups[group]

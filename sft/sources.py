@@ -18,15 +18,15 @@ _ROWS = """
 class Sources(NamedTuple):
     """The source of each row of a split, by a hash of its uuid: 10 bytes a row, since a blend may have millions."""
 
-    names: list[str]  # of the whole blend's sources
-    keys: NDArray[np.uint64]  # sorted
-    numbers: NDArray[np.uint16]  # the source of each key, as its place in `names`
+    names: list[str] = []  # of the whole blend's sources
+    keys: NDArray[np.uint64] = np.empty(0, np.uint64)  # sorted
+    numbers: NDArray[np.uint16] = np.empty(0, np.uint16)  # the source of each key, as its place in `names`
 
     @classmethod
     def of(cls, blend: Path, split: str) -> Self:
-        """None, where the blend's folder holds only rows."""
+        """None are known where the blend's folder holds only rows."""
         if not (blend / BLEND_FILE).is_file():
-            return cls([], np.empty(0, np.uint64), np.empty(0, np.uint16))
+            return cls()
         with connect(blend) as connection:
             found = connection.execute("SELECT DISTINCT source FROM samples ORDER BY source").fetchall()
             names = [name for (name,) in found]
@@ -39,3 +39,6 @@ class Sources(NamedTuple):
         place = int(np.searchsorted(self.keys, key))
         known = place < len(self.keys) and self.keys[place] == key
         return self.names[self.numbers[place]] if known else ""
+
+
+NO_SOURCES = Sources()

@@ -127,10 +127,10 @@ class StageTrainer:
 
     def _by_source(self, shares: Sequence[tuple[Document, float]], counts: Counts) -> dict[str, float]:
         """The main loss over each source's targets alone, which weigh among each other as they do in the step's."""
-        sources = self._packs.sources
-        if sources is None or len(sources.names) < 2:
+        names = self._packs.sources.names
+        if len(names) < 2:
             return {}
-        sums = {name: [0.0, 0.0] for name in (*sources.names, "")}
+        sums = {name: [0.0, 0.0] for name in (*names, "")}
         for document, share in shares:
             of_source = sums[document.source]
             of_source[0] += share

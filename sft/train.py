@@ -37,7 +37,7 @@ from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
 from sft.samples import choose, describe, write_answers
 from sft.sharding import load_shared, whole_weights
-from sft.sources import Sources
+from sft.sources import NO_SOURCES, Sources
 from sft.stages import Cursor, is_trained
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
@@ -128,7 +128,7 @@ class Training:
     def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
         blend = self.config.stage_data(stage).blend
-        packs = PackFiles(self._packs(index), None if stage.data.rollouts else Sources.of(blend, "train"))
+        packs = PackFiles(self._packs(index), NO_SOURCES if stage.data.rollouts else Sources.of(blend, "train"))
         trainer = StageTrainer(self.shared, self.config, index, packs, self.world, self._kernels.flat)
         if progress.cursor.step > 0:
             load_optimizer(self._state, self.model, trainer.optimizer, self.world)

@@ -84,8 +84,7 @@ def sourced() -> list[Document]:
 
 
 def packs_of(folder: Path) -> PackFiles:
-    nothing = np.empty(0, np.uint64)
-    return PackFiles(folder / "packs", Sources(["a", "b"], nothing, nothing.astype(np.uint16)))
+    return PackFiles(folder / "packs", Sources(["a", "b"]))
 
 
 class Watched(StageTrainer):
