@@ -91,8 +91,8 @@ class Draw:
     def outputs(
         self, low: int = 1, high: int = 3, *, path: Path = (), table: Table | None = None, alone: bool = False
     ) -> tuple[Ref, ...]:
-        """The label of the rows and some more of their columns, `low` to `high` in all, where a parent's key doesn't count;
-        now and then, unless `alone`, what a row that they point to is called."""
+        """The label of the rows and some more of their columns, `low` to `high` without a parent's key; now and
+        then, unless `alone`, what a row that they point to is called."""
         beside = self.beside() if table is None and not alone else ()
         table = table or self.subject
         labels = self.labels(table, path)
@@ -243,7 +243,7 @@ class Draw:
         return Pattern(ref, how, piece, negated)
 
     def _piece(self, text: str) -> tuple[Place, str]:
-        """What a person would search a text for: one of its words, or, in a name of a single word, its first letters."""
+        """What a person would search a text for: one of its words, or the first letters of a name of one word."""
         first, *more = text.split()
         if not more and not (first.isalpha() and first[:1].isupper() and len(first) > 3):
             raise Unsuited("a name, or a text of words")

@@ -37,7 +37,7 @@ from judges.sql_world import comparable
 
 
 def is_idle(plan: Plan, sql: str, catalog: Catalog) -> bool:
-    """The rows of `sql`, to which the plan compiles in SQLite, show nothing, or are the same without one of its parts."""
+    """The rows of `sql`, which the plan is in SQLite, show nothing, or are the same without one of its parts."""
     rows = catalog.execute(sql)
     if _shows_nothing(plan, rows):
         return True
