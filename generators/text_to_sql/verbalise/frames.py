@@ -299,7 +299,9 @@ class Frames(Apart):
             core = self._group(form)
             self.notes.append(self.voice.say("series_note", subjects=self.subject.plural))
             return core
-        slots = self._slots(self._inline_filters(form)) | self._shape_slots()
+        filters = self._inline_filters(form)
+        one = self.conditions.restrictions(filters, Noun(self.subject.person, many=False))
+        slots = self._slots(filters) | {"restr_one": one} | self._shape_slots()
         if any(isinstance(key, DatePart) and key.part == "month" for key in self.plan.group):
             self.notes.append(self.voice.say("time_note"))
         slots["tail"] = self._tail(form)
@@ -327,15 +329,17 @@ class Frames(Apart):
 
 
 def wrapped(template: str, core: str, notes: list[str]) -> str:
-    """The core in its polite frame. What stands before a "~" in the core goes in front of the frame; the notes go
-    right after the sentence that holds the core, before any thanks."""
-    front, mark, rest = core.partition(" ~ ")
-    if mark:
-        core = rest
-        template = template if re.match(r"I\b|\{", template) else template[:1].lower() + template[1:]
+    """The core in its polite frame. What stands before a "~" in the core goes in front of the frame, or, if the frame
+    opens with a clause of its own ("Sorry to bother you, but"), behind that; the notes go right after the sentence that
+    holds the core, before any thanks."""
+    front, mark, core = core.rpartition(" ~ ")
     slot = "{core}" if "{core}" in template else "{np}"
     head, _, tail = template.partition(slot)
     stop = re.search(r"[.?!]", tail)
     end = stop.end() if stop else len(tail)
-    said = (f"{front}, " if mark else "") + head + core + tail[:end]
+    if mark and (opening := re.match(r"So, |.*, but ", head)):
+        head = f"{opening[0]}{front}, {head[opening.end() :]}"
+    elif mark:
+        head = f"{front}, " + (head if re.match(r"I\b", head) else head[:1].lower() + head[1:])
+    said = head + core + tail[:end]
     return said + "".join(f" {note}" for note in notes) + tail[end:]

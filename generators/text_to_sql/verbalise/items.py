@@ -109,7 +109,7 @@ class Items:
                 phrase = say("median", col=names.noun(ref), colp=names.nouns(ref))
                 return phrase + (self.source(restr) if source else "")
             case TextList(ref):
-                return say("text_list", colp=names.nouns(ref))
+                return say("text_list", colp=names.nouns(ref), subjects=names.all_of(subject))
             case Conditional(of, condition):
                 met = self.conditions.kept(condition, Noun(subject.person, many=True))
                 slots = {"subjects": subject.plural, "restr": met}
@@ -132,7 +132,7 @@ class Items:
                 words_ = names.catalog.table(table).column(column).words
                 children = names.child(table, key)[1]
                 total = say("child_total", col=words_, colp=words.plural(words_), children=children)
-                return f"{total} ({say('children_zero')})"
+                return f"{total} ({say('total_zero')})"
             case Share(of, decimals):
                 return say("share", of_all=f"the {self._grand(of)}") + self.rounded(decimals)
             case Nested(outer, inner, per):
