@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from generators.text_to_sql.grammar.coverage import left_out
+from generators.text_to_sql.grammar.coverage import left_out, passed_over
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -73,8 +73,9 @@ class Computed:
             self._beyond_mean(self.facts.plan.having.op)
         if any(isinstance(item, Change) for item in self.facts.selected) and self._in_percent():
             self._problem("a change in percent instead of the change")
-        if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
-            self._problem("rows without any should be said not to count")
+        plan, catalog = self.facts.plan, self.facts.catalog
+        if (left_out(plan, catalog) or passed_over(plan, catalog)) and not self._says_some():
+            self._problem("what has no rows should be said not to count")
         self._aggregates()
         self._superlatives()
 

@@ -45,7 +45,7 @@ def verbalise(query: Query, style: Style, rng: Random) -> Question:
     form, frame = rng.choice(_FORMS[style.instruction])
     core = frames.core(form)
     template = voice.pick(f"polite_{frame}.{style.politeness}")
-    while " ~ " in core and ":" in template:  # "For each city, your task: ..." is no sentence
+    while ":" in template and (" ~ " in core or (form == "terse" and ":" in core)):  # "For each city, your task: ..."
         template = voice.pick(f"polite_{frame}.{style.politeness}")
     if form == "terse":
         notes = [f"; {note[:1].lower()}{note[1:].rstrip('.')}" for note in frames.notes]

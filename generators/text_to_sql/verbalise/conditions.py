@@ -259,7 +259,7 @@ class Conditions:
                 return ("" if holds else "not ") + column.words if not ref.path else None
             case Between(ref, low, high):
                 ends = self._range(ref, low, high)
-                return f"{self._written(ref)} {fill(voice.choose('[between {v} and {w}|from {v} to {w}]'), ends)}"
+                return f"{self._written(ref)} {fill(voice.choose('[between {v} and {w} inclusive|from {v} to {w}]'), ends)}"
             case Membership(ref, values, negated):
                 listed = ", ".join(voice.value(value, self.names.column(ref)) for value in values)
                 return f"{self._written(ref)} {'not in' if negated else 'in'} ({listed})"
@@ -275,7 +275,7 @@ class Conditions:
 
 
 _EXCEPT = ("except", "excluding", "leaving out")
-_TRIES = 12
+_TRIES = 40
 _SAME = {"where": "whose", "for": "whose", "having": "with"}
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from generators.text_to_sql.grammar.coverage import left_out
+from generators.text_to_sql.grammar.coverage import left_out, passed_over
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -28,10 +28,22 @@ class Frames(Apart):
     """Builds the core of one question in one form."""
 
     def core(self, form: Form) -> str:
-        plan = self.plan
-        if per := left_out(plan, self.names.catalog):
-            some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+        core = self._core(form)
+        self._note_left_out()
+        return core
+
+    def _note_left_out(self) -> None:
+        """Parents and months without any row, in a sentence behind the conditions on the rows."""
+        plan, catalog = self.plan, self.names.catalog
+        some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+        if per := left_out(plan, catalog):
             self.notes.append(self.voice.say("some_only", pers=words.plural(self.names.role(per.path)), some=some))
+        if part := passed_over(plan, catalog):
+            slots = {"one": part.part, "ones": words.plural(part.part), "some": some}
+            self.notes.append(self.voice.say("some_periods_only", **slots))
+
+    def _core(self, form: Form) -> str:
+        plan = self.plan
         if plan.shape != "rows":
             return self._shape(form)
         if plan.union:
@@ -247,7 +259,7 @@ class Frames(Apart):
         slots["cols"] += slots["plus"]
         slots["np"] = fill(self.voice.pick("top_np"), slots)
         if top.ties:
-            self.notes.append(self.voice.say("top_ties"))
+            self.notes.append(self.voice.say("top_ties_one" if top.count == 1 else "top_ties"))
         for extra in top.order[1:]:
             self._note_ties(order, extra)
         if form == "np":

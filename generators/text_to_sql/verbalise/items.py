@@ -60,7 +60,7 @@ class Items:
             case Aggregate() | Median() | Conditional() | TextList():
                 return self._of_group(item, restr, source)
             case ChildCount() | ChildTotal() | Share() | Nested() | BeyondCount():
-                return self._of_parts(item)
+                return self._of_parts(item, many)
             case Running() | Change() | Growth() | Moving() | Rank() | Tile() | EndValue() | Deviation():
                 return self._beside_others(item, many)
             case _:
@@ -119,19 +119,20 @@ class Items:
                 return say("conditional_sum", col=names.noun(of.ref), colp=names.nouns(of.ref), **slots)
         raise AssertionError(item)
 
-    def _of_parts(self, item: Item) -> str:
+    def _of_parts(self, item: Item, many: bool) -> str:
         say, names = self.voice.say, self.names
         subject = names.subject
         match item:
             case ChildCount(table, key):
                 child, children = names.child(table, key)
-                slots = Noun(subject.person, many=False).slots | {"child": child, "children": children}
+                slots = Noun(subject.person, many).slots | {"child": child, "children": children}
                 pronouns = {"they": "the " + subject.singular, "it": "the " + subject.singular}
                 return f"{say('children', **slots, **pronouns)} ({say('children_zero')})"
             case ChildTotal(table, key, column):
                 words_ = names.catalog.table(table).column(column).words
                 children = names.child(table, key)[1]
-                total = say("child_total", col=words_, colp=words.plural(words_), children=children)
+                its = Noun(subject.person, many).slots["its"]
+                total = say("child_total", col=words_, colp=words.plural(words_), children=children, its=its)
                 return f"{total} ({say('total_zero')})"
             case Share(of, decimals):
                 return say("share", of_all=f"the {self._grand(of)}") + self.rounded(decimals)
