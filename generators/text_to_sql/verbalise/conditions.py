@@ -259,7 +259,8 @@ class Conditions:
                 return ("" if holds else "not ") + column.words if not ref.path else None
             case Between(ref, low, high):
                 ends = self._range(ref, low, high)
-                return f"{self._written(ref)} {fill(voice.choose('[between {v} and {w} inclusive|from {v} to {w}]'), ends)}"
+                said = fill(voice.choose("[between {v} and {w} inclusive|from {v} to {w}]"), ends)
+                return f"{self._written(ref)} {said}"
             case Membership(ref, values, negated):
                 listed = ", ".join(voice.value(value, self.names.column(ref)) for value in values)
                 return f"{self._written(ref)} {'not in' if negated else 'in'} ({listed})"
