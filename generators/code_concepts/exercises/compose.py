@@ -22,6 +22,9 @@ from string import Template
 
 from generators.code_concepts.exercises.grammar import Change, Domain, Fold, Knob, Source, Test, grammar
 
+LONGEST_TITLE = 8
+"""Words of a heading, at most."""
+
 SCENE_SHARE = 0.4
 """How often a text says what its parameter is about, where nothing depends on it."""
 
@@ -33,18 +36,18 @@ _PARAMETERS: Mapping[Knob, tuple[str, ...]] = {
     "letter": ("letter",), "length": ("size",), "gap": ("tolerance",), "digit": ("ending",),
 }  # fmt: skip
 _NONE_LEFT = (
-    "If there are none, the result is $r.", "Without any such $n, return $r.",
-    "Should there be none, $r is the result.",
-    "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.", "Answer $r when no $n qualify.",
-    "$r stands for none at all.", "The default, for lack of such $n, is $r.", "Fall back on $r where no $n fit.",
-    "Zero hits among the $n mean $r.", "Should all $n fail, the outcome is $r.", "$r marks that no $n were found.",
-    "Nothing found at all makes it $r.", "Lacking such $n, one gets $r.", "Use $r where there isn't any.",
-    "It is $r as long as no $n count.", "Were there none, $r would be right.",
-    "Return $r in the absence of such $n.", "None of them? Then it is $r.", "When no $n are left, that gives $r.",
+    "If there are none, the result is $r.", "Without any such $n, return $r.", "Should there be none, return $r.",
+    "Return $r if nothing qualifies.", "Give $r if there are none of them.", "If no $n qualify, the answer is $r.",
+    "The result is $r when there are no such $n.", "The default, for lack of such $n, is $r.",
+    "Fall back on $r where no $n fit.", "With no such $n, the outcome is $r.", "Where no $n qualify, return $r.",
+    "If none of the $n qualify, the function returns $r.", "An input without such $n gives $r.",
+    "Use $r where there isn't any.", "Return $r in the absence of such $n.", "None of them? Then it is $r.",
+    "When there are no such $n, the answer is $r.", "No such $n at all means $r.", "If nothing is found, give $r.",
+    "In case there are none, answer $r.",
 )  # fmt: skip
 _NONE_GIVEN = (
     "For $n the result is $r.", "With $n, return $r.", "Given $n, it is $r.", "In the case of $n, give $r.",
-    "The answer to $n is $r.", "$r belongs to $n.", "Applied to $n, the function returns $r.", "Answer $n with $r.",
+    "For $n, return $r.", "Given $n, the function returns $r.", "With $n, the answer is $r.", "Return $r for $n.",
 )  # fmt: skip
 _KEPT = ("chosen", "matching", "relevant", "selected")
 _COLLECTED = {"neighbours": "pairs", "twins": "pairs", "letters": "symbols", "sentence": "words", "digits": "digits",
@@ -66,9 +69,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Exercise:
-    """`constants` are the numbers and letters that the operations use: inputs are made around them."""
+    """`constants` are the numbers and letters that the operations use: inputs are made around them. `rivals` are bodies
+    in which one part of the exercise does nothing: no test that tells them apart, no exercise.
+    """
 
     name: str
+    title: str
     signature: str
     text: str
     body: str
@@ -78,6 +84,7 @@ class Exercise:
     constants: tuple[int | str, ...]
     operations: tuple[str, ...]
     form: int
+    rivals: tuple[str, ...]
 
 
 def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise:
@@ -85,22 +92,33 @@ def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise
     test, change = _operations(source, fold, domain, rng)
     parameter, filled = _constants(test, change, domain, rng)
     names = _names(source, domain, rng)
-    code = {**names, **_code(source, test, change, filled, names, rng)}
-    form = rng.randrange(len(fold.code))
+    form, skips = rng.randrange(len(fold.code)), rng.random() < 0.4
+    spelling = rng.choice(change.code) if change else ""
+
+    def body(lines: str, test: Test | None, spelling: str) -> str:
+        code = _code(source, test, spelling, filled, names)
+        return _body(lines, names | code, bool(test), skips)
+
     value_kind = change.gives if change else source.kind
     gives = Template(fold.gives).substitute(type=_TYPES.get(value_kind, "int"))
     name = _function_name(source, fold, test, change, domain)
     return Exercise(
         name=name,
+        title=_title(source, fold, test, change, domain),
         signature=f"def {name}({_arguments(source, domain, parameter)}) -> {gives}:",
         text=_text(source, fold, test, change, filled, names, domain, rng),
-        body=_body(fold.code[form], code, bool(test), rng),
+        body=body(fold.code[form], test, spelling),
         source=source,
         domain=domain,
         parameter=parameter,
         constants=tuple(value for value, _, _ in filled.values()),
         operations=tuple(part.key for part in (test, change, fold) if part),
         form=form,
+        rivals=(
+            *([body(fold.code[form], None, spelling)] if test else []),
+            *([body(fold.code[form], test, "")] if change and change.gives == change.of else []),
+            *([body(fold.bare, test, spelling)] if fold.bare else []),
+        ),
     )
 
 
@@ -170,6 +188,22 @@ def _function_name(source: Source, fold: Fold, test: Test | None, change: Change
     return "_".join([fold.name, *dict.fromkeys(tags), nouns])
 
 
+def _title(source: Source, fold: Fold, test: Test | None, change: Change | None, domain: Domain) -> str:
+    """A heading such as "Sum of squared odd scores"; where it gets long, one that leaves out the change or the test."""
+    nouns = {"neighbours": f"neighbouring {domain.nouns}", "twins": f"{domain.many}/{domain.other} pairs",
+             "letters": f"{domain.many} characters", "sentence": f"{domain.many} words",
+             "digits": f"{domain.many} digits", "upto": f"numbers up to {domain.many}", "span": f"{domain.one}s",
+             "entries": domain.keys}.get(source.key, domain.nouns)  # fmt: skip
+    found = []
+    for tested, changed in ((test, change), (test, None), (None, change), (None, None)):
+        elements = f"{tested.tag} {nouns}" if tested else nouns
+        if changed:
+            elements = Template(changed.title or f"{changed.tag} $e").substitute(e=elements)
+        words = Template(fold.title).substitute(e=elements).replace("_", " ")
+        found.append(words[:1].upper() + words[1:])
+    return next((title for title in found if len(title.split()) <= LONGEST_TITLE), found[-1])
+
+
 def _identifier(words: str) -> str:
     return words.replace(" ", "_")
 
@@ -200,25 +234,24 @@ def _names(source: Source, domain: Domain, rng: Random) -> dict[str, str]:
     }
 
 
-def _code(
-    source: Source, test: Test | None, change: Change | None, filled: Filled, names: Mapping[str, str], rng: Random
-) -> dict[str, str]:
+def _code(source: Source, test: Test | None, change: str, filled: Filled, names: Mapping[str, str]) -> dict[str, str]:
+    """What the lines of a form are filled with; `change` is the spelling of the change, "" for none."""
+
     def spell(template: str, part: str) -> str:
         return Template(template).substitute(names, k=filled[part][1] if part in filled else "")
 
-    value = spell(rng.choice(change.code), "change") if change else names["whole"]
-    cond = spell(test.code, "test") if test else ""
+    value = spell(change, "change") if change else names["whole"]
+    cond = spell(test.code, "test") if test else "True"
     each = f"{value} for {names['target']} in {names['xs']}" + (f" if {cond}" if test else "")
     result = "value" if change or source.kind == "pair" else names["x"]
-    unless = spell(test.unless, "test") if test else ""
+    unless = spell(test.unless, "test") if test else "False"
     term = f"({value})" if isinstance(ast.parse(value, mode="eval").body, ast.BinOp) else value
     held = f"({cond})" if " or " in cond else cond
     return {"value": value, "term": term, "cond": cond, "held": held, "unless": unless, "each": each, "result": result}
 
 
-def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
+def _body(form: str, code: Mapping[str, str], tested: bool, skips: bool) -> str:
     """The lines of a form; those with `@` go below the test, which either holds them or skips what fails it."""
-    skips = rng.random() < 0.4
     lines: list[str] = []
     entered = False
     for line in form.rstrip("\n").split("\n"):
@@ -234,7 +267,15 @@ def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
     heads = [re.sub(r"\bfor \$x\b", "for $target", line) for line in lines]
     body = Template("\n".join(heads)).substitute(code)
     kept = [line for line in body.split("\n") if not re.fullmatch(r"\s*(\w+) = \1", line)]
-    return "\n".join(f"    {line}" for line in kept)
+    return _without_idle_key("\n".join(f"    {line}" for line in kept))
+
+
+def _without_idle_key(body: str) -> str:
+    """A loop over the values alone, where it has no use for the keys."""
+    for key, value, table in re.findall(r"for (\w+), (\w+) in (\w+)\.items\(\)", body):
+        if len(re.findall(rf"\b{key}\b", body)) == 1:
+            body = body.replace(f"for {key}, {value} in {table}.items()", f"for {value} in {table}.values()")
+    return body
 
 
 # --- the words -------------------------------------------------------------------------------------------------------
@@ -292,7 +333,7 @@ def _edges(source: Source, fold: Fold, tested: bool, names: Mapping[str, str], r
         return [rng.choice(fold.few)]
     if tested and not fold.universal:
         forms: tuple[str, ...] = _NONE_LEFT
-        n = re.split(" from | of `| in `| that | between | not | made |, | 1", names["nouns"])[0]
+        n = re.split(" from | of `| in `| in the | that | between | not | made |, | 1", names["nouns"])[0]
     elif source.empty:
         forms = _NONE_GIVEN
         n = Template(source.empty).substitute(names, nouns=names["numbers"])
