@@ -24,8 +24,9 @@ from generators.code_concepts.exercises import (
     exercise_code,
     shown_cases,
 )
-from generators.code_concepts.exercises.compose import LONGEST_TITLE, Exercise
+from generators.code_concepts.exercises.compose import Exercise
 from generators.code_concepts.exercises.grammar import Category
+from generators.code_concepts.exercises.words import LONGEST_TITLE
 from gristmill import Context, Record, Reject
 from judges.rewording import check_rewording, reword
 from schemas import Json, JsonObject, assistant, user

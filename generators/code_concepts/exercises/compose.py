@@ -21,12 +21,7 @@ from random import Random
 from string import Template
 
 from generators.code_concepts.exercises.grammar import Change, Domain, Fold, Knob, Source, Test, grammar
-
-LONGEST_TITLE = 8
-"""Words of a heading, at most."""
-
-SCENE_SHARE = 0.4
-"""How often a text says what its parameter is about, where nothing depends on it."""
+from generators.code_concepts.exercises.words import Filled, text_of, title_of
 
 TEST_SHARE = 0.75
 """How often elements are put to a test where the fold doesn't need one and a change is there."""
@@ -35,20 +30,6 @@ _PARAMETERS: Mapping[Knob, tuple[str, ...]] = {
     "value": ("limit", "threshold", "bound"), "divisor": ("divisor", "factor"), "small": ("step", "shift"),
     "letter": ("letter",), "length": ("size",), "gap": ("tolerance",), "digit": ("ending",),
 }  # fmt: skip
-_NONE_LEFT = (
-    "If there are none, the result is $r.", "Without any such $n, return $r.", "Should there be none, return $r.",
-    "Return $r if nothing qualifies.", "Give $r if there are none of them.", "If no $n qualify, the answer is $r.",
-    "The result is $r when there are no such $n.", "The default, for lack of such $n, is $r.",
-    "Fall back on $r where no $n fit.", "With no such $n, the outcome is $r.", "Where no $n qualify, return $r.",
-    "If none of the $n qualify, the function returns $r.", "An input without such $n gives $r.",
-    "Use $r where there isn't any.", "Return $r in the absence of such $n.", "None of them? Then it is $r.",
-    "When there are no such $n, the answer is $r.", "No such $n at all means $r.", "If nothing is found, give $r.",
-    "In case there are none, answer $r.",
-)  # fmt: skip
-_NONE_GIVEN = (
-    "For $n the result is $r.", "With $n, return $r.", "Given $n, it is $r.", "In the case of $n, give $r.",
-    "For $n, return $r.", "Given $n, the function returns $r.", "With $n, the answer is $r.", "Return $r for $n.",
-)  # fmt: skip
 _KEPT = ("chosen", "matching", "relevant", "selected")
 _COLLECTED = {"neighbours": "pairs", "twins": "pairs", "letters": "symbols", "sentence": "words", "digits": "digits",
               "upto": "numbers", "span": "numbers"}  # fmt: skip
@@ -104,9 +85,9 @@ def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise
     name = _function_name(source, fold, test, change, domain)
     return Exercise(
         name=name,
-        title=_title(source, fold, test, change, domain),
+        title=title_of(source, fold, test, change, domain),
         signature=f"def {name}({_arguments(source, domain, parameter)}) -> {gives}:",
-        text=_text(source, fold, test, change, filled, names, domain, rng),
+        text=text_of(source, fold, test, change, filled, names, domain, rng),
         body=body(fold.code[form], test, spelling),
         source=source,
         domain=domain,
@@ -134,10 +115,6 @@ def _operations(source: Source, fold: Fold, domain: Domain, rng: Random) -> tupl
     change = rng.choice(changes) if changes and (must_change or rng.random() < 0.6) else None
     tested = fold.needs == "test" or change is None or rng.random() < TEST_SHARE
     return (rng.choice(tests) if tested else None), change
-
-
-Filled = dict[str, tuple[int | str, str, str]]
-"""{"test" or "change": (value, how the code spells it, how the text does)}."""
 
 
 def _constants(
@@ -186,22 +163,6 @@ def _function_name(source: Source, fold: Fold, test: Test | None, change: Change
              "span": f"{domain.one}s", "entries": domain.keys}.get(source.key, _identifier(domain.nouns))  # fmt: skip
     tags = [part.tag for part in (change, test) if part]
     return "_".join([fold.name, *dict.fromkeys(tags), nouns])
-
-
-def _title(source: Source, fold: Fold, test: Test | None, change: Change | None, domain: Domain) -> str:
-    """A heading such as "Sum of squared odd scores"; where it gets long, one that leaves out the change or the test."""
-    nouns = {"neighbours": f"neighbouring {domain.nouns}", "twins": f"{domain.many}/{domain.other} pairs",
-             "letters": f"{domain.many} characters", "sentence": f"{domain.many} words",
-             "digits": f"{domain.many} digits", "upto": f"numbers up to {domain.many}", "span": f"{domain.one}s",
-             "entries": domain.keys}.get(source.key, domain.nouns)  # fmt: skip
-    found = []
-    for tested, changed in ((test, change), (test, None), (None, change), (None, None)):
-        elements = f"{tested.tag} {nouns}" if tested else nouns
-        if changed:
-            elements = Template(changed.title or f"{changed.tag} $e").substitute(e=elements)
-        words = Template(fold.title).substitute(e=elements).replace("_", " ")
-        found.append(words[:1].upper() + words[1:])
-    return next((title for title in found if len(title.split()) <= LONGEST_TITLE), found[-1])
 
 
 def _identifier(words: str) -> str:
@@ -276,67 +237,3 @@ def _without_idle_key(body: str) -> str:
         if len(re.findall(rf"\b{key}\b", body)) == 1:
             body = body.replace(f"for {key}, {value} in {table}.items()", f"for {value} in {table}.values()")
     return body
-
-
-# --- the words -------------------------------------------------------------------------------------------------------
-
-
-def _text(
-    source: Source,
-    fold: Fold,
-    test: Test | None,
-    change: Change | None,
-    filled: Filled,
-    names: Mapping[str, str],
-    domain: Domain,
-    rng: Random,
-) -> str:
-    """A scene, the request and its edge cases, in one of two orders."""
-
-    def say(template: str, part: str, **more: str) -> str:
-        return Template(template).substitute(names, k=filled[part][2] if part in filled else "", **more)
-
-    elements, predicate = names["nouns"], ""
-    if test and source.kind == "entry":
-        predicate = f"{domain.one} is {say(rng.choice(test.be), 'test')}"
-        elements = f"{elements} {rng.choice(('whose', 'of which the'))} {predicate}"
-    elif test:
-        predicate = say(rng.choice([*(f"are {be}" for be in test.be), *test.verb]), "test")
-        plain = f"{elements} {rng.choice(('that', 'which'))} {predicate}"
-        elements = rng.choice([plain, *(say(name, "test", n=elements) for name in test.names)])
-    values = say(rng.choice(change.says), "change", e=elements) if change else elements
-    if source.kind == "entry":
-        predicate = "are such that the " + predicate
-    asked = Template(rng.choice(fold.says)).substitute(names, v=values, pred=predicate)
-    request = f"{rng.choice(_verbs(asked, fold))} {asked}."
-    scene = [rng.choice(domain.scenes)] if source.key == "digits" or rng.random() < SCENE_SHARE else []
-    if source.notes:
-        scene.append(Template(rng.choice(source.notes)).substitute(many=domain.many, other=domain.other))
-    edges = _edges(source, fold, bool(test), names, rng)
-    text = " ".join([*scene, request, *edges] if rng.random() < 0.6 else [request, *scene, *edges])
-    return re.sub(r",([,.;:])", r"\1", text)
-
-
-def _verbs(asked: str, fold: Fold) -> tuple[str, ...]:
-    if asked.startswith("whether"):
-        return "Return", "Tell", "Decide", "Check"
-    if asked.startswith(("how ", "what ", "into ", "at ")):
-        return "Return", "Find out", "Work out", "Determine"
-    if fold.gives.startswith(("list", "dict")):
-        return "Return", "Build", "Produce", "Give back"
-    return "Return", "Compute", "Find", "Work out", "Determine", "Calculate"
-
-
-def _edges(source: Source, fold: Fold, tested: bool, names: Mapping[str, str], rng: Random) -> list[str]:
-    """What comes out where nothing goes in."""
-    if fold.few:
-        return [rng.choice(fold.few)]
-    if tested and not fold.universal:
-        forms: tuple[str, ...] = _NONE_LEFT
-        n = re.split(" from | of `| in `| in the | that | between | not | made |, | 1", names["nouns"])[0]
-    elif source.empty:
-        forms = _NONE_GIVEN
-        n = Template(source.empty).substitute(names, nouns=names["numbers"])
-    else:
-        return []
-    return [Template(rng.choice(forms)).substitute(n=n, r=fold.nothing or "None")]
