@@ -104,7 +104,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Database:
             id="an intersection that takes nothing away",
         ),
         pytest.param(
-            Plan("x", "client", (client("city"), COUNT), (), (GERMAN,), (client("city"),)), id="a single group"
+            Plan("x", "client", (client("city"), COUNT), filters=(GERMAN,), group=(client("city"),)),
+            id="a single group",
         ),
         pytest.param(
             Plan("x", "client", (client("city"), COUNT), filters=(GERMAN,), group=(client("city"),), shape="rollup"),

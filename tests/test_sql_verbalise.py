@@ -27,9 +27,8 @@ from generators.text_to_sql.grammar.plan import (
 from generators.text_to_sql.load import bundled
 from generators.text_to_sql.paraphrase import check_paraphrase
 from generators.text_to_sql.schema import Column, Database, Table
-from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style, verbalise, words
+from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style, verbalise, words, wrapped
 from generators.text_to_sql.verbalise.conditions import Conditions, Noun
-from generators.text_to_sql.verbalise.frames import wrapped
 from generators.text_to_sql.verbalise.names import Names
 from generators.text_to_sql.verbalise.voice import PHRASES, Voice
 from gristmill.text.diversity import diversity
