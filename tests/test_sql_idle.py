@@ -23,6 +23,7 @@ from generators.text_to_sql.grammar.plan import (
     Partner,
     Pattern,
     Plan,
+    Rank,
     Recent,
     Ref,
     TextList,
@@ -142,6 +143,20 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Database:
         pytest.param(
             Plan("x", "client", (client("name"),), top=Top(2, client("city"), (Order(client("client_id")),))),
             id="the first two of two",
+        ),
+        pytest.param(
+            Plan(
+                "x",
+                "client",
+                (client("country"), client("name")),
+                filters=(GERMAN,),
+                top=Top(1, client("country"), (Order(client("client_id")),)),
+            ),
+            id="the first of the only group",
+        ),
+        pytest.param(
+            Plan("x", "client", (Rank(client("client_id"), True, True, client("country")),), filters=(GERMAN,)),
+            id="ranks within the only group",
         ),
         pytest.param(replace(INVOICES, order=(Order(invoice("amount")),), limit=5), id="a limit beyond the rows"),
     ],

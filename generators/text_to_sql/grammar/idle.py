@@ -19,6 +19,7 @@ from generators.text_to_sql.grammar.plan import (
     Comparison,
     Conditional,
     Default,
+    Deviation,
     Either,
     EndValue,
     Filter,
@@ -56,6 +57,10 @@ def _shows_nothing(plan: Plan, rows: Sequence[Row]) -> bool:
     groups = len(rows) - (plan.shape == "rollup")
     if plan.group and plan.shape in ("rows", "rollup") and not (plan.having or plan.limit) and groups == 1:
         return True
+    if plan.top and plan.top.within in plan.select:
+        place = plan.select.index(plan.top.within)
+        if len({row[place] for row in rows}) == 1:
+            return True
     if plan.shape not in ("rows", "rollup"):
         return False
     columns = zip(plan.select, zip(*rows, strict=True), strict=True)
@@ -124,4 +129,6 @@ def _plainer(item: Item) -> Item | None:
             return Aggregate(outer, ref)
         case Default(ref=ref) | EndValue(ref=ref):
             return ref
+        case Rank(within=Ref()) | Deviation(within=Ref()):
+            return replace(item, within=None)
     return None
