@@ -77,6 +77,8 @@ def _verbs(asked: str, fold: Fold) -> tuple[str, ...]:
         return "Return", "Tell", "Decide", "Check"
     if asked.startswith(("how ", "what ", "into ", "at ")):
         return "Return", "Find out", "Work out", "Determine"
+    if asked.startswith("every "):
+        return "Return", "Find", "Give back"
     if fold.gives.startswith(("list", "dict")):
         return "Return", "Build", "Produce", "Give back"
     return "Return", "Compute", "Find", "Work out", "Determine", "Calculate"
