@@ -60,7 +60,7 @@ class Items:
             case Aggregate() | Median() | Conditional() | TextList():
                 return self._of_group(item, restr, source)
             case ChildCount() | ChildTotal() | Share() | Nested() | BeyondCount():
-                return self._of_parts(item)
+                return self._of_parts(item, many)
             case Running() | Change() | Growth() | Moving() | Rank() | Tile() | EndValue() | Deviation():
                 return self._beside_others(item, many)
             case _:
@@ -109,7 +109,7 @@ class Items:
                 phrase = say("median", col=names.noun(ref), colp=names.nouns(ref))
                 return phrase + (self.source(restr) if source else "")
             case TextList(ref):
-                return say("text_list", colp=names.nouns(ref))
+                return say("text_list", colp=names.nouns(ref), subjects=names.all_of(subject))
             case Conditional(of, condition):
                 met = self.conditions.kept(condition, Noun(subject.person, many=True))
                 slots = {"subjects": subject.plural, "restr": met}
@@ -119,20 +119,21 @@ class Items:
                 return say("conditional_sum", col=names.noun(of.ref), colp=names.nouns(of.ref), **slots)
         raise AssertionError(item)
 
-    def _of_parts(self, item: Item) -> str:
+    def _of_parts(self, item: Item, many: bool) -> str:
         say, names = self.voice.say, self.names
         subject = names.subject
         match item:
             case ChildCount(table, key):
                 child, children = names.child(table, key)
-                slots = Noun(subject.person, many=False).slots | {"child": child, "children": children}
+                slots = Noun(subject.person, many).slots | {"child": child, "children": children}
                 pronouns = {"they": "the " + subject.singular, "it": "the " + subject.singular}
                 return f"{say('children', **slots, **pronouns)} ({say('children_zero')})"
             case ChildTotal(table, key, column):
                 words_ = names.catalog.table(table).column(column).words
                 children = names.child(table, key)[1]
-                total = say("child_total", col=words_, colp=words.plural(words_), children=children)
-                return f"{total} ({say('children_zero')})"
+                its = Noun(subject.person, many).slots["its"]
+                total = say("child_total", col=words_, colp=words.plural(words_), children=children, its=its)
+                return f"{total} ({say('total_zero')})"
             case Share(of, decimals):
                 return say("share", of_all=f"the {self._grand(of)}") + self.rounded(decimals)
             case Nested(outer, inner, per):
