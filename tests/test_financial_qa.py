@@ -159,7 +159,7 @@ def test_records_of_real_filings_are_recomputed_from_their_facts(tmp_path: Path,
     run_scripted(config(260, **params), tmp_path / "run")
     made = records(tmp_path / "run")
     assert len(made) >= 250
-    assert {record["metadata"]["company"] for record in made} == {"Apple", "Nvidia"}
+    assert min(Counter(record["metadata"]["company"] for record in made).values()) > 100  # Apple and Nvidia
     library = open_library([folder], read_constituents(universe).companies)
     by_concept: dict[tuple[str, str, str | None, str], set[Decimal]] = {}
     for filing in library.filings.values():

@@ -65,7 +65,11 @@ def find(filing: Filing, metric: Metric, offset: int, concept: str | None = None
 
 
 def _rounded_in_words(filing: Filing, fact: Fact) -> bool:
-    """ "$2.1 billion" beside statements in millions: no ratio or growth of it has the digits that an answer gives."""
+    """ "$2.1 billion" beside statements in millions: no ratio or growth of it has the digits that an answer gives. Only
+    documents say how precise a fact is; company facts don't.
+    """
+    if not filing.blocks:
+        return False
     of_assets = [told.decimals for told in filing.facts.of("us-gaap:Assets") if told.decimals is not None]
     return fact.decimals is not None and bool(of_assets) and fact.decimals < max(of_assets)
 
