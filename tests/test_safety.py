@@ -1,5 +1,6 @@
 """The generator safety: each policy's acceptance and rejections, both modes, turns, moderation, bad input."""
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -469,6 +470,25 @@ def test_composed_records_are_many_varied_and_of_every_policy(composed: Path) ->
 def _fivegrams(text: str) -> set[tuple[str, ...]]:
     words = words_of(text)
     return set(zip(*(words[start:] for start in range(5)), strict=False)) or {tuple(words)}
+
+
+def test_composed_answers_say_what_fits_their_prompt(composed: Path) -> None:
+    prompts = {prompt.text: prompt for prompt in bundled_prompts(0)}
+    for record in records_of(composed):
+        asked, policy = record.messages[0].content, record.category
+        for message in record.messages:
+            if message.role != "assistant" or message.tool_calls:
+                continue
+            trace, said = message.reasoning_content or "", message.content
+            if policy == "supportive_resources":
+                assert "message says" not in trace and re.search(r"\b(?:911|999|112|000|111|emergency number)\b", said)
+            if policy == "refuse_briefly":
+                assert not re.search(r"decline (?!to help)|with it\b|support it\b", said), said
+            if policy == "balanced_neutral" and asked in prompts:  # values: nobody's group, no evidence
+                assert not re.search(r"group|prejudice|guess|really know", trace), trace
+            if asked in prompts and prompts[asked].material.get("seen") is False:
+                assert re.search(r"isn't before me|don't have|haven't seen", said), said
+                assert not re.search(r"sum (?:it )?up|what happens in|what it (?:says|is about)", said + trace), said
 
 
 def test_the_questions_and_answers_reach_the_aims_of_diversity(composed: Path) -> None:
