@@ -82,7 +82,7 @@ class Told(NamedTuple):
 def ask(family: str, length: int, depth: Depth, source: Table | Crowd, counter: TokenCounter, rng: Random) -> Told:
     """A question of a family over a context of its own, `length` tokens together: rows of the table, or people."""
     lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
-    layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
+    layout, whole = LAYOUTS[name], length - counter.count_by_word(f"{lead}\n\n")
     room = whole - QUESTION_TOKENS
     if isinstance(source, Table):
         records = table_world(source, room, layout, counter, rng)
@@ -109,7 +109,7 @@ def tell(
         draw.close()
     form, instruction = draw_format(value, rng)
     drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
-    question = min(drawn, key=lambda text: abs(counter.count(text) - left))
+    question = min(drawn, key=lambda text: abs(counter.count_by_word(text) - left))
     wanted = {*keys, *employers}
     context, tokens, offsets = _placed(records, wanted, LAYOUTS[layout], depth, rng)
     return Told(

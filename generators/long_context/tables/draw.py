@@ -9,6 +9,7 @@ anew.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any, Literal
 
@@ -50,12 +51,18 @@ class Ask:
     kind: AnswerKind = "one"
 
 
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """In memory, for the whole process: opening one costs more than a world's questions."""
+    return duckdb.connect(config={"threads": 1})
+
+
 class Draw:
-    """One world with its database. Close it after use."""
+    """One world, its tables the temporary ones of a connection of its own. Close it after use."""
 
     def __init__(self, world: World, rng: Random) -> None:
         self.world, self.table, self.rng = world, world.table, rng
-        self._database = duckdb.connect(config={"threads": 1})
+        self._database = _database().cursor()
         for name, table in (("t", world.table), ("c", world.second)):
             if table is not None:
                 self._load(name, table)
@@ -63,7 +70,7 @@ class Draw:
     def _load(self, name: str, table: Table) -> None:
         data = pa.Table.from_pylist([{column.name: row[column.name] for column in table.columns} for row in table.rows])
         self._database.register(f"_{name}", data)
-        self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+        self._database.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM _{name}")
 
     def close(self) -> None:
         self._database.close()
