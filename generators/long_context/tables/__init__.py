@@ -49,10 +49,11 @@ LEADS = (
     "These records are all that is known.",
 )
 _ENDS = (
-    "[So|Therefore|That makes] the answer[: | is ]{answer}.",
-    "[From these|Taken together], {answer} [follows|results].",
-    "[This|That] [gives|leads to] {answer}.",
-)  # fmt: skip
+    "[So|Therefore|Hence] the answer is {answer}.",
+    "[This|That] [gives|leads to|comes to] {answer}.",
+    "[From these|With these], [I get|the result is] {answer}.",
+    "[Result|The answer]: {answer}.",
+)
 
 
 class Told(NamedTuple):

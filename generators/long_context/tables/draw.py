@@ -25,6 +25,9 @@ MOST_LISTED = 12
 MOST_EVIDENCE = 60
 """Rows that a question may rest on: the trace goes through them."""
 
+CANDIDATES = 3
+"""Rows, or groups, that an extreme, a mean or a sum is taken over at least."""
+
 
 class Unsuited(Exception):
     """A template that the drawn values don't suit."""
@@ -85,8 +88,11 @@ class Draw:
         return vary(text, self.rng).format(noun=self.table.noun, nouns=self.table.nouns, **slots)
 
     def tie_rule(self) -> str:
-        return self.say("[Ties go|Where two are equal, the place goes] to the {name} that comes first in the alphabet.",
-                        name=self.table.columns[0].label)  # fmt: skip
+        return self.say(
+            "[[Ties go|In a tie, the place goes|Between equals, it goes] to the {name} that comes first in the alphabet|"
+            "Equal ones are ordered by {name}, from A to Z|Ties are broken by {name}, alphabetically].",
+            name=self.table.columns[0].label,
+        )  # fmt: skip
 
     @property
     def key(self) -> str:
@@ -94,28 +100,59 @@ class Draw:
 
     # --- SQL ----------------------------------------------------------------------------------------------------------
 
-    @property
-    def by_name(self) -> str:
-        return f"lower(strip_accents({self.key}))"
-
-    def ranked(self, column: Column, down: bool = True) -> str:
-        """What SQL orders by, the tie rule included."""
-        return f"{quoted(column.name)} {'DESC' if down else 'ASC'}, {self.by_name}"
-
-    def best(self, value: str, where: str, end: Literal["max", "min"] = "max") -> str:
-        """The rows under a condition that have its largest (smallest) value."""
-        return f"SELECT {self.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+    def ranked(self, column: Column, where: str, down: bool, limit: str) -> str:
+        """The rows under a condition by a column, with the tie rule."""
+        return self._ordered(where, f"{quoted(column.name)} {'DESC' if down else 'ASC'}, ", limit)
 
     def listed(self, where: str) -> str:
         """The rows under a condition, in alphabetical order."""
-        return f"SELECT {self.key} FROM t WHERE {where} ORDER BY {self.by_name}"
+        return self._ordered(where)
+
+    def _ordered(self, where: str, before: str = "", limit: str = "") -> str:
+        """Unsuited where alphabets disagree on the order: of accents and of letters like ø, ł and ə."""
+        start = f"SELECT {self.key} FROM t WHERE {where} ORDER BY {before}"
+        sql = f"{start}lower(strip_accents({self.key})) {limit}".rstrip()
+        if self.query(sql) != self.query(f"{start}{self.key} {limit}"):
+            raise Unsuited
+        return sql
+
+    def best(self, value: str, where: str, end: Literal["max", "min"] = "max") -> str:
+        """The rows under a condition that have its largest (smallest) value."""
+        self.several(where)
+        return f"SELECT {self.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+
+    # --- what makes a question worth asking ---------------------------------------------------------------------------
+
+    def counts(self, *wheres: str) -> list[int]:
+        """How many rows meet each of the conditions."""
+        each = ", ".join(f"count(*) FILTER (WHERE {where})" for where in wheres)
+        return [*self.query(f"SELECT {each} FROM t")[0]]
+
+    def several(self, where: str) -> None:
+        """Unsuited where fewer rows than CANDIDATES meet a condition: a choice among them is none."""
+        if self.counts(where)[0] < CANDIDATES:
+            raise Unsuited
+
+    def matters(self, where: str, *without: str) -> None:
+        """Unsuited where as many rows meet a condition without one of its parts: nobody would have to read that."""
+        found, *others = self.counts(where, *without)
+        if found in others:
+            raise Unsuited
+
+    @staticmethod
+    def without(where: str, *left_out: str) -> str:
+        """The rows under the first condition that meet none of the others; an empty cell meets none."""
+        return " AND ".join([where, *(f"({one}) IS NOT TRUE" for one in left_out)])
 
     # --- columns and rows ---------------------------------------------------------------------------------------------
 
     def column(self, kind: Kind, *besides: Column, table: Table | None = None) -> Column:
-        """One that is no link (those belong to the joins)."""
+        """One that is no link (those belong to the joins), and that the ones besides tell nothing of."""
+        kin = {one.kin for one in besides} - {""}
         found = [
-            one for one in (table or self.table).columns if one.kind == kind and not one.link and one not in besides
+            one
+            for one in (table or self.table).columns
+            if one.kind == kind and not one.link and one not in besides and one.kin not in kin
         ]
         if not found:
             raise Unsuited
@@ -162,7 +199,7 @@ class Draw:
             value, other = self.rng.sample(common, 2)
             how = how or "eq"
             sql = {
-                "eq": f"{name} = {literal(value)}", "ne": f"{name} <> {literal(value)}",
+                "eq": f"{name} = {literal(value)}", "ne": f"{name} IS DISTINCT FROM {literal(value)}",
                 "in": f"{name} IN ({literal(value)}, {literal(other)})",
             }[how]  # fmt: skip
         else:
@@ -181,11 +218,6 @@ class Draw:
             }[how]  # fmt: skip
         text = vary(column.clause(how), self.rng).format(label=column.label, value=written(value), other=written(other))
         return Condition(text, sql, column)
-
-    def not_of(self, condition_on: Column) -> tuple[Condition, str]:
-        """A category that is excluded: its condition, and the SQL of the rows that have it."""
-        found = self.of(condition_on, "ne")
-        return found, found.sql.replace("<>", "=")
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
