@@ -39,7 +39,15 @@ def test_words_add_up_to_whole_records() -> None:
         texts = [layout.write(table, row) for row in rows] + [layout.write(companies, row) for row in companies.rows]
         assert counter.pieces_by_word(texts, layout.separator) == counter.pieces(texts, layout.separator)
     fillers = [piece.text for piece in make_fillers(0, 4096, counter).pieces]
-    odd = ["", " ", "two  spaces,   three", "ends in a space ", "日本語の文 と 中文", "naïve 👩‍👩‍👧 x²", "{'a': [1, -2.50]}"]
+    odd = [
+        "",
+        " ",
+        "two  spaces,   three",
+        "ends in a space ",
+        "日本語の文 と 中文",
+        "naïve 👩‍👩‍👧 x²",
+        "{'a': [1, -2.50]}",
+    ]
     assert counter.pieces_by_word([*fillers, *odd]) == counter.pieces([*fillers, *odd])
 
 

@@ -146,9 +146,12 @@ def test_lengths_offsets_and_traces(
         assert abs(counter.count(one.context) - one.tokens) <= 4
         listed = [line[2:] for line in one.trace.split("\n")[1:-1]]
         assert len(one.offsets) == len(listed) > 0 and plain(one.value) in one.trace.split("\n")[-1]
+        if one.layout == "csv":
+            places = [one.context.index(f"\n{line.split(': ')[0]},") for line in listed]
+            assert places == sorted(places)
         for line in listed:
-            name = line.split(": ")[0]
-            assert name in one.context and all(str(part) in one.context for part in re.findall(r"\d+", line))
+            name, facts = line.partition(" – ")[0].split(": ", 1)
+            assert name in one.context and all(part in one.context for part in re.findall(r"\d+", facts))
     assert sorted(gaps)[int(0.85 * len(gaps))] <= 0.01 and max(gaps) <= 0.025, gaps
 
 

@@ -51,7 +51,7 @@ class Placed(NamedTuple):
 
 _WORD = re.compile(" *[^ ]+| +$")
 _WORDS_KEPT = 1 << 15
-_SAMPLE = "At the end of the day, [12] of the “old” notes (in all, so far) were read out in Łódź on 3 May 1964: why?\n\nA"
+_SAMPLE = "At the end of the day, [12] of the “old” notes (so far) were read out in Łódź on 3 May 1964: why?\n\nA"
 """A tokenizer that joins words, or puts a mark before each text, gives other counts for its words."""
 
 

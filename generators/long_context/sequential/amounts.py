@@ -53,9 +53,7 @@ def ledger(rng: Random, steps: int) -> Story:
     )
 
 
-def _booked(
-    told: list[tuple[str, int | None]], extreme: Callable[[list[int]], int] | None, variant: str
-) -> list[Step]:
+def _booked(told: list[tuple[str, int | None]], extreme: Callable[[list[int]], int] | None, variant: str) -> list[Step]:
     """The notes with the balance after each that changes it, and the extreme so far."""
     history: list[int] = []
     steps = []

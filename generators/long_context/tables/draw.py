@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -29,6 +29,10 @@ CANDIDATES = 3
 """Rows, or groups, that an extreme, a mean or a sum is taken over at least."""
 
 
+_LETTERS = "'øłđðħæœəıþß', 'olddhaoeits'"
+"""Letters of alphabets that others sort as these."""
+
+
 class Unsuited(Exception):
     """A template that the drawn values don't suit."""
 
@@ -42,16 +46,26 @@ class Condition:
     column: Column
 
 
+class Tally(NamedTuple):
+    """What a reader keeps track of: `of` is SQL on a row, empty (or false) for one that adds nothing."""
+
+    how: Literal["count", "sum", "max", "min", "nearest"]
+    of: str
+
+
 @dataclass(frozen=True)
 class Ask:
     """A question with its truth: `sql` gives the answer, `evidence` is what holds of the rows of t that it rests on,
-    and `shows` are the columns that one has to read."""
+    and `shows` are the columns that one has to read. `followed` holds of the rows from which one goes on to the second
+    table, where that isn't all of them."""
 
     question: str
     sql: str
     evidence: str
     shows: list[str]
     kind: AnswerKind = "one"
+    tally: Tally | None = None
+    followed: str = ""
 
 
 @cache
@@ -81,6 +95,10 @@ class Draw:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return self._database.execute(sql).fetchall()
 
+    def each(self, expression: str) -> dict[str, Any]:
+        """What SQL gives for each row, by its key."""
+        return dict(self.query(f"SELECT {self.key}, {expression} FROM t"))
+
     # --- words --------------------------------------------------------------------------------------------------------
 
     def say(self, text: str, **slots: object) -> str:
@@ -89,8 +107,8 @@ class Draw:
 
     def tie_rule(self) -> str:
         return self.say(
-            "[[Ties go|In a tie, the place goes|Between equals, it goes] to the {name} that comes first in the alphabet|"
-            "Equal ones are ordered by {name}, from A to Z|Ties are broken by {name}, alphabetically].",
+            "[[Ties go|In a tie, the place goes] to the {name} that comes first in the alphabet|Equal ones are ordered "
+            "by {name}, from A to Z|Ties are broken by {name}, alphabetically].",
             name=self.table.columns[0].label,
         )  # fmt: skip
 
@@ -109,17 +127,13 @@ class Draw:
         return self._ordered(where)
 
     def _ordered(self, where: str, before: str = "", limit: str = "") -> str:
-        """Unsuited where alphabets disagree on the order: of accents and of letters like ø, ł and ə."""
+        """Unsuited where alphabets disagree: on accents, or on the place of letters like ø, ł and ə."""
         start = f"SELECT {self.key} FROM t WHERE {where} ORDER BY {before}"
-        sql = f"{start}lower(strip_accents({self.key})) {limit}".rstrip()
-        if self.query(sql) != self.query(f"{start}{self.key} {limit}"):
+        bare = f"lower(strip_accents({self.key}))"
+        orders = [f"{start}{by} {limit}".rstrip() for by in (bare, f"translate({bare}, {_LETTERS})", self.key)]
+        if any(self.query(one) != self.query(orders[0]) for one in orders[1:]):
             raise Unsuited
-        return sql
-
-    def best(self, value: str, where: str, end: Literal["max", "min"] = "max") -> str:
-        """The rows under a condition that have its largest (smallest) value."""
-        self.several(where)
-        return f"SELECT {self.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+        return orders[0]
 
     # --- what makes a question worth asking ---------------------------------------------------------------------------
 
@@ -244,9 +258,35 @@ class Draw:
         return keys
 
 
-def counted(where: str) -> str:
-    """How many rows are under a condition, in SQL."""
-    return f"SELECT count(*) FROM t WHERE {where}"
+# --- questions of three kinds -----------------------------------------------------------------------------------------
+
+
+def counting(question: str, where: str, evidence: str, shows: list[str]) -> Ask:
+    """How many rows are under a condition."""
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", evidence, shows, tally=Tally("count", where))
+
+
+def adding(question: str, column: Column, where: str, evidence: str, shows: list[str]) -> Ask:
+    """The sum of a column under a condition."""
+    name = quoted(column.name)
+    return Ask(
+        question, f"SELECT sum({name}) FROM t WHERE {where}", evidence, shows, tally=Tally("sum", _under(where, name))
+    )
+
+
+def choosing(
+    d: Draw, question: str, value: str, where: str, evidence: str, shows: list[str],
+    how: Literal["max", "min", "nearest"] = "max",
+) -> Ask:  # fmt: skip
+    """The row under a condition with the largest (smallest) value. Unsuited where there is hardly a choice."""
+    d.several(where)
+    end = "max" if how == "max" else "min"
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+    return Ask(question, sql, evidence, shows, tally=Tally(how, _under(where, value)))
+
+
+def _under(where: str, value: str) -> str:
+    return f"CASE WHEN {where} THEN {value} END"
 
 
 def plain_cell(value: Any) -> Any:

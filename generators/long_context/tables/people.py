@@ -18,9 +18,9 @@ from gristmill.personas import TODAY, Persona
 COLUMNS = [
     Column("name", "key", "name"),
     Column("born", "date", "date of birth", {"before": "born before {value}", "after": "born after {value}",
-           "between": "born between {value} and {other}, both days included"}),
+           "between": "born between {value} and {other} (both days included)"}),
     Column("hired", "date", "day of hiring", {"before": "hired before {value}", "after": "hired after {value}",
-           "between": "hired between {value} and {other}, both days included"}),
+           "between": "hired between {value} and {other} (both days included)"}),
     Column("salary", "number", "monthly salary", {
         "above": "[earning|with a salary of] more than {value}",
         "below": "[earning|with a salary of] less than {value}",

@@ -30,7 +30,7 @@ _SAYS: dict[Kind, dict[str, str]] = {
     "date": {
         "before": "whose {label} is before {value}",
         "after": "whose {label} is after {value}",
-        "between": "whose {label} lies between {value} and {other}, both days included",
+        "between": "whose {label} lies between {value} and {other} (both days included)",
     },
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from calendar import month_name
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, choosing, counting
 from generators.long_context.tables.table import day_in, literal, quoted
 from generators.long_context.tables.templates.ranks import apart, nearest_by
 from generators.long_context.tables.templates.registry import Family, into
@@ -23,10 +23,9 @@ def earliest(d: Draw) -> Ask:
     a = d.condition(day)
     name = quoted(day.name)
     question = d.say(
-        "[Which {noun} {a}|Of all {nouns} {a}, which one] has the [earliest|oldest] {label}?", a=a.text, label=day.label
+        "[Which {noun} {a}|Of all {nouns} {a}, which one] has the earliest {label}?", a=a.text, label=day.label
     )
-    sql = d.best(name, a.sql, "min")
-    return Ask(question, sql, a.sql, [a.column.name, day.name])
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, day.name], "min")
 
 
 @into(DATES)
@@ -43,7 +42,7 @@ def in_years(d: Draw) -> Ask:
         start=start,
         end=start + 9,
     )
-    return Ask(question, counted(where), where, [day.name])
+    return counting(question, where, where, [day.name])
 
 
 @into(DATES)
@@ -51,12 +50,11 @@ def in_month(d: Draw) -> Ask:
     day, month = d.column("date"), d.rng.randint(1, 12)
     where = f"month({quoted(day.name)}) = {month}"
     question = d.say(
-        "[Regardless of the year, how|Whatever the year, how|How] many {nouns} have their {label} in [a|the month of] "
-        "{month}?",
+        "[Regardless of the year, how|Whatever the year, how|How] many {nouns} have their {label} in {month}?",
         label=day.label,
         month=_MONTHS[month - 1],
     )
-    return Ask(question, counted(where), where, [day.name])
+    return counting(question, where, where, [day.name])
 
 
 @into(DATES)
@@ -72,7 +70,7 @@ def weekday(d: Draw) -> Ask:
         "{nouns} {a} have their {label} on a weekend (Saturday or Sunday)]?",
         a=a.text, label=day.label,
     )  # fmt: skip
-    return Ask(question, counted(where), where, [a.column.name, day.name])
+    return counting(question, where, where, [a.column.name, day.name])
 
 
 @into(DATES)
@@ -131,4 +129,4 @@ def after_the_other(d: Draw) -> Ask:
         "that of {key}]?",
         a=a.text, label=day.label, key=row[d.table.key],
     )  # fmt: skip
-    return Ask(question, counted(where), f"({where} OR {d.key} = {key})", [a.column.name, day.name])
+    return counting(question, where, f"({where} OR {d.key} = {key})", [a.column.name, day.name])

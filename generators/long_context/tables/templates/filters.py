@@ -1,6 +1,6 @@
 """Filters, and what they leave out: rows that meet conditions are counted, listed or found."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, adding, choosing, counting
 from generators.long_context.tables.table import literal, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -15,7 +15,7 @@ def count_one(d: Draw) -> Ask:
         "[How many {nouns} {a} [are there|do you find|does the text list]|Count the {nouns} {a}: how many are there]?",
         a=a.text,
     )
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -28,7 +28,7 @@ def count_two(d: Draw) -> Ask:
         "[Of|Among] the {nouns} {a}, [how many are also {nouns} {b}|count those {b}: how many are they]?",
         a=a.text, b=b.text,
     )  # fmt: skip
-    return Ask(question, counted(where), where, [a.column.name, b.column.name])
+    return counting(question, where, where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
@@ -42,21 +42,21 @@ def count_either(d: Draw) -> Ask:
         a=a.text,
         b=b.text,
     )
-    return Ask(question, counted(where), where, [a.column.name, b.column.name])
+    return counting(question, where, where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
 def count_one_of(d: Draw) -> Ask:
     a = d.of(d.column("category"), "in")
     question = d.say("How many {nouns} {a} [are on record|are there|can be found|does the text list]?", a=a.text)
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
 def count_between(d: Draw) -> Ask:
     a = d.of(d.column(d.rng.choice(("number", "date"))), "between")
     question = d.say("How many {nouns} {a} [are there|do you count|are among the records]?", a=a.text)
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -110,7 +110,7 @@ def count_not(d: Draw) -> Ask:
     where = f"{a.sql} AND {b.sql}"
     d.matters(where, a.sql)
     question = d.say("[How many of the {nouns} {a}|Of the {nouns} {a}, how many] are {nouns} {b}?", a=a.text, b=b.text)
-    return Ask(question, counted(where), a.sql, [a.column.name, b.column.name])
+    return counting(question, where, a.sql, [a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
@@ -125,7 +125,7 @@ def count_neither(d: Draw) -> Ask:
         "{nouns} {scope} are neither {nouns} {a} nor {nouns} {b}]?",
         scope=scope.text, a=a.text, b=b.text,
     )  # fmt: skip
-    return Ask(question, counted(where), scope.sql, [scope.column.name, a.column.name, b.column.name])
+    return counting(question, where, scope.sql, [scope.column.name, a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
@@ -157,7 +157,7 @@ def top_without(d: Draw) -> Ask:
         "{nouns} {a}, which {noun} {b} has] the highest {label}?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
-    return Ask(question, d.best(name, where), b.sql, [a.column.name, b.column.name, number.name])
+    return choosing(d, question, name, where, b.sql, [a.column.name, b.column.name, number.name])
 
 
 @into(NEGATIONS)
@@ -199,9 +199,4 @@ def sum_without(d: Draw) -> Ask:
         "the [total|sum]?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
-    return Ask(
-        question,
-        f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}",
-        a.sql,
-        [a.column.name, b.column.name, number.name],
-    )
+    return adding(question, number, where, a.sql, [a.column.name, b.column.name, number.name])

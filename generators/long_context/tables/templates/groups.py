@@ -1,6 +1,6 @@
 """Aggregates over groups: sums, means, spreads, and which group is the largest."""
 
-from generators.long_context.tables.draw import CANDIDATES, Ask, Draw, Unsuited
+from generators.long_context.tables.draw import CANDIDATES, Ask, Draw, Tally, Unsuited, adding
 from generators.long_context.tables.table import Column, literal, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -14,8 +14,8 @@ def commonest(d: Draw) -> Ask:
     name = quoted(column.name)
     _spread(d, column, a.sql)
     question = d.say(
-        "[Which {label} is the [commonest|most frequent] among {nouns} {a}|Among the {nouns} {a}, which {label} [occurs|"
-        "comes up] most often]?",
+        "[Which {label} is the [commonest|most frequent] among {nouns} {a}|Among the {nouns} {a}, which {label} "
+        "[occurs|comes up] most often]?",
         label=column.label, a=a.text,
     )  # fmt: skip
     counted = f"SELECT {name} AS v, count(*) AS n FROM t WHERE {a.sql} GROUP BY 1"
@@ -51,6 +51,7 @@ def mean_of(d: Draw) -> Ask:
         f"SELECT round(avg({quoted(number.name)}), 1) FROM t WHERE {a.sql}",
         a.sql,
         [a.column.name, number.name],
+        tally=Tally("sum", quoted(number.name)),
     )
 
 
@@ -60,11 +61,11 @@ def sum_of(d: Draw) -> Ask:
     a = d.condition(number)
     d.several(a.sql)
     question = d.say(
-        "[What is the [total {label}|sum of the {label}] of [the|all] {nouns} {a}|Add up the {label} of all {nouns} {a}: "
-        "what do you get]?",
+        "[What is the [total {label}|sum of the {label}] of [the|all] {nouns} {a}|Add up the {label} of all {nouns} "
+        "{a}: what do you get]?",
         label=number.label, a=a.text,
     )  # fmt: skip
-    return Ask(question, f"SELECT sum({quoted(number.name)}) FROM t WHERE {a.sql}", a.sql, [a.column.name, number.name])
+    return adding(question, number, a.sql, a.sql, [a.column.name, number.name])
 
 
 @into(GROUPS)

@@ -1,6 +1,6 @@
 """Joins: what is asked lies in another record than the one that is named, or in several of them."""
 
-from generators.long_context.tables.draw import Ask, Condition, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Condition, Draw, Unsuited, adding, choosing, counting
 from generators.long_context.tables.table import Column, Row, Table, literal, quoted
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -41,8 +41,7 @@ def of_the_linked(d: Draw) -> Ask:
     row = d.row(link)
     column = d.column(d.rng.choice(("number", "date", "category")))
     question = d.say(
-        "[What is the {label} of the {link} of {key}|{key} has a {link}: what is the {label} of that {noun}|What "
-        "{label} does the {link} of {key} have]?",
+        "[What is the {label} of the {link} of {key}|{key} has a {link}: what is the {label} of that {noun}]?",
         label=column.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     sql = f"SELECT m.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(link.name)} = m.{d.key} WHERE t.{_is(d, row)}"
@@ -58,7 +57,7 @@ def of_the_twice_linked(d: Draw) -> Ask:
     column = d.column(d.rng.choice(("number", "date", "category")))
     question = d.say(
         "[Somebody is the {link} of the {link} of {key}. What is the {label} of that {noun}|What is the {label} of the "
-        "{link} of {key}'s {link}|Start at {key} and go to the {link} twice: what {label} does that {noun} have]?",
+        "{link} of {key}'s {link}|Start at {key} and go to the {link} twice: what is the {label} there]?",
         label=column.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     own, name = quoted(link.name), quoted(column.name)
@@ -89,7 +88,7 @@ def of_the_second(d: Draw) -> Ask:
     row = d.row(link)
     column = _telling(d, second)
     question = d.say(
-        "[What is the {label} of the {link} of {key}|{key} has an entry for {link}: what is the {label} there]?",
+        "[What is the {label} of the {link} of {key}|Look up the {link} of {key}: what is the {label} there]?",
         label=column.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     joined = f"t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)}"
@@ -110,7 +109,8 @@ def second_of_the_linked(d: Draw) -> Ask:
         f"SELECT c.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(own.name)} = m.{d.key} "
         f"JOIN c ON m.{quoted(link.name)} = c.{quoted(second.key)} WHERE t.{_is(d, row)}"
     )
-    return Ask(question, sql, _is(d, row, _linked(d, row, own)), [own.name, link.name])
+    linked = _linked(d, row, own)
+    return Ask(question, sql, _is(d, row, linked), [own.name, link.name], followed=_is(d, linked))
 
 
 @into(JOINS)
@@ -125,7 +125,7 @@ def count_by_second(d: Draw) -> Ask:
         "How many {nouns} {b} have [as {link} one of the {seconds} {a}|one of the {seconds} {a} as {link}]?",
         a=a.text, b=b.text, link=link.label, seconds=second.nouns,
     )  # fmt: skip
-    return Ask(question, counted(where), where, [link.name, b.column.name])
+    return counting(question, where, where, [link.name, b.column.name])
 
 
 @into(JOINS)
@@ -140,8 +140,7 @@ def top_by_second(d: Draw) -> Ask:
         "{noun} with one of them as {link}] has the highest {label}?",
         a=a.text, link=link.label, seconds=second.nouns, label=number.label,
     )  # fmt: skip
-    sql = d.best(name, inside)
-    return Ask(question, sql, inside, [link.name, number.name])
+    return choosing(d, question, name, inside, inside, [link.name, number.name])
 
 
 @into(JOINS)
@@ -154,7 +153,7 @@ def same_as_linked(d: Draw) -> Ask:
     question = d.say(
         "How many {nouns} have the same {label} as their [own |]{link}?", label=column.label, link=link.label
     )
-    return Ask(question, counted(where), where, [link.name, column.name])
+    return counting(question, where, where, [link.name, column.name])
 
 
 @into(JOINS)
@@ -187,7 +186,7 @@ def number_of_leading(d: Draw) -> Ask:
         "[Add up|Sum] the {label} of all {nouns} who have {target} as {link}: what [do you get|is the sum]?",
         target=target, link=link.label, label=number.label,
     )  # fmt: skip
-    return Ask(question, f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}", where, [link.name, number.name])
+    return adding(question, number, where, where, [link.name, number.name])
 
 
 @into(JOINS)
@@ -216,8 +215,7 @@ def top_sharing_with(d: Draw) -> Ask:
         "{key}] has the [lowest|smallest] {number}?",
         label=column.label, key=row[d.table.key], number=number.label,
     )  # fmt: skip
-    sql = d.best(name, f"{shared} AND {d.key} <> {key}", "min")
-    return Ask(question, sql, shared, [column.name, number.name])
+    return choosing(d, question, name, f"{shared} AND {d.key} <> {key}", shared, [column.name, number.name], "min")
 
 
 @into(JOINS)
@@ -234,5 +232,4 @@ def top_sharing_with_extreme(d: Draw) -> Ask:
         "included, which has the highest {number}?",
         day=day.label, label=column.label, number=number.label,
     )  # fmt: skip
-    sql = d.best(name, where)
-    return Ask(question, sql, where, [day.name, column.name, number.name])
+    return choosing(d, question, name, where, where, [day.name, column.name, number.name])

@@ -1,6 +1,6 @@
 """Ranks and comparisons: the highest, the k-th, the nearest; which of two, and by how much."""
 
-from generators.long_context.tables.draw import CANDIDATES, Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import CANDIDATES, Ask, Draw, Unsuited, choosing, counting
 from generators.long_context.tables.table import Kind, literal, number_in, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -20,8 +20,7 @@ def highest(d: Draw) -> Ask:
         a=a.text,
         label=number.label,
     )
-    sql = d.best(name, a.sql)
-    return Ask(question, sql, a.sql, [a.column.name, number.name])
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, number.name])
 
 
 @into(RANKS)
@@ -34,8 +33,7 @@ def lowest(d: Draw) -> Ask:
         a=a.text,
         label=number.label,
     )
-    sql = d.best(name, a.sql, "min")
-    return Ask(question, sql, a.sql, [a.column.name, number.name])
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, number.name], "min")
 
 
 @into(RANKS)
@@ -212,9 +210,9 @@ def between_two(d: Draw) -> Ask:
         a=a.text, label=number.label, one=one[d.table.key], other=other[d.table.key],
     )  # fmt: skip
     keys = f"{literal(one[d.table.key])}, {literal(other[d.table.key])}"
-    return Ask(
+    return counting(
         question,
-        counted(where),
+        where,
         f"({where} OR {d.key} IN ({keys}))",
         [a.column.name, number.name],
     )
@@ -233,7 +231,7 @@ def above_the_mean(d: Draw) -> Ask:
         a=a.text,
         label=number.label,
     )
-    return Ask(question, counted(where), a.sql, [a.column.name, number.name])
+    return counting(question, where, a.sql, [a.column.name, number.name])
 
 
 # --- of numbers, and of dates ----------------------------------------------------------------------------------------
@@ -246,13 +244,13 @@ def nearest_by(d: Draw, kind: Kind) -> Ask:
     a = d.condition(column)
     key = literal(row[d.table.key])
     question = d.say(
-        "[The {label} of which other {noun} {a} is [nearest|closest] to that of {key}|Apart from {key}, which {noun} {a} "
-        "has the {label} [nearest|closest] to {key}'s]?",
+        "[The {label} of which other {noun} {a} is [nearest|closest] to that of {key}|Apart from {key}, which {noun} "
+        "{a} has the {label} [nearest|closest] to {key}'s]?",
         a=a.text, label=column.label, key=row[d.table.key],
     )  # fmt: skip
     gap = f"abs({quoted(column.name)} - {literal(row[column.name])})"
-    sql = d.best(gap, f"{a.sql} AND {d.key} <> {key}", "min")
-    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, column.name])
+    where, evidence = f"{a.sql} AND {d.key} <> {key}", f"({a.sql} OR {d.key} = {key})"
+    return choosing(d, question, gap, where, evidence, [a.column.name, column.name], "nearest")
 
 
 def apart(d: Draw, kind: Kind, text: str) -> Ask:
