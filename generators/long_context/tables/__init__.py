@@ -11,6 +11,7 @@ that are read.
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
@@ -35,11 +36,11 @@ CANDIDATES = 5
 
 LARGEST_COUNT = 45
 
-QUESTION_TOKENS = 45
-"""What is left for the question at least: the context is made before it is known."""
+QUESTION_TOKENS = 50
+"""What is left for the question: the context is made before it is known."""
 
 DRAWN_WORDINGS = 8
-"""So many wordings are drawn, of which the one is taken that fills a context best."""
+"""So many wordings are drawn until one fits within 1 % of the length; else the nearest one is taken."""
 
 LEADS = (
     "Here are the records of a register. Answer the question below them.",
@@ -85,17 +86,18 @@ def ask(family: str, length: int, depth: Depth, source: Table | Crowd, counter: 
     else:
         records = people_world(source.stream(rng), room, layout, counter, rng)
     left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
-    return tell(family, records, name, depth, lead, left, counter, rng)
+    return tell(family, records, name, depth, lead, (left, length // 100), counter, rng)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
 def tell(
-    family: str, records: Records, layout: str, depth: Depth, lead: str, left: int, counter: TokenCounter, rng: Random
-) -> Told:
-    """A question of the family over the records, of about `left` tokens, in a context where what matters stands at the
-    depth."""
+    family: str, records: Records, layout: str, depth: Depth, lead: str, room: tuple[int, int], counter: TokenCounter,
+    rng: Random,
+) -> Told:  # fmt: skip
+    """A question of the family over the records, in a context where what matters stands at the depth. `room` are the
+    tokens that are left for the question, and how many more or fewer it may have."""
     draw = Draw(records.world, rng)
     try:
         template, ask, value, keys = _ask(draw, family, rng)
@@ -105,12 +107,22 @@ def tell(
     finally:
         draw.close()
     form, instruction = draw_format(value, rng)
-    drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
-    question = min(drawn, key=lambda text: abs(counter.count_by_word(text) - left))
+    question = _fitting((asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)), room, counter)
     return Told(
         lead, context, tokens, question, trace, write_answer(value, form), value, ask,
         f"{family}/{template}", form, layout, offsets,
     )  # fmt: skip
+
+
+def _fitting(drawn: Iterator[str], room: tuple[int, int], counter: TokenCounter) -> str:
+    """The first of the wordings that fits, so that no length of question prevails; else the nearest."""
+    left, slack = room
+    gaps: dict[str, int] = {}
+    for text in drawn:
+        gaps[text] = abs(counter.count_by_word(text) - left)
+        if gaps[text] <= slack:
+            return text
+    return min(gaps, key=gaps.__getitem__)
 
 
 def _ask(draw: Draw, family: str, rng: Random) -> tuple[str, Ask, Value, list[str]]:
