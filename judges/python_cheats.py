@@ -14,10 +14,11 @@ import ast
 import builtins
 from collections.abc import Iterator, Sequence
 
-_REFLECTION = frozenset(
-    "_getframe _current_frames currentframe getouterframes getinnerframes f_back f_locals f_globals f_code tb_frame "
-    "co_consts get_objects get_referrers get_referents settrace setprofile addaudithook linecache ctypes".split()
-)
+_REFLECTION = {
+    "_getframe", "_current_frames", "currentframe", "getouterframes", "getinnerframes", "f_back", "f_locals",
+    "f_globals", "f_code", "tb_frame", "co_consts", "get_objects", "get_referrers", "get_referents", "settrace",
+    "setprofile", "addaudithook", "linecache", "ctypes",
+}  # fmt: skip
 """Names by which code looks at who calls it; a solution of a problem needs none of them."""
 
 

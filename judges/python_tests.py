@@ -7,7 +7,8 @@ What it reads, besides the last assistant message:
 The code is that of the message's one fenced python block; `solution` is for records whose answer isn't a whole program,
 and must then be found in the message, for what is proven has to be what is taught. `tests` is one text or several, each
 a piece of code that sees the solution's names; a text that defines `check`, as in HumanEval, is asked to check
-`entry_point`. Code that outwits its tests fails, see `judges.python_cheats`. Undecided: a record without `metadata.code`, or a sandbox that failed.
+`entry_point`. Code that outwits its tests fails (`judges.python_cheats`). Undecided: a record without `metadata.code`,
+or a sandbox that failed.
 
     {"name": "python_tests", "passed": false, "score": 0.5, "reason": "failed: AssertionError: assert add(1, 1) == 2"}
 
