@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.refresh.claims import LETTERS, read_claim, read_letter
-from generators.refresh.sameness import same
+from judges.claims import LETTERS, read_claim, read_letter
+from judges.sameness import same
 
 DATA = Path(__file__).parent / "data"
 CASES: list[dict[str, Any]] = yaml.safe_load((DATA / "refresh_answers.yaml").read_text("utf-8"))

@@ -10,14 +10,14 @@ import yaml
 
 from generators.refresh import Params, Refresh
 from generators.refresh.checks import kind_of
-from generators.refresh.claims import LETTERS
 from generators.refresh.prompt import Prompt, options_in, read_prompt
-from generators.refresh.sameness import same
 from gristmill import Record
 from gristmill.seeds import BadSeed
 from gristmill.testing import ScriptedModel, judge_scripted, run_scripted
 from gristmill.text.diversity import diversity
+from judges.claims import LETTERS
 from judges.constraints import Other, check
+from judges.sameness import same
 from schemas import JsonObject, assistant
 from tests.refresh_proofs import PROOFS
 from tests.runs import rows_of

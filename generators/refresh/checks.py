@@ -21,16 +21,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from generators.refresh.attempts import Attempt
-from generators.refresh.claims import read_claim, read_letter
 from generators.refresh.prompt import Prompt
-from generators.refresh.sameness import same
 from gristmill import Config, Context, Record, Reject, Verdict
 from gristmill.sandbox import SandboxLimits
+from judges.claims import read_claim, read_letter
 from judges.constraints import Other
 from judges.instruction_following import InstructionFollowing
 from judges.instruction_following import Params as FollowingParams
 from judges.python_tests import Params as TestParams
 from judges.python_tests import PythonTests, python_blocks
+from judges.sameness import same
 from judges.votes import Groups, Vote, means_the_same
 from schemas import JsonObject, Message
 

@@ -13,8 +13,8 @@ Source: the answer graders of MATH (arXiv 2103.03874); https://github.com/huggin
 import re
 from functools import lru_cache
 
-from generators.refresh.notation import as_latex, looks_like_maths, plain, quantity, without_gloss
 from judges.maths import same_expression
+from judges.notation import as_latex, looks_like_maths, plain, quantity, without_gloss
 from judges.numbers import Quantity, same_quantity
 from judges.votes import normalised
 
@@ -22,8 +22,6 @@ _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
 
 _TRUTHS = {"yes", "no", "true", "false"}
-_CHANGING = {"bc", "bce", "dozen", "dozens", "score", "squared", "cubed", "factorial", "times", "halves", "thirds"}
-"""What may stand after a number like a unit, and makes it another number."""
 
 
 @lru_cache(maxsize=4096)
@@ -40,8 +38,6 @@ def same(reference: str, claim: str) -> bool | None:
         return normalised(said[1]) == normalised(gold)
     one, other = quantity(gold), quantity(found)
     if one and other:
-        if one.unit != other.unit and {one.unit.lower(), other.unit.lower()} & _CHANGING:
-            return False
         return same_quantity(one, other) or _rounds_to(gold, one, other)
     lists = _list(gold), _list(found)
     if any(len(parts) > 1 for parts in lists):

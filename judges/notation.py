@@ -128,7 +128,7 @@ def _words(text: str) -> str:
 
 def looks_like_maths(text: str) -> bool:
     """Whether it is an expression: no words but the names of functions, something besides letters, no giants."""
-    if _GIANT.search(text) or ":" in text:  # a ratio is no quotient
+    if _GIANT.search(text) or ":" in text or text[-1:] in tuple("+-*/=^"):  # a ratio is no quotient, 5+ no 5
         return False
     words = re.findall(r"[A-Za-z]{2,}", text)
     if any(word.lower() not in _FUNCTIONS and (len(word) > 2 or word.isupper()) for word in words):
