@@ -13,7 +13,7 @@ WIDTH = 110
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.epilog = "Exit status: 0 without errors (there may be warnings), 1 with some."
+    parser.epilog = "Exit status: 0 without errors (there may be warnings), 1 with some, or without a row."
     parser.add_argument("path", help="a run, a blend, a folder, a .parquet, .jsonl, .json or .arrow file, or hf://NAME")
     parser.add_argument("--tokenizer", help="as in sft: renders each row and counts its tokens")
     parser.add_argument("--template", default="nemotron3", help="as in sft (default: nemotron3)")
@@ -36,7 +36,7 @@ def _lint(arguments: Namespace) -> int:
     report = lint(inputs, rendering, say)
     say("")
     print(report_json(report) if arguments.format == "json" else report_text(arguments.path, report))
-    return 1 if report.has_errors else 0
+    return 1 if report.has_errors or not report.readable else 0
 
 
 def report_json(report: "Report") -> str:

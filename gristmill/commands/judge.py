@@ -112,8 +112,11 @@ def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
 def _judge(arguments: Namespace) -> int:
     from gristmill.commands.generate import result_table, run_plan
     from gristmill.config import read_yaml
+    from gristmill.errors import ConfigError
     from gristmill.runs import RunFolder
 
+    if arguments.run.resolve() == arguments.source.resolve():
+        raise ConfigError(f"--run: {arguments.run} is what is judged; choose another folder for the verdicts.")
     content = read_yaml(arguments.config, arguments.overrides)
     folder = RunFolder(arguments.run)
     summary = run_plan(judge_plan(content, arguments.source, str(arguments.config)), folder, quiet=arguments.quiet)

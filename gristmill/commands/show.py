@@ -3,6 +3,7 @@
 import inspect
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,17 @@ def _list(arguments: Namespace) -> int:
             tell(f"  {name:<{width}} {first_line(registry.load(kind, name))}", 6)
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
-    for path in sorted(recipes.rglob("*.yaml")):
-        comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        tell(f"  {path!s:<44} {comment}", 6)
+    paths = sorted(recipes.rglob("*.yaml"))
+    width = max((len(str(path)) for path in paths), default=0)
+    for path in paths:
+        tell(f"  {path!s:<{width}} {first_sentence(path.read_text(encoding='utf-8', errors='replace'))}", 6)
     return 0
+
+
+def first_sentence(recipe: str) -> str:
+    """What a recipe's comment at its top says first."""
+    lines = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), recipe.splitlines())]
+    return " ".join(lines).partition(". ")[0].rstrip(".")
 
 
 def first_line(plugin: Any) -> str:
