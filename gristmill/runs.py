@@ -114,7 +114,8 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
     """Brings records/, rejects/ and the summary up to date with the ledger, as after a crash; `anew` even where nothing
     was added.
 
-    While another process works on the run its last export is what there is. ConfigError where `path` is no run.
+    While another process works on the run, and where we may only read, its last export is what there is. ConfigError
+    where `path` is no run.
     """
     folder = RunFolder(path)
     if not folder.is_run():
@@ -132,6 +133,9 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
                 export_run(folder, ledger, folder.read_config(), folder.read_fingerprint())
     except GristmillError:
         if not folder.summary.is_file():
+            raise
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS) or not folder.summary.is_file():
             raise
     return folder
 

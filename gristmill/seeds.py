@@ -67,7 +67,11 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
         for number, row in enumerate(rows, start=1):
             yield _textual(f"row:{number}", row)
     except (pa.ArrowException, OSError) as error:  # OSError is what damaged pages raise
-        raise ConfigError(f"seeds: {path} can't be read as parquet: {str(error).rstrip('.')}.") from None
+        raise ConfigError(f"seeds: {path} can't be read as parquet: {_in_one_line(error)}.") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _textual(where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any] | BadSeed]:
@@ -131,6 +135,6 @@ def _hub(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
         for number, row in enumerate(rows, start=1):
             yield _textual(f"row:{number}", dict(row))
     except (DatasetNotFoundError, ValueError) as error:  # ValueError: no split train, or a subset has to be named
-        raise ConfigError(f"seeds: {location} can't be read: {' '.join(str(error).split()).rstrip('.')}.") from None
+        raise ConfigError(f"seeds: {location} can't be read: {_in_one_line(error)}.") from None
     except Exception as error:  # whatever the HTTP library of this version of the client raises
         raise EndpointError(f"seeds: the hub can't be asked for {location}: {error}") from error

@@ -96,9 +96,14 @@ def _reason(error: BaseException) -> str:
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """None where no state was saved yet."""
+    """None where no state was saved yet; GristmillError where it can't be read."""
     latest = _latest(folder)
-    return Progress.from_json((latest / "progress.json").read_bytes()) if latest else None
+    if latest is None:
+        return None
+    try:
+        return Progress.from_json((latest / "progress.json").read_bytes())
+    except ValueError as error:
+        raise GristmillError(f"{latest} is damaged ({_reason(error)}); remove {folder} to train anew.") from None
 
 
 def load_weights(folder: Path, model: CausalLM) -> None:

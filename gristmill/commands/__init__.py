@@ -1,7 +1,7 @@
 """The commands of the CLI. Each module holds one or two `Command`s, registered as `gristmill.commands` entry points."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +46,13 @@ def run_command(name: str, *arguments: str | Path) -> int:
     parser = ArgumentParser(prog=f"gristmill {name}")
     command.configure(parser)
     return command.run(parser.parse_args([*map(str, arguments)]))
+
+
+def port(text: str) -> int:
+    """What `--port` is given."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; a number from 0 to 65535 is expected")
+    return int(text)
 
 
 def add_config(parser: ArgumentParser, help: str, *, optional: bool = False) -> None:
