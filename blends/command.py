@@ -2,12 +2,10 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gristmill.commands import Command, add_config
-from gristmill.errors import ConfigError
+from gristmill.commands import Command, add_config, check_extra
 from gristmill.terminal import StatusLine
 
 
@@ -17,7 +15,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _blend(arguments: Namespace) -> int:
-    check_extra()
+    check_extra("blend")
     from blends.build import build
     from gristmill.config import read_yaml, validate
     from schemas.blend_config import BlendConfig
@@ -31,12 +29,6 @@ def _blend(arguments: Namespace) -> int:
     say("")
     print(summary_text(made, config.out))
     return 0
-
-
-def check_extra() -> None:
-    missing = [name for name in ("numpy", "rensa") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"blending needs {' and '.join(missing)}: pip install 'gristmill[blend]'.")
 
 
 def speaker() -> Callable[[str], None]:

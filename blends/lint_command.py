@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command
+from gristmill.commands import Command, check_extra
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _lint(arguments: Namespace) -> int:
-    from blends.command import check_extra, speaker
+    from blends.command import speaker
 
-    check_extra()
+    check_extra("blend")
     from blends.lint import lint
     from blends.sizes import Rendering
     from blends.sources import inputs_at

@@ -49,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     except sqlite3.OperationalError as error:
         sentence = ledger_error(error, Path("the run's ledger.sqlite"))
         return _say(str(sentence), sentence.exit_status)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("gristmill", *_OURS):
+            raise
+        return _say(registry.not_installed(error), ConfigError.exit_status)
     except OSError as error:
         if error.errno is None:  # not the system's: a library's own, or a fault of ours
             raise

@@ -133,6 +133,14 @@ def validate(content: Any, model: type[Model], where: str) -> Model:
         raise ConfigError(f"{where}: " + " ".join(problems)) from None
 
 
+def first_fault(error: ValueError) -> str:
+    """What is wrong with a row that is no record, or no other thing of ours."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return str(error)
+
+
 def require_file(path: Path, key: str) -> None:
     """ConfigError where the file that `key` names isn't there, or is none."""
     if path.is_file():

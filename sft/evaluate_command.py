@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads
+from gristmill.commands import Command, add_config, calm_threads, check_extra
 
 if TYPE_CHECKING:
     from sft.evaluate import Scores
@@ -19,6 +19,7 @@ def _run(arguments: Namespace) -> int:
     from schemas.evaluate_config import EvaluateConfig
 
     config = load_config(arguments.config, arguments.overrides, EvaluateConfig)
+    check_extra("sft")
     calm_threads()
     from sft.evaluate import evaluate
 

@@ -348,3 +348,22 @@ def test_each_recipe_says_what_it_is(monkeypatch: pytest.MonkeyPatch, capsys: To
     assert main(["list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "recipes/" in line.split()[0]]
     assert len(listed) > 30 and all(len(entry) == 2 and len(entry[1]) > 40 for entry in listed)
+
+
+# Other people's work
+
+
+def test_a_label_that_is_none_is_told_without_the_checkers_own_words(here: Path, capsys: Told) -> None:
+    Path("bench.yaml").write_text("labelled: [labelled.jsonl]\njudges: [{name: equivalence}]\n")
+    for row, expected in (("{}", "Input should be a valid dictionary"), ('{"label": {"rite": true}}', "right: Field req")):
+        Path("labelled.jsonl").write_text(row)
+        told = sentence(capsys, 2, "judge-bench", "bench.yaml")
+        assert f"no label (true, false or {{right: ...}}): {expected}" in told and "pydantic" not in told
+
+
+def test_reviews_that_cannot_be_read_are_kept(here: Path, server: FaultServer, capsys: Told) -> None:
+    assert main(["generate", recipe(server.url), "--quiet"]) == 0
+    capsys.readouterr()
+    Path("runs/run/reviews.parquet").write_bytes(b"half")
+    assert "runs/run/reviews.parquet can't be read" in sentence(capsys, 1, "audit", "runs/run")
+    assert Path("runs/run/reviews.parquet").read_bytes() == b"half"

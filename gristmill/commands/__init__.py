@@ -3,11 +3,16 @@
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from gristmill.errors import ConfigError
+
 INTERRUPTED = 130
 """The exit status of a command that was asked to stop."""
+
+_NEEDED = {"blend": ("numpy", "rensa"), "sft": ("numpy", "tokenizers", "torch", "transformers")}
 
 PLAIN_SECONDS = 10.0
 """How often long work says where it is, where there is no terminal to show it on all the time."""
@@ -36,6 +41,13 @@ def calm_threads() -> None:
     """To be called before torch is imported. Threads that wait spin for milliseconds by default, on a busy machine on
     the very core that the late one needs."""
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def check_extra(extra: str) -> None:
+    """ConfigError where the packages of `extra` aren't there: better at once than after hours of another's work."""
+    missing = [name for name in _NEEDED[extra] if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"this needs {', '.join(missing)}: pip install 'gristmill[{extra}]'.")
 
 
 def run_command(name: str, *arguments: str | Path) -> int:

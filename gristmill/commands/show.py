@@ -24,13 +24,18 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 def _list(arguments: Namespace) -> int:
     from gristmill import registry
+    from gristmill.errors import ConfigError
 
     for kind in ("generators", "judges"):
         print(f"{kind}:")
         names = registry.names(kind)
         width = max(map(len, names))
         for name in names:
-            tell(f"  {name:<{width}} {first_line(registry.load(kind, name))}", 6)
+            try:
+                said = first_line(registry.load(kind, name))
+            except ConfigError as error:  # the others are there all the same
+                said = str(error)
+            tell(f"  {name:<{width}} {said}", 6)
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
     paths = sorted(recipes.rglob("*.yaml"))
