@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.commands import Command, add_config, check_extra
-from gristmill.terminal import StatusLine
+from gristmill.terminal import StatusLine, tell
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def _blend(arguments: Namespace) -> int:
     say = speaker()
     made = build(config, say)
     say("")
-    print(summary_text(made, config.out))
+    tell(summary_text(made, config.out), 10)
     return 0
 
 

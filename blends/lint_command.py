@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.commands import Command, check_extra
 from gristmill.errors import ConfigError
+from gristmill.terminal import printable, tell
 
 if TYPE_CHECKING:
     from blends.lint import Report
@@ -35,7 +36,10 @@ def _lint(arguments: Namespace) -> int:
     say = speaker()
     report = lint(inputs, rendering, say)
     say("")
-    print(report_json(report) if arguments.format == "json" else report_text(arguments.path, report))
+    if arguments.format == "json":
+        print(report_json(report))
+    else:
+        tell(printable(report_text(arguments.path, report)), 11)
     return 1 if report.has_errors or not report.readable else 0
 
 

@@ -367,6 +367,17 @@ def test_each_recipe_says_what_it_is() -> None:
 # Other people's work
 
 
+def test_what_a_dataset_says_to_a_terminal_is_not_obeyed(here: Path, capsys: Told) -> None:
+    hostile = "a\x1b[2Jb\x9b2Jc"
+    Path("records").mkdir()
+    pq.write_table(pa.table({"task_id": [hostile], hostile: [hostile]}), "records/part-00000.parquet")
+    assert main(["query", ".", "FROM records"]) == 0
+    Path("rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "a", hostile: "b"}]}))
+    assert main(["lint", "rows.jsonl"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}2Jc") == 4 and "\x1b" not in told
+
+
 def test_a_label_that_is_none_is_told_without_the_checkers_own_words(here: Path, capsys: Told) -> None:
     Path("bench.yaml").write_text("labelled: [labelled.jsonl]\njudges: [{name: equivalence}]\n")
     for row, expected in (
