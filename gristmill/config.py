@@ -13,6 +13,10 @@ from gristmill.errors import ConfigError, did_you_mean
 Model = TypeVar("Model", bound=BaseModel)
 
 _MERGE = "tag:yaml.org,2002:merge"
+_CLEARER = {  # than what the parser says
+    "found unhashable key": "a text that begins with {{ has to stand in quotes",
+    "but found another document": "a second document begins, where one is a config",
+}
 
 
 def load_config(path: str | Path, overrides: list[str], model: type[Model]) -> Model:
@@ -68,7 +72,8 @@ def parse(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{where}: not valid YAML: {line}{error.problem or error.context}.") from None
+        problem = _CLEARER.get(error.problem, error.problem)
+        raise ConfigError(f"{where}: not valid YAML: {line}{problem}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}.") from None
     except RecursionError:
