@@ -72,7 +72,7 @@ def parse(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        problem = _CLEARER.get(error.problem, error.problem)
+        problem = _CLEARER.get(error.problem or "") or error.problem or error.context
         raise ConfigError(f"{where}: not valid YAML: {line}{problem}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}.") from None
