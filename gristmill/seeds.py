@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic_core import PydanticSerializationError, to_json
 
 from gristmill.config import require_file
 from gristmill.errors import ConfigError, EndpointError
-
-_NO_TEXT = "holds bytes that are no UTF-8 text"
 
 
 class BadSeed(NamedTuple):
@@ -65,22 +62,13 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
         file = pq.ParquetFile(path)
         rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
         for number, row in enumerate(rows, start=1):
-            yield _textual(f"row:{number}", row)
+            yield f"row:{number}", row
     except (pa.ArrowException, OSError) as error:  # OSError is what damaged pages raise
         raise ConfigError(f"seeds: {path} can't be read as parquet: {_in_one_line(error)}.") from None
 
 
 def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
-
-
-def _textual(where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any] | BadSeed]:
-    """A row of typed columns, unless it holds what no prompt can say."""
-    try:
-        to_json(row)
-    except (PydanticSerializationError, UnicodeDecodeError):
-        return where, BadSeed(where, _NO_TEXT)
-    return where, row
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
@@ -98,7 +86,7 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
             elif fields and len(fields) != len(header):
                 yield where, BadSeed(where, "has not as many fields as the header")
             elif not _is_utf8(fields):
-                yield where, BadSeed(where, _NO_TEXT)
+                yield where, BadSeed(where, "holds bytes that are no UTF-8 text")
             elif fields:
                 yield where, dict(zip(header, fields, strict=True))
 
@@ -133,7 +121,7 @@ def _hub(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     try:
         rows = load_dataset(name, revision=revision or None, split="train", streaming=True)
         for number, row in enumerate(rows, start=1):
-            yield _textual(f"row:{number}", dict(row))
+            yield f"row:{number}", dict(row)
     except (DatasetNotFoundError, ValueError) as error:  # ValueError: no split train, or a subset has to be named
         raise ConfigError(f"seeds: {location} can't be read: {_in_one_line(error)}.") from None
     except Exception as error:  # whatever the HTTP library of this version of the client raises

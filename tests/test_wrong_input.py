@@ -185,12 +185,16 @@ def test_a_header_that_names_no_columns(content: bytes, tmp_path: Path) -> None:
         list(read_rows(str(tmp_path / "seeds.csv")))
 
 
-def test_bytes_in_parquet_are_no_seed_and_damaged_pages_are_told(tmp_path: Path) -> None:
+def test_a_picture_fails_its_task_and_no_other(here: Path, server: FaultServer, capsys: Told) -> None:
+    config = recipe(server.url)
+    pq.write_table(pa.table({"text": ["a", "b"], "image": [b"\xff\x00", b"plain"]}), "seeds.parquet")
+    told = sentence(capsys, 5, "generate", config, "seeds=seeds.parquet", "--quiet")
+    assert "1 of 2 tasks failed" in told and "task row:1, holds bytes that are no UTF-8 text. See" in told
+    assert pq.read_table("runs/run/records").num_rows == 1
+
+
+def test_damaged_parquet_is_told(tmp_path: Path) -> None:
     path = tmp_path / "seeds.parquet"
-    pq.write_table(pa.table({"text": ["a", "b"], "image": [b"\xff\x00", b"plain"]}), path)
-    rows = dict(read_rows(str(path)))
-    assert rows["row:1"] == BadSeed("row:1", "holds bytes that are no UTF-8 text")
-    assert rows["row:2"] == {"text": "b", "image": b"plain"}
     pq.write_table(pa.table({"text": ["a", "b"] * 2000}), path, compression="none", use_dictionary=False)
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:20] + 400 * b"\xff" + whole[420:], b""):
