@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads
+from gristmill.commands import Command, add_config, calm_threads, check_extra
 from gristmill.terminal import warn
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def _run(arguments: Namespace) -> int:
     from schemas.evaluate_config import EvaluateConfig
 
     config = load_config(arguments.config, arguments.overrides, EvaluateConfig)
+    check_extra("sft")
     calm_threads()
     from sft.evaluate import evaluate
 

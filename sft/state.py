@@ -128,7 +128,7 @@ def _sync(path: Path) -> None:
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """None where no state was saved yet."""
+    """None where no state was saved yet; GristmillError where it can't be read."""
     latest = _latest(folder)
     if latest is None:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads, check_extra
 from gristmill.errors import GristmillError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _run(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
+    check_extra("sft")
     calm_threads()
     # The tiny model's operations are too small to share: 4,800 tokens/s with one thread, 3,000 with two that don't
     # spin, 100 with two that do beside one busy process.
