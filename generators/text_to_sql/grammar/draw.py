@@ -31,7 +31,7 @@ from generators.text_to_sql.schema import Table
 T = TypeVar("T")
 Path = tuple[str, ...]
 Place = Literal["starts", "ends", "contains"]
-JOINED = 0.6
+JOINED = 0.7
 """How often a draw that needs one table only takes in another one."""
 JOINED_KEYS = 0.7
 _PLACES: tuple[Place, ...] = get_args(Place)

@@ -150,6 +150,7 @@ class Items:
     def _beside_others(self, item: Item, many: bool) -> str:
         say, names = self.voice.say, self.names
         subject = names.subject
+        each = {"it": "each one", "whose": "each one's"} if many else {"it": "it", "whose": "its"}
         match item:
             case Running(of):
                 noun = self._of(of.ref if isinstance(of, Aggregate) and of.ref else of)
@@ -165,17 +166,17 @@ class Items:
                 phrase = say("moving", **slots)
                 return phrase if rows > 2 else phrase.replace("previous " + words.plural(one), "previous " + one)
             case Rank():
-                return self._rank(item)
+                return self._rank(item, each)
             case Tile(ref, descending, count):
                 first = say(f"tile_first.{'high' if descending else 'low'}")
-                slots = {"subjects": subject.plural, "key": names.noun(ref), "first": first}
+                slots = {"subjects": subject.plural, "key": names.noun(ref), "first": first, **each}
                 return say("tile", n=self.voice.count(count), **slots)
             case EndValue(ref, by, within, last):
                 slots = {"col": names.noun(ref), "by": names.noun(by), "within": names.noun(within)}
                 return say(f"end_value.{'last' if last else 'first'}", subject=subject.singular, **slots)
             case Deviation(ref, within):
                 whom = self.conditions.of_whom(within, subject)
-                return say("deviation", col=names.noun(ref), of_whom=whom, whose="each one's" if many else "its")
+                return say("deviation", col=names.noun(ref), of_whom=whom, **each)
         raise AssertionError(item)
 
     def listed(self, items: tuple[Item, ...], restr: str) -> str:
@@ -265,10 +266,9 @@ class Items:
             return self.voice.choose(f"[total|overall] number of {self.names.subject.plural}")
         return self.voice.choose(f"[overall|grand] total of the {self.names.noun(of.ref)}")
 
-    def _rank(self, item: Rank) -> str:
+    def _rank(self, item: Rank, each: dict[str, str]) -> str:
         first = self.voice.say(f"rank_first.{'high' if item.descending else 'low'}")
         ties = self.voice.say(f"rank_ties.{'dense' if item.dense else 'gaps'}")
         within = f" {self.voice.say('rank_within', key=self.names.noun(item.within))}" if item.within else ""
-        return self.voice.say(
-            "rank", key=self.names.noun(item.ref) + within, first=f"{first}; {ties}", first0=f"{first} and {ties}"
-        )
+        key = self.names.noun(item.ref) + within
+        return self.voice.say("rank", key=key, first=f"{first}; {ties}", first0=f"{first} and {ties}", **each)
