@@ -14,7 +14,6 @@ from typing import Protocol
 from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import NotComputable, computable
 from generators.financial_qa.library import Key, Library
-from generators.financial_qa.segments import breakdown
 from generators.financial_qa.solve import solve
 from generators.financial_qa.telling import Telling
 from generators.financial_qa.templates import Template
@@ -103,9 +102,7 @@ def feasible(template: Template, filing: Filing) -> bool:
     """Whether the filing has the facts that a computed template needs."""
     if not template.asked_of(filing.form) or not template.computable:
         return False
-    if template.shape == "segments":
-        return breakdown(filing) is not None and _solved(template, filing)
-    if template.shape == "bridge":
+    if template.shape in ("segments", "bridge"):  # beyond the facts, their sums have to be right
         return _solved(template, filing)
     return any(computable(formula, filing, template.compared) for formula in template.formula)
 
