@@ -34,7 +34,7 @@ class Sources(NamedTuple):
         return cls(names, rows["key"], rows["source"])
 
     def source(self, uuid: str) -> str:
-        """ "" for a conversation that isn't among them."""
+        """Empty for a conversation that isn't among them."""
         key = np.uint64(int.from_bytes(md5(uuid.encode(), usedforsecurity=False).digest()[8:], "little"))
         place = int(np.searchsorted(self.keys, key))
         known = place < len(self.keys) and self.keys[place] == key

@@ -94,7 +94,7 @@ class StageTrainer:
         """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss, and what each of this
         rank's documents has in the main loss."""
         self._model.train()
-        main = mtp = 0.0
+        mtp = 0.0
         shares: list[tuple[Document, float]] = []
         for held, balance in self._passes(documents):
             batch = batch_of(held, self._flat).to(self._world.device)
@@ -112,9 +112,9 @@ class StageTrainer:
                     f"lower stages.{self.stage.name}.micro_tokens ({self._batch_tokens}), or pack_tokens if a single "
                     "conversation is too long."
                 ) from None
-            main, mtp = main + loss.main.item(), mtp + loss.mtp.item()
+            mtp += loss.mtp.item()
             shares += zip(held, loss.by_document.tolist(), strict=True)
-        main, mtp = self._world.sum(main, mtp)
+        main, mtp = self._world.sum(sum(share for _, share in shares), mtp)
         return main, mtp, shares
 
     def _passes(self, documents: list[Document]) -> Iterator[tuple[list[Document], ExpertBalance]]:

@@ -195,6 +195,7 @@ def test_over_long_is_dropped_and_listed_or_an_error(tmp_path: Path) -> None:
     summary = write_packs(given_documents, tmp_path / "drop", pack_tokens=10, seed=0)
     assert summary == PackSummary(
         sequences=1,
+        longest=10,
         tokens=10,
         supervised_tokens=9,
         packs=1,
