@@ -219,7 +219,7 @@ class Wording:
         text = self._plain(0, told)
         for position, step in enumerate(self._walk.steps[:-1], start=1):
             other = self._plain(position, told)
-            link = self._clause(position - 1, step, other, bool(told.get(position)))
+            link = self._clause(position - 1, step, other, described=True)  # as more is said of it
             text += f" {self._rng.choice(link.verbs)}" if position == 1 else self._linked(position, link, other)
         return f"{text[0].upper()}{text[1:]}."
 
