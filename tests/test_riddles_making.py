@@ -269,6 +269,16 @@ def test_what_stands_for_an_entity_says_no_class(riddle_world: World) -> None:
     assert "the composer of" in said(True) and "the composer of" not in said(False)
 
 
+def test_what_is_taken_up_again_was_named(riddles_made: Made) -> None:
+    """`that town` is a town, and not `the birthplace of ...`."""
+    nouns = sorted({noun for kind in known_kinds() for noun in kind.nouns}, key=len, reverse=True)
+    again = re.compile(rf"\b(?:that|this|said) ({'|'.join(map(re.escape, nouns))})\b")
+    for riddle in riddles_made.riddles:
+        for match in again.finditer(riddle.question):
+            before = riddle.question[: match.start()]
+            assert re.search(rf"\b{re.escape(match[1])}\b", before), riddle.question
+
+
 @pytest.mark.parametrize(
     ("subject", "said"),
     [

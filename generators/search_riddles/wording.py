@@ -218,7 +218,7 @@ class Wording:
         """The walk up to its last but one entity, as one sentence."""
         text = self._plain(0, told)
         for position, step in enumerate(self._walk.steps[:-1], start=1):
-            other = self._plain(position, told)
+            other = self._plain(position, told, instead=False)
             link = self._clause(position - 1, step, other, described=True)  # as more is said of it
             text += f" {self._rng.choice(link.verbs)}" if position == 1 else self._linked(position, link, other)
         return f"{text[0].upper()}{text[1:]}."
@@ -236,14 +236,14 @@ class Wording:
             ways += [f"; {text} is {other}" for text in known if text.startswith("the ")] * 2
         return self._rng.choice(ways)
 
-    def _plain(self, position: int, told: Told) -> str:
+    def _plain(self, position: int, told: Told, instead: bool = True) -> str:
         """An entity by its class and its constraints."""
         said = told.get(position, [])
-        return self._noun(position, said) if said else self._some(position)
+        return self._noun(position, said, instead=instead) if said else self._some(position)
 
     def _noun(self, position: int, clauses: list[Clause], head: str = "", instead: bool = True) -> str:
-        """`a novelist who was born in ...`, `a novelist native to ...`; where something stands for it, `the author of
-        ...`. With a `head` there is one such entity alone."""
+        """`a novelist who was born in ...`, `a novelist native to ...`, or `the author of ...`, if something may stand
+        `instead` (not where the noun is taken up again). With a `head` there is one such entity alone."""
         first, *rest = clauses
         forms = {"verb": first.verbs, "behind": first.behind}
         if self._names and instead and not rest:
