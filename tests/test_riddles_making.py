@@ -10,17 +10,9 @@ import pytest
 from generators.search_riddles.making import SAME_FACT, Made
 from generators.search_riddles.names import Text
 from generators.search_riddles.pages import url_of
-from generators.search_riddles.riddles import (
-    FIRST,
-    Fact,
-    Riddle,
-    RiddleLimits,
-    _of_kind,
-    leaked,
-    reached,
-    uniqueness,
-)
+from generators.search_riddles.riddles import FIRST, Fact, Riddle, RiddleLimits, leaked
 from generators.search_riddles.sparql.queries import short
+from generators.search_riddles.uniqueness import _of_kind, reached, uniqueness
 from generators.search_riddles.vocabulary import known_kinds
 from generators.search_riddles.walks import Lost, Walk, WalkLimits
 from generators.search_riddles.wording import SHAPES, Constraint, Wording
