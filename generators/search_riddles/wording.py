@@ -59,6 +59,8 @@ _CLUE = (
     "For the record, the {noun} {clause}.", "Mind that the {noun} {clause}.", "Note that this {noun} {clause}.",
     "I mean the {noun} {that} {clause}.",
 )  # fmt: skip
+_OWN_QUESTION, _WHICH_NOUN = 0.5, 0.4
+"""Shares: of questions that the last relation has for itself, and of the others those that ask `which`."""
 FORMS = (*_WHICH, *_THE, *_WHO, *_SO, *_BEGIN, *_CLUE, "mentioned first last")
 """All words that don't come from classes and relations."""
 
@@ -189,10 +191,10 @@ class Wording:
 
     def _ask(self, position: int, clauses: list[Clause]) -> str:
         noun, kind, rng = self._nouns[position], self._walk.kinds[position], self._rng
-        if len(clauses) == 1 and (questions := clauses[0].questions(noun)) and rng.random() < 0.5:
+        if len(clauses) == 1 and (questions := clauses[0].questions(noun)) and rng.random() < _OWN_QUESTION:
             asked = rng.choice(_SO).format(rng.choice(questions))
             return f"{asked[0].upper()}{asked[1:]}"
-        if rng.random() < 0.4:
+        if rng.random() < _WHICH_NOUN:
             return rng.choice(_WHICH).format(noun=noun, that=_that(kind), clause=self._joined(clauses))
         form = rng.choice((*_THE, *_WHO) if kind.who else _THE)
         return form.format(the=self._noun(position, clauses, head=f"the {noun}"))
