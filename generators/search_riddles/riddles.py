@@ -21,7 +21,7 @@ is stored with the riddle, and so are all its answers. Reasons for which one is 
 Source: Nemotron 3 Super report (arXiv 2604.12374), search; uniqueness and leaks checked by the graph are ours.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from random import Random
 from typing import Annotated
@@ -32,13 +32,13 @@ from generators.search_riddles.knowledge import Knowledge, Step
 from generators.search_riddles.names import STEM, Text, stems, tokens
 from generators.search_riddles.pages import url_of
 from generators.search_riddles.sparql.endpoint import QueryFailed
-from generators.search_riddles.sparql.queries import PREFIXES, short, term, values
-from generators.search_riddles.vocabulary import Kind, Vocabulary, known_kinds, known_relations, meta_relations
+from generators.search_riddles.sparql.queries import short
+from generators.search_riddles.uniqueness import MOST_ANSWERS, reached, uniqueness
+from generators.search_riddles.vocabulary import Vocabulary, known_kinds, known_relations, meta_relations
 from generators.search_riddles.walks import Lost, Walk, sayable
 from generators.search_riddles.wording import FORMS, Constraint, Wording
 from schemas import Config, Seed
 
-MOST_ANSWERS = 20
 _PER_ENTITY = 2
 _OFFERS = 4
 """What is tried of all that could be said of an entity in the middle, the least telling first."""
@@ -243,54 +243,6 @@ def _relations_at(walk: Walk, position: int) -> set[tuple[str, bool]]:
     """The relations by which an entity hangs on its neighbours in the walk, as seen from it."""
     ahead = {(step.property, step.forward) for step in walk.steps[position : position + 1]}
     return ahead | {(step.property, not step.forward) for step in walk.steps[max(0, position - 1) : position]}
-
-
-def reached(
-    graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0, most: int = MOST_ANSWERS,
-    classes: bool = True,
-) -> list[str]:  # fmt: skip
-    """What `uniqueness` asks for, found in memory: all entities that the walk's relations lead to, step by step.
-    Without `classes` an entity may be of any, where something else is said of it."""
-    at: Set[str] | None = None
-    for position in range(start, len(walk.entities)):
-        if at is not None:
-            step = walk.steps[position - 1]
-            at = {other for one in at for other in graph.others(one, step.property, step.forward)}
-        for constraint in (one for one in constraints if one.position == position):
-            step = constraint.step
-            fitting = set(graph.others(step.other, step.property, not step.forward))
-            at = fitting if at is None else at & fitting
-        if classes or at is None:
-            members = graph.members(tuple(walk.kinds[position].classes), walk.kinds[position].work)
-            at = members if at is None else at & members
-    return sorted(at or ())[:most]
-
-
-def uniqueness(walk: Walk, constraints: Sequence[Constraint], start: int = 0) -> str:
-    """A query for all answers: variables for all hidden entities from `start` on, their classes, the walk between
-    them, the constraints."""
-    last = len(walk.steps)
-    variables = [f"?e{position}" for position in range(last)] + ["?answer"]
-    lines = [_triple(variables[one.position], one.step, term(one.step.other)) for one in constraints]
-    for position, kind in list(enumerate(walk.kinds))[start:]:
-        lines.append(_of_kind(variables[position], position, kind))
-        if position < last:
-            lines.append(_triple(variables[position], walk.steps[position], variables[position + 1]))
-    body = "\n  ".join(lines)
-    return f"{PREFIXES}SELECT DISTINCT ?answer WHERE {{\n  {body}\n}} LIMIT {MOST_ANSWERS}"
-
-
-def _triple(variable: str, step: Step, other: str) -> str:
-    subject, value = (variable, other) if step.forward else (other, variable)
-    return f"{subject} {term(step.property)} {value} ."
-
-
-def _of_kind(variable: str, position: int, kind: Kind) -> str:
-    if kind.work:
-        return f"{variable} wdt:P106 {term(kind.work)} ."
-    if len(kind.classes) == 1:
-        return f"{variable} wdt:P31 {term(kind.classes[0])} ."
-    return f"FILTER EXISTS {{ {values(f'c{position}', kind.classes)} {variable} wdt:P31 ?c{position} }}"
 
 
 def leaked(riddle: Riddle, question: str) -> tuple[str, str] | None:

@@ -59,6 +59,8 @@ _CLUE = (
     "For the record, the {noun} {clause}.", "Mind that the {noun} {clause}.", "Note that this {noun} {clause}.",
     "I mean the {noun} {that} {clause}.",
 )  # fmt: skip
+_OWN_QUESTION, _WHICH_NOUN = 0.5, 0.4
+"""Shares: of questions that the last relation has for itself, and of the others those that ask `which`."""
 FORMS = (*_WHICH, *_THE, *_WHO, *_SO, *_BEGIN, *_CLUE, "mentioned first last")
 """All words that don't come from classes and relations."""
 
@@ -189,10 +191,10 @@ class Wording:
 
     def _ask(self, position: int, clauses: list[Clause]) -> str:
         noun, kind, rng = self._nouns[position], self._walk.kinds[position], self._rng
-        if len(clauses) == 1 and (questions := clauses[0].questions(noun)) and rng.random() < 0.5:
+        if len(clauses) == 1 and (questions := clauses[0].questions(noun)) and rng.random() < _OWN_QUESTION:
             asked = rng.choice(_SO).format(rng.choice(questions))
             return f"{asked[0].upper()}{asked[1:]}"
-        if rng.random() < 0.4:
+        if rng.random() < _WHICH_NOUN:
             return rng.choice(_WHICH).format(noun=noun, that=_that(kind), clause=self._joined(clauses))
         form = rng.choice((*_THE, *_WHO) if kind.who else _THE)
         return form.format(the=self._noun(position, clauses, head=f"the {noun}"))
@@ -218,8 +220,8 @@ class Wording:
         """The walk up to its last but one entity, as one sentence."""
         text = self._plain(0, told)
         for position, step in enumerate(self._walk.steps[:-1], start=1):
-            other = self._plain(position, told)
-            link = self._clause(position - 1, step, other, bool(told.get(position)))
+            other = self._plain(position, told, instead=False)
+            link = self._clause(position - 1, step, other, described=True)  # as more is said of it
             text += f" {self._rng.choice(link.verbs)}" if position == 1 else self._linked(position, link, other)
         return f"{text[0].upper()}{text[1:]}."
 
@@ -236,14 +238,14 @@ class Wording:
             ways += [f"; {text} is {other}" for text in known if text.startswith("the ")] * 2
         return self._rng.choice(ways)
 
-    def _plain(self, position: int, told: Told) -> str:
+    def _plain(self, position: int, told: Told, instead: bool = True) -> str:
         """An entity by its class and its constraints."""
         said = told.get(position, [])
-        return self._noun(position, said) if said else self._some(position)
+        return self._noun(position, said, instead=instead) if said else self._some(position)
 
     def _noun(self, position: int, clauses: list[Clause], head: str = "", instead: bool = True) -> str:
-        """`a novelist who was born in ...`, `a novelist native to ...`; where something stands for it, `the author of
-        ...`. With a `head` there is one such entity alone."""
+        """`a novelist who was born in ...`, `a novelist native to ...`, or `the author of ...`, if something may stand
+        `instead` (not where the noun is taken up again). With a `head` there is one such entity alone."""
         first, *rest = clauses
         forms = {"verb": first.verbs, "behind": first.behind}
         if self._names and instead and not rest:
