@@ -19,6 +19,11 @@ class ToolCall(Data):
     type: Literal["function"] = "function"
     function: Function
 
+    def to_openai(self) -> JsonObject:
+        """The call as a request wants it; every turn of a conversation sends all calls before it."""
+        function: JsonObject = {"name": self.function.name, "arguments": self.function.arguments}
+        return {"id": self.id, "type": self.type, "function": function}
+
 
 class Message(Data):
     """One turn. `content` is "" where a turn has none; `reasoning_content` is None, never "", without a trace."""
@@ -51,7 +56,7 @@ class Message(Data):
         if self.reasoning_content is not None:
             sparse["reasoning_content"] = self.reasoning_content
         if self.tool_calls:
-            sparse["tool_calls"] = [call.model_dump(mode="json") for call in self.tool_calls]
+            sparse["tool_calls"] = [call.to_openai() for call in self.tool_calls]
         if self.tool_call_id is not None:
             sparse["tool_call_id"] = self.tool_call_id
         if self.name is not None:
