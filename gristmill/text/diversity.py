@@ -29,7 +29,7 @@ _WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+|[^\w\s]")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _NUMBER = re.compile(r"\d[\d.,:%-]*")
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z]\w*")
-_PYTHON = re.compile(r"^```python\n([^`]*)", re.MULTILINE)
+_PYTHON = re.compile(r"^```python\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 _FUNCTION = re.compile(r"^def ", re.MULTILINE)
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
 
