@@ -28,7 +28,6 @@ MOST_EVIDENCE = 60
 CANDIDATES = 3
 """Rows, or groups, that an extreme, a mean or a sum is taken over at least."""
 
-
 _LETTERS = "'øłđðħæœəıþß', 'olddhaoeits'"
 """Letters of alphabets that others sort as these."""
 
