@@ -109,6 +109,22 @@ def test_words_of_many_scripts() -> None:
     assert methods(index_of(Item("ship", question)), f"请回答:{question}。") == [("ship", "text")]
 
 
+def test_characters_without_a_width_hide_nothing() -> None:
+    question = "Natalia sold clips to forty eight of her friends in April"
+    hidden = question.replace("alia", "a\u00adlia").replace("forty", "for\u200bty").replace("friends", "fri\u2060ends")
+    assert methods(index_of(Item("clips", question)), hidden) == [("clips", "text")]
+
+
+def test_choices_of_a_word_or_two_or_of_signs_are_looked_for() -> None:
+    """No part of them is long enough to be found by, or has words at all."""
+    other = Item("other", "a long question about many things that nobody has ever asked before")
+    short = Item("short", "Pick one", ("red car", "blue bus", "old ship", "new bike"))
+    assert methods(index_of(short, other), "Pick one: red car, blue bus, old ship, new bike.") == [("short", "text")]
+    signs = Item("signs", "Which of these means to add numbers?", ("+", "-", "the one below", "none of them"))
+    asked = "Think. Which of these means to add numbers? (A) + (B) - (C) the one below (D) none of them. Answer."
+    assert methods(index_of(signs, other), asked) == [("signs", "text")]
+
+
 @given(st.text(), st.text())
 def test_any_text_can_be_compared(text: str, other: str) -> None:
     index = index_of(Item("a", text, code=other))

@@ -109,7 +109,18 @@ def test_the_question_names_all_that_sql_compares_with(family: str, told: dict[s
         assert "IS NOT TRUE" not in sql or re.search(left_out, question), (sql, question)
         for column in people.COLUMNS:
             if f'"{column.name}"' in sql and column.name not in ("name", "employer", "mentor"):
-                words = {*column.label.split(), "born", "hired", "earning", "from", "living", "working", "commuting"}
+                words = {
+                    *column.label.split(),
+                    "born",
+                    "hired",
+                    "earning",
+                    "from",
+                    "living",
+                    "working",
+                    "commuting",
+                    "taken",
+                    "paid",
+                }
                 assert any(word in question for word in words), (sql, question)
 
 
@@ -152,7 +163,7 @@ def test_lengths_offsets_and_traces(
         for line in listed:
             name, facts = line.partition(" – ")[0].split(": ", 1)
             assert name in one.context and all(part in one.context for part in re.findall(r"\d+", facts))
-    assert sorted(gaps)[int(0.85 * len(gaps))] <= 0.01 and max(gaps) <= 0.025, gaps
+    assert sorted(gaps)[int(0.85 * len(gaps))] <= 0.01 and max(gaps) <= 0.03, gaps
 
 
 def test_every_layout_and_most_templates_occur(told: dict[str, list[tuple[int, Told]]]) -> None:

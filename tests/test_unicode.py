@@ -30,7 +30,7 @@ def test_tricks_are_taken_out_and_counted(text: str, read: str, found: dict[str,
 @pytest.mark.parametrize(
     "text",
     ["plain ascii {{ x }}", "Как дела, друзья?", "Ελλάδα και θάλασσα", "Grüße aus Łódź", "你好，世界",
-     "👩‍👩‍👧 🏳️‍🌈", "naïve café"],
+     "👩‍👩‍👧 🏳️‍🌈", "naïve café", "שָּׁלוֹם בַּשַּׁבָּת", "قُرْآنٌ مُّبِينٌ", "ที่นี่มีปู่", "Scotland 🏴󠁧󠁢󠁳󠁣󠁴󠁿 plays"],
 )  # fmt: skip
 def test_honest_text_holds_no_tricks(text: str) -> None:
     assert tricks(text) == {}

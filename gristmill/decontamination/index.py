@@ -103,17 +103,20 @@ class _Texts:
         parts = {place: _parts(item) for place, item in items_of(benchmarks)}
         common = Counter(gram for texts in parts.values() for words in texts for gram in _grams(words, ANCHOR))
         self._whole: defaultdict[int, list[Place]] = defaultdict(list)
+        self._longest = 0  # words of these
         self._anchored: defaultdict[int, list[tuple[Place, list[str]]]] = defaultdict(list)
         for place, texts in parts.items():
             anchors = [gram for words in texts for gram in _grams(words, ANCHOR)]
             if anchors and sum(map(len, texts)) >= SHORTEST:
                 self._anchored[min(anchors, key=common.__getitem__)].append((place, [_line(words) for words in texts]))
             elif any(texts):
-                self._whole[hash(tuple(word for words in texts for word in words))].append(place)
+                whole = tuple(word for words in texts for word in words)
+                self._whole[hash(whole)].append(place)
+                self._longest = max(self._longest, len(whole))
 
     def find(self, messages: list[list[str]], words: list[str]) -> Iterator[Place]:
         for message in messages:
-            if len(message) < SHORTEST or not self._anchored:
+            if len(message) <= self._longest:
                 yield from self._whole.get(hash(tuple(message)), ())
         if self._anchored.keys().isdisjoint(_grams(words, ANCHOR)):
             return
@@ -123,11 +126,11 @@ class _Texts:
 
 
 def _parts(item: Item) -> list[list[str]]:
-    """What must stand in a record: a long question alone, a short one with its choices."""
+    """What must stand in a record: a long question alone, a short one with its choices (as far as they have words)."""
     question = words_of(item.question)
     if len(question) >= SHORTEST or not item.choices:
         return [question]
-    return [question, *(words_of(choice) for choice in item.choices)]
+    return [question, *filter(None, map(words_of, item.choices))]
 
 
 def _line(words: list[str]) -> str:

@@ -4,7 +4,8 @@
 
 Words are runs of letters and digits after case folding and Unicode's compatibility composition; a Chinese, Japanese or
 Korean character is a word of its own, because nothing divides it from the next. Punctuation and layout don't count, nor
-do single Latin letters: they are articles and the labels of choices.
+do characters without a width (soft hyphens, joiners) and single Latin letters: they are articles and the labels of
+choices.
 """
 
 import ast
@@ -17,10 +18,12 @@ from unicodedata import normalize
 
 import orjson
 
+from gristmill.text.unicode import IDEOGRAPHS
+
 LONGEST_CODE = 100_000  # characters; what is longer is data rather than a program
 
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]{{2,}}|[^\W_{_CJK}a-z]")
+_WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W_{IDEOGRAPHS}]{{2,}}|[^\W_{IDEOGRAPHS}a-z]")
+_NO_WIDTH = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _ASCII_WORD = re.compile(r"[a-z0-9]{2,}|[0-9]")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _REMARK = re.compile(r"(\"\"\"|''').*?\1|#[^'\"\n]*$", re.DOTALL | re.MULTILINE)
@@ -32,7 +35,7 @@ _OPENING = re.compile(r"^[ \t]*(?:def |class |async def |@\w|import |from \w[\w.
 def words_of(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    return _WORD.findall(normalize("NFKC", text).casefold())
+    return _WORD.findall(normalize("NFKC", _NO_WIDTH.sub("", text)).casefold())
 
 
 def code_tokens(code: str) -> list[str]:

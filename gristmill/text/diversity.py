@@ -9,6 +9,8 @@ self-BLEU-4 .43-.63, median nearest-neighbour Jaccard .14-.27; on templated ques
 - neighbour: median over texts of the largest Jaccard similarity of 3-gram sets to another text.
 - opening: the commonest first three words and their share.
 - skeleton: the share of the commonest text after masking numbers, quoted strings and capitalised words.
+
+A Chinese, Japanese or Korean character counts as a word, as nothing divides it from the next.
 """
 
 import heapq
@@ -19,13 +21,16 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
+from gristmill.text.unicode import IDEOGRAPHS
+
 SAMPLE = 200
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+|[^\w\s]")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _NUMBER = re.compile(r"\d[\d.,:%-]*")
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z]\w*")
-_DOCSTRING = re.compile(r"^```python\n[^`]*?^def [^`]*?\"\"\"(.+?)\"\"\"", re.DOTALL | re.MULTILINE)
+_PYTHON = re.compile(r"^```python\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_FUNCTION = re.compile(r"^def ", re.MULTILINE)
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
 
 Grams = Counter[tuple[str, ...]]
@@ -67,11 +72,22 @@ def without_context(question: str) -> str:
 
     A fenced Python function with a docstring is a question too: what it says before its examples.
     """
-    if docstring := _DOCSTRING.search(question):
-        return " ".join(docstring[1].partition(">>>")[0].split())
+    if docstring := _docstring(question):
+        return " ".join(docstring.partition(">>>")[0].split())
     paragraphs = [p.strip() for p in re.split(r"\n\s*\n", _FENCED.sub("\n\n", question)) if p.strip()]
     asking = [p for p in paragraphs if "?" in p]
     return (asking or paragraphs or [question])[-1]
+
+
+def _docstring(text: str) -> str:
+    """That of the first function in a block of Python; "" where no block has one."""
+    for block in _PYTHON.finditer(text):
+        function = _FUNCTION.search(block[1])
+        _, opened, rest = block[1][function.start() :].partition('"""') if function else ("", "", "")
+        said, closed, _ = rest.partition('"""')
+        if opened and closed and said:
+            return said
+    return ""
 
 
 def diversity(texts: list[str]) -> dict[str, Any]:

@@ -25,13 +25,14 @@ class EvidenceDepths:
         self._counts: dict[int, list[int]] = defaultdict(lambda: [0] * DEPTHS)
 
     def add(self, context: Mapping[str, Any]) -> None:
-        """Takes a record's `metadata.context`; one without tokens or evidence counts nothing."""
+        """Takes a record's `metadata.context`; what has no tokens, no evidence or no place counts nothing."""
         tokens, evidence = context.get("tokens"), context.get("evidence")
         if not isinstance(tokens, int) or tokens < 1 or not isinstance(evidence, list):
             return
         row = self._counts[round(log2(tokens))]
         for place in evidence:
-            row[min(DEPTHS - 1, DEPTHS * int(place) // tokens)] += 1
+            if isinstance(place, int) and place >= 0:
+                row[min(DEPTHS - 1, DEPTHS * place // tokens)] += 1
 
     def figures(self) -> dict[str, list[int]]:
         """By length, the shortest first."""

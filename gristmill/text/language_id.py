@@ -14,7 +14,8 @@ from typing import Any
 from gristmill.errors import ConfigError
 
 _NO_PROSE = re.compile(
-    r"```.*?(?:```|\Z) | `[^`\n]*` | \$\$.*?\$\$ | \\\[.*?\\\] | \$[^$\n]+\$ | https?://\S+ | <[^<>\n]*> | \\\w+",
+    r"```.*?(?:```|\Z) | `[^`\n]*` | \$\$.*?\$\$ | \\\[(?:(?!\\\[).)*?\\\] | \$[^$\n]+\$ | "
+    r"https?://\S+ | <[^<>\n]*> | \\\w+",
     re.DOTALL | re.VERBOSE,
 )
 

@@ -5,10 +5,10 @@
 
 - compatibility forms (full width, ligatures, mathematical letters) become plain letters: NFKC
 - invisible characters go: zero-width, soft hyphens, bidirectional controls, variation selectors, other format
-  characters; tag characters spell hidden ASCII, so they become it
+  characters; tag characters spell hidden ASCII, so they become it (those of a flag, such as Scotland's, go)
 - Cyrillic and Greek letters that look like Latin ones become Latin, in words that mix scripts; a word that is
   Cyrillic throughout is Russian, say, and stays
-- piles of combining marks are thinned to one
+- piles of accents are thinned to two; vowel signs and points of other scripts are no accents
 
 Source: Unicode Technical Standard 39, Security Mechanisms (https://www.unicode.org/reports/tr39/): confusables,
 mixed-script detection; the table is a small part of it.
@@ -28,10 +28,17 @@ _SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛ�
 _WORD = re.compile(r"\w+")
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _TAGS = range(0xE0020, 0xE007F)
+_FLAG = re.compile("(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 _SPACES = re.compile(r"[ \t\u00a0]+")
 MARKS = 2
-"""How many combining marks a letter may carry."""
+"""How many accents a letter may carry."""
+
+_ACCENT = 200
+"""Canonical combining classes from here on are of marks around a letter; smaller ones belong to a script's spelling."""
+
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af"
+"""Chinese, Japanese and Korean characters, for a class of a regular expression: nothing divides their words."""
 
 
 def plain(text: str) -> str:
@@ -48,13 +55,17 @@ def _read(text: str) -> tuple[str, dict[str, int]]:
     if text.isascii():
         return text, {}
     found = dict.fromkeys(("homoglyphs", "invisible", "bidi", "tags", "compatibility", "marks"), 0)
-    composed = normalize("NFKC", text)
+    composed = normalize("NFKC", _FLAG.sub("", text))
     found["compatibility"] = sum(1 for one in text if ord(one) > 0x2000 and _is_styled(one))
     kept: list[str] = []
     marks = 0
     for one in composed:
+        if " " <= one <= "~":
+            marks = 0
+            kept.append(one)
+            continue
         code = ord(one)
-        marks = marks + 1 if combining(one) else 0
+        marks = marks + (combining(one) >= _ACCENT) if combining(one) else 0
         if code in _TAGS:
             found["tags"] += 1
             kept.append(chr(code - 0xE0000))

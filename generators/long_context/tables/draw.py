@@ -28,7 +28,6 @@ MOST_EVIDENCE = 60
 CANDIDATES = 3
 """Rows, or groups, that an extreme, a mean or a sum is taken over at least."""
 
-
 _LETTERS = "'øłđðħæœəıþß', 'olddhaoeits'"
 """Letters of alphabets that others sort as these."""
 
@@ -290,7 +289,8 @@ def _under(where: str, value: str) -> str:
 
 
 def plain_cell(value: Any) -> Any:
-    """Whole numbers without a point, days in words."""
+    """Whole numbers without a point, decimals without what adding them up left behind, days in words."""
     if isinstance(value, float):
-        return int(value) if value.is_integer() else round(value, 1)
+        exact = round(value, 6)
+        return int(exact) if exact.is_integer() else exact
     return value if isinstance(value, int | str) else written(value)

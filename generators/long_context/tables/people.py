@@ -15,15 +15,17 @@ from random import Random
 from generators.long_context.tables.table import Column, Row, Table, number_in
 from gristmill.personas import TODAY, Persona
 
+_WITH = {"eq": "[whose {label} is {value}|with {value} as {label}]"}
 COLUMNS = [
     Column("name", "key", "name"),
     Column("born", "date", "date of birth", {"before": "born before {value}", "after": "born after {value}",
            "between": "born between {value} and {other} (both days included)"}),
-    Column("hired", "date", "day of hiring", {"before": "hired before {value}", "after": "hired after {value}",
-           "between": "hired between {value} and {other} (both days included)"}),
+    Column("hired", "date", "day of hiring", {
+           "before": "[hired|taken on] before {value}", "after": "[hired|taken on] after {value}",
+           "between": "[hired|taken on] between {value} and {other} (both days included)"}),
     Column("salary", "number", "monthly salary", {
-        "above": "[earning|with a salary of] more than {value}",
-        "below": "[earning|with a salary of] less than {value}",
+        "above": "[earning|paid|with a salary of] more than {value}",
+        "below": "[earning|paid|with a salary of] less than {value}",
         "between": "earning [between {value} and {other}|from {value} to {other}] (inclusive)"}),
     Column("commute", "number", "commuting time in minutes", {
         "above": "with a commuting time of more than {value} minutes",
@@ -35,14 +37,13 @@ COLUMNS = [
     Column("sex", "category", "sex", kin="name"),
     Column("country", "category", "country", kin="home"),
     Column("city", "category", "city", {"eq": "[from|living in] the city of {value}"}, kin="home"),
-    Column("occupation", "category", "occupation", kin="work"),
+    Column("occupation", "category", "occupation", _WITH, kin="work"),
     Column("industry", "category", "industry", {"eq": "working in {value}",
            "ne": "working outside {value}", "in": "working in {value} or in {other}"}, kin="work"),
     Column("education", "category", "education", kin="work"),
     Column("marital", "category", "marital status"),
-    Column("hobby", "category", "hobby"),
-    Column("language", "category", "first language",
-           {"eq": "[with {value} as first language|whose first language is {value}]"}, kin="home"),
+    Column("hobby", "category", "hobby", _WITH),
+    Column("language", "category", "first language", _WITH, kin="home"),
     Column("children", "number", "number of children"),
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ Row = dict[str, Cell]
 _SAYS: dict[Kind, dict[str, str]] = {
     "key": {},
     "category": {
-        "eq": "[whose {label} is {value}|with {value} as {label}]",
+        "eq": "whose {label} is {value}",
         "ne": "[whose {label} is not {value}|whose {label} is other than {value}]",
         "in": "whose {label} is [either |]{value} or {other}",
     },
