@@ -357,6 +357,7 @@ def test_the_public_names_are_there() -> None:
     import gristmill
 
     assert all(getattr(gristmill, name).__name__ == name for name in gristmill.__all__)
+    assert set(dir(gristmill)) == set(gristmill.__all__)
     absent = "Recrod"
     with pytest.raises(AttributeError, match="module 'gristmill' has no attribute 'Recrod'"):
         getattr(gristmill, absent)
