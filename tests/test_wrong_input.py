@@ -1,6 +1,7 @@
 """What an impatient newcomer gets wrong: each time one sentence says what, where and what to do; nothing is lost."""
 
 import gzip
+import inspect
 import json
 import os
 import re
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from gristmill import registry
 from gristmill.cli import main
 from gristmill.commands.show import first_sentence
 from gristmill.config import load_config, parse, require_file
 from gristmill.errors import ConfigError
+from gristmill.plan import make_generator
 from gristmill.runs import RunFolder
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.testing import FaultServer
@@ -207,6 +210,18 @@ def test_damaged_parquet_is_told(tmp_path: Path) -> None:
 def test_a_run_without_a_task_is_no_success(seeds: str, here: Path, capsys: Told) -> None:
     told = sentence(capsys, 2, "generate", recipe(seeds=seeds))
     assert told == "gristmill: seeds: seeds.jsonl holds no rows, so there is nothing to do.\n"
+
+
+@pytest.mark.parametrize("name", registry.names("generators"))
+def test_seeds_are_read_or_refused(name: str, here: Path) -> None:
+    """A generator that says nothing of the seeds which it was given would be paid for what nobody asked for."""
+    kind = registry.load("generators", name)
+    assert kind.reads_seeds == ("self.seeds" in inspect.getsource(kind))
+    if not kind.reads_seeds:
+        Path("seeds.jsonl").write_text('{"text": "a"}')
+        config = RunConfig(generator=name, seeds="seeds.jsonl")
+        with pytest.raises(ConfigError, match=f"^seeds: {name} reads none; its tasks are made of `params`\\.$"):
+            make_generator(config)
 
 
 def test_failed_tasks_come_with_an_example(here: Path, capsys: Told) -> None:
