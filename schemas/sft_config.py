@@ -103,7 +103,7 @@ class SFTConfig(Config):
     precision: Literal["bf16", "fp32"] = "bf16"
     loss_kernel: LossKernel = "torch"  # or `liger`, on CUDA
     activation_checkpointing: bool = False  # keep each layer's input alone, and compute it again for its gradients
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
     stages: Annotated[list[Stage], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -96,14 +96,9 @@ def _reason(error: BaseException) -> str:
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """None where no state was saved yet; GristmillError where it can't be read."""
+    """None where no state was saved yet."""
     latest = _latest(folder)
-    if latest is None:
-        return None
-    try:
-        return Progress.from_json((latest / "progress.json").read_bytes())
-    except ValueError as error:
-        raise GristmillError(f"{latest} is damaged ({_reason(error)}); remove {folder} to train anew.") from None
+    return Progress.from_json((latest / "progress.json").read_bytes()) if latest else None
 
 
 def load_weights(folder: Path, model: CausalLM) -> None:

@@ -106,12 +106,3 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path: Path) 
         assert check(small / "state") == 3
     finally:
         subprocess.run(["umount", "--lazy", small], check=True)
-
-
-def test_a_damaged_state_is_one_sentence(tmp_path: Path) -> None:
-    save(tmp_path / "state", 1)
-    [progress] = tmp_path.glob("state/*/progress.json")
-    for damaged in (b"", b'{"step": "none"}'):
-        progress.write_bytes(damaged)
-        with pytest.raises(GristmillError, match=r"is damaged \(.*\); remove .*state to train anew\.$"):
-            load_progress(tmp_path / "state")

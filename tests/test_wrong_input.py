@@ -26,7 +26,6 @@ from gristmill.runs import RunFolder
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.testing import FaultServer
 from schemas.run_config import ModelConfig, RunConfig
-from schemas.sft_config import SFTConfig
 from tests.conftest import CLI, ROOT
 
 CLOSED = "http://127.0.0.1:9/v1"  # nobody listens there
@@ -133,12 +132,6 @@ def test_an_address_that_no_request_can_go_to_costs_no_time(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://h", "http://h:8000/a/v1", "embedded"])
 def test_an_address_is_taken(url: str) -> None:
     assert ModelConfig(endpoint=url, model="m").endpoints == [url]
-
-
-def test_a_training_takes_no_seed_that_numpy_refuses() -> None:
-    content = yaml.safe_load((ROOT / "recipes/sft/demo.yaml").read_text("utf-8"))
-    with pytest.raises(ValueError, match="seed"):
-        SFTConfig.model_validate({**content, "seed": -1})
 
 
 # Seeds
