@@ -13,26 +13,38 @@
 Source: IFEval's verifiable instructions, Zhou et al. 2023 (arXiv 2311.07911); definitions and code are ours.
 """
 
-import json
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
+from unicodedata import normalize
 
+import orjson
 from pydantic import Field, TypeAdapter, model_validator
 
 from gristmill.text.language_id import identify
+from judges.language import Params as LanguageParams
+from judges.language import certainty, judge_language
 from schemas import Data
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_BETWEEN_WORDS = re.compile(r"[\s/|—–]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)]*(?=\s|$)|[。！？]")
+_NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+"""Scripts that put no space between words."""
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)]*(?=\s|$)|[。！？।؟۔]")
 _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Fig|approx)\.$")
-_BULLET = re.compile(r"^\s*[-*+•]\s+\S")
+_HALF_OF_DAY = re.compile(r"\b[ap]\.m\.$")
+_BULLET = re.compile(r"^\s*[-*+•–‣◦]\s+\S")
 _NUMBERED = re.compile(r"^\s*\d+[.)]\s+\S")
-_HEADING = re.compile(r"^#{1,6}\s+\S")
-_RULE = re.compile(r"\|?(\s*:?-{3,}:?\s*\|)*\s*:?-{3,}:?\s*\|?")
-_FENCE = re.compile(r"^```", re.MULTILINE)
-_MARKDOWN = re.compile(r"^#{1,6}\s|^\s*[-*+]\s|\*\*\S|```|^\s*\|.*\|\s*$|\[[^\]]+\]\([^)]+\)", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6}\s+\S|^\S[^\n]*\n=+[ \t]*$", re.MULTILINE)
+_BREAK = re.compile(r"^\s*([-*_])(?:\s*\1){2,}\s*$", re.MULTILINE)
+_TABLE = re.compile(r"^.*\|.*\n[ \t]*(?=[^\n]*\|)\|?(?:[ \t]*:?-+:?[ \t]*\|)*(?:[ \t]*:?-+:?)?[ \t]*$", re.MULTILINE)
+_CODE = re.compile(r"^ *(```|~~~).*?^ *\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE)
+_MARKDOWN = re.compile(
+    r"^#{1,6}\s|^\s*[-*+]\s|^>\s|```|`[^`\n]+`|^\s*\|.*\|\s*$|\[[^\]]+\]\([^)]+\)"
+    r"|(?<![\w*])(\*{1,3})(?=[^\s*])[^*\n]*[^\s*]\1(?![\w*])|(?<!\w)(_{1,3})(?=[^\s_])[^\n]*?[^\s_]\2(?!\w)",
+    re.MULTILINE,
+)
 
 
 class Range(Data):
@@ -69,13 +81,16 @@ class Format(Data):
     ]
 
 
+Word = Annotated[str, Field(min_length=1)]
+
+
 class Keywords(Data):
     """Whole words or phrases, whatever their case."""
 
     kind: Literal["keywords"]
-    present: list[str] = []
-    absent: list[str] = []
-    counts: dict[str, Range] = {}
+    present: list[Word] = []
+    absent: list[Word] = []
+    counts: dict[Word, Range] = {}
 
 
 class Language(Data):
@@ -110,7 +125,7 @@ CONSTRAINTS: TypeAdapter[list[Constraint]] = TypeAdapter(list[Constraint])
 
 def check(constraint: Checkable, text: str) -> str:
     """What is wrong with the text, "" where it keeps the constraint."""
-    text = text.strip()
+    text = normalize("NFC", text).strip()
     match constraint:
         case Length():
             return constraint.fault(COUNTERS[constraint.of](text), constraint.of)
@@ -119,19 +134,26 @@ def check(constraint: Checkable, text: str) -> str:
         case Keywords():
             return _keywords_fault(constraint, text)
         case Language():
-            found, confidence = identify(text)
-            return "" if found == constraint.is_ else f"the language is {found or 'unknown'} ({confidence:.2f})"
+            found = judge_language(text, [constraint.is_], _PARTS)
+            named = identify(text)[0]
+            kept = named and found.passed and certainty(text, [constraint.is_]) >= 0.5
+            return "" if kept else f"the language is {named or 'unknown'}: {found.reason}"
         case Case():
             return "" if _CASES[constraint.is_](text) else f"not {constraint.is_} case"
         case Start():
-            return "" if text.casefold().startswith(constraint.text.casefold()) else f"starts with {text[:40]!r}"
+            return "" if re.match(_whole(constraint.text), _folded(text)) else f"starts with {text[:40]!r}"
         case End():
-            return "" if text.casefold().endswith(constraint.text.strip().casefold()) else f"ends with {text[-40:]!r}"
+            kept = re.search(rf"{_whole(constraint.text)}\Z", _folded(text))
+            return "" if kept else f"ends with {text[-40:]!r}"
+
+
+_PARTS = LanguageParams(short="pass")
 
 
 def count_words(text: str) -> int:
-    """Runs of letters and digits; where a script has no spaces, characters."""
-    return len(_WORD.findall(_CJK.sub(" ", text))) + len(_CJK.findall(text))
+    """What stands between spaces, dashes and slashes and has a letter or digit; in Chinese and Japanese, characters."""
+    words = _BETWEEN_WORDS.split(_CJK.sub(" ", text))
+    return sum(any(map(str.isalnum, word)) for word in words) + len(_CJK.findall(text))
 
 
 def count_sentences(text: str) -> int:
@@ -141,7 +163,8 @@ def count_sentences(text: str) -> int:
         begin = 0
         for end in _SENTENCE_END.finditer(paragraph):
             stretch = paragraph[begin : end.end()]
-            if _WORD.search(stretch) and not _ABBREVIATION.search(stretch):
+            goes_on = _HALF_OF_DAY.search(stretch) and paragraph[end.end() :].lstrip()[:1].islower()
+            if _WORD.search(stretch) and not _ABBREVIATION.search(stretch) and not goes_on:
                 sentences += 1
                 begin = end.end()
         sentences += bool(_WORD.search(paragraph[begin:]))
@@ -149,7 +172,12 @@ def count_sentences(text: str) -> int:
 
 
 def _bullets(text: str) -> int:
-    return sum(bool(_BULLET.match(line) or _NUMBERED.match(line)) for line in text.splitlines())
+    return sum(bool(_BULLET.match(line) or _NUMBERED.match(line)) for line in _prose(text).splitlines())
+
+
+def _prose(text: str) -> str:
+    """Without blocks of code, and the lines that part sections."""
+    return _BREAK.sub("", _CODE.sub("", text))
 
 
 COUNTERS: dict[str, Callable[[str], int]] = {
@@ -163,25 +191,25 @@ COUNTERS: dict[str, Callable[[str], int]] = {
 
 
 def _is_json(text: str) -> bool:
-    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n```", text, re.DOTALL)
+    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n```", text, re.DOTALL | re.IGNORECASE)
     try:
-        json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
+        orjson.loads(fenced[1] if fenced else text)
+    except ValueError:
         return False
     return True
 
 
 def _any_line(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    return lambda text: any(pattern.match(line) for line in text.splitlines())
+    return lambda text: any(pattern.match(line) for line in _prose(text).splitlines())
 
 
 _FORMATS: dict[str, Callable[[str], bool]] = {
     "json": _is_json,
     "bullets": _any_line(_BULLET),
     "numbered_list": _any_line(_NUMBERED),
-    "headings": _any_line(_HEADING),
-    "table": lambda text: any("|" in line and _RULE.fullmatch(line.strip()) for line in text.splitlines()),
-    "code_block": lambda text: len(_FENCE.findall(text)) >= 2,
+    "headings": lambda text: bool(_HEADING.search(_CODE.sub("", text))),
+    "table": lambda text: bool(_TABLE.search(_CODE.sub("", text))),
+    "code_block": lambda text: bool(_CODE.search(text)),
     "plain": lambda text: not _MARKDOWN.search(text),
 }
 
@@ -204,7 +232,17 @@ def _keywords_fault(constraint: Keywords, text: str) -> str:
 
 
 def _occurrences(word: str, text: str) -> int:
-    """Of a whole word; of a sign such as a comma, anywhere."""
-    before = r"(?<!\w)" if word[:1].isalnum() else ""
-    after = r"(?!\w)" if word[-1:].isalnum() else ""
-    return len(re.findall(before + re.escape(word) + after, text, re.IGNORECASE))
+    return len(re.findall(_whole(word), _folded(text)))
+
+
+def _whole(text: str) -> str:
+    """A pattern for whole words in a folded text; of a sign such as a comma, or where words aren't parted, anywhere."""
+    folded = _folded(text).strip() or text
+    first, last = folded[0], folded[-1]
+    before = r"(?<!\w)" if first.isalnum() and not _NO_SPACES.match(first) else ""
+    after = r"(?!\w)" if last.isalnum() and not _NO_SPACES.match(last) else ""
+    return before + r"\s+".join(map(re.escape, folded.split())) + after
+
+
+def _folded(text: str) -> str:
+    return normalize("NFC", text).casefold().replace("’", "'")

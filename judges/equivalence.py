@@ -1,6 +1,7 @@
 """equivalence: is the final answer the reference answer? Text and numbers first, a model where they can't tell.
 
     "**The final answer is: 1.5 km**"   against   "1500 m"      the same by value, no model asked
+    "So the answer is seven."           against   "7"           the same
     "Paris, the capital"                against   "Paris"       asked, in both orders; both must say yes
 
 Where `metadata.reference` is a list, one match is enough.
@@ -14,16 +15,20 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from gristmill import Config, Context, Judge, Record, Verdict
-from judges.fields import FieldPath, answer, before_answer, final_answer, lookup, read_out
-from judges.maths import math_verify, same_expression
-from judges.numbers import parse_quantity, same_quantity
+from judges.claims import final_answer
+from judges.fields import FieldPath, answer, before_answer, lookup, read_out
+from judges.maths import math_verify
+from judges.notation import plain, quantity
+from judges.numbers import same_quantity
+from judges.sameness import same
 from judges.votes import means_the_same, normalised
 
 How = Literal["exact", "numeric", "maths", "semantic"]
 
 
 class Params(Config):
-    """`how` says how far to go: text; also numbers and units; also expressions (math-verify); also by meaning."""
+    """`how` says how far to go: text; also numbers and units; also expressions, lists and intervals (math-verify); or
+    numbers first, then by meaning."""
 
     role: str = "judge"
     reference: FieldPath = "metadata.reference"
@@ -96,7 +101,7 @@ def _certainly(text: str, reference: str, how: How, tolerance: float) -> bool | 
         return True
     if how == "exact":
         return None
-    one, other = parse_quantity(text), parse_quantity(reference)
+    one, other = quantity(plain(text)), quantity(plain(reference))
     if one and other:
         return same_quantity(one, other, tolerance)
-    return (same_expression(reference, text) or None) if how == "maths" else None
+    return same(reference, text) if how == "maths" else None

@@ -8,7 +8,6 @@ tools                 the tools' definitions as JSON
 metadata.sql.query    a value in the metadata; any other name is a column of the record, such as `category`
 """
 
-import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -18,12 +17,6 @@ from schemas import Message, canonical_json
 
 _SHORT = {"question", "answer", "trace", "conversation", "tools"}
 _COLUMNS = {name for name in Record.model_fields if name not in ("messages", "tools", "verdicts", "provenance")}
-
-_MARKS = r"[ \t*_#>`]*"
-_FINAL = re.compile(
-    rf"^{_MARKS}(?:the )?(?:final )?answer{_MARKS}(?:is\b{_MARKS}[:=]?|[:=]){_MARKS}(?P<answer>\S.*?){_MARKS}$",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 
 def _known(path: str) -> str:
@@ -87,24 +80,3 @@ def read_out(messages: list[Message]) -> str:
         calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls]
         turns.append(f"[{message.role}]\n" + "\n".join([message.content, *calls]).strip())
     return "\n\n".join(turns)
-
-
-def final_answer(text: str) -> str:
-    """What a long answer ends in: its last \\boxed{...}, else its last `Final Answer: ...`, else all of it."""
-    boxed = _boxed(text)
-    if boxed is not None:
-        return boxed
-    lines = list(_FINAL.finditer(text))
-    return lines[-1]["answer"] if lines else text.strip()
-
-
-def _boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 1, start + len("\\boxed{")
-    for position in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[begin:position].strip()
-    return None

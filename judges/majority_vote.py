@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gristmill import Config, Context, Judge, Record, Verdict
-from judges.fields import FieldPath, answer, before_answer, final_answer, lookup, read_out
+from judges.claims import final_answer
+from judges.fields import FieldPath, answer, before_answer, lookup, read_out
 from judges.votes import How, majority_vote
 
 

@@ -7,7 +7,8 @@ What it reads, besides the last assistant message:
 The code is that of the message's one fenced python block; `solution` is for records whose answer isn't a whole program,
 and must then be found in the message, for what is proven has to be what is taught. `tests` is one text or several, each
 a piece of code that sees the solution's names; a text that defines `check`, as in HumanEval, is asked to check
-`entry_point`. Undecided: a record without `metadata.code`, or a sandbox that failed.
+`entry_point`. Code that outwits its tests fails (`judges.python_cheats`). Undecided: a record without `metadata.code`,
+or a sandbox that failed.
 
     {"name": "python_tests", "passed": false, "score": 0.5, "reason": "failed: AssertionError: assert add(1, 1) == 2"}
 
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from gristmill import Config, Context, Judge, Record, Verdict
 from gristmill.sandbox import SandboxLimits
 from gristmill.sandbox.solutions import PASSED
+from judges.python_cheats import cheats
 from schemas import Data
 
 _BLOCK = re.compile(r"^```(?:python|py|python3)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)
@@ -71,7 +73,10 @@ class PythonTests(Judge[Params]):
             return self._verdict(False, f"no_code: {len(blocks)} fenced python blocks in the answer, expected one")
         if not (tests := code.test_list()):
             return self._verdict(False, "no_tests: metadata.code.tests is empty")
-        tested = await ctx.sandbox.run_tests(code.solution or blocks[0], tests, limits=self.params.limits)
+        solution = code.solution or blocks[0]
+        if found := cheats(solution, tests, code.entry_point):
+            return self._verdict(False, f"cheats: {'; '.join(found)}", 0.0)
+        tested = await ctx.sandbox.run_tests(solution, tests, limits=self.params.limits)
         score = tested.outcomes.count(PASSED) / len(tests)
         return self._verdict(tested.passed, tested.summary, score if tested.passed is not None else None)
 

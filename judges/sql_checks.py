@@ -13,7 +13,7 @@ from judges.sql_engine import Columns, Database, Limits
 from judges.sql_text import Parsed, check_names, real_tables
 from judges.sql_world import Dialect, Refuted, Row, SQLWorld, comparable
 
-_SEEDS = (1, 2, None)
+SEEDS = (1, 2, None)
 """Two choices of half of the rows, and no rows at all."""
 
 
@@ -64,7 +64,7 @@ def _check_stable(
     database: Database, parsed: Parsed, used: set[str], dialect: Dialect, width: int, expected: list[Row]
 ) -> bool:
     """Whether the rows have an order; Refuted where another run, scan or break of ties gives other rows."""
-    broken = (_try(database, text) for text in _with_ties_broken(parsed, width, dialect))
+    broken = (rows_of(database, text) for text in with_ties_broken(parsed, width, dialect))
     runs = [run for run in broken if run is not None]
     if any(Counter(run) != Counter(expected) for run in runs):
         raise Refuted("ties", "rows are tied, and which of them comes first is left to chance")
@@ -76,12 +76,13 @@ def _check_stable(
     return bool(parsed.tree.args.get("order")) and all(run == expected for run in runs)
 
 
-def _with_ties_broken(parsed: Parsed, width: int, dialect: Dialect) -> Iterator[str]:
-    """The query with more to order by, up and down, where ties may matter: at its limit, in windows that count rows.
+def with_ties_broken(parsed: Parsed, width: int, dialect: Dialect, *, ordered: bool = False) -> Iterator[str]:
+    """The query with more to order by, up and down, where ties may matter: at its limit, in windows that count rows,
+    and everywhere where the order of the rows counts.
 
     Each is one of the answers that the query leaves open.
     """
-    limited = bool(parsed.tree.args.get("order") and parsed.tree.args.get("limit"))
+    limited = bool(parsed.tree.args.get("order") and (ordered or parsed.tree.args.get("limit")))
     if not limited and not any(isinstance(window.this, _COUNTING_ROWS) for window in parsed.of(exp.Window)):
         return
     for descending in (False, True):
@@ -132,15 +133,15 @@ def _claimed(database: Database, world: SQLWorld) -> tuple[set[str], set[str]]:
 
 def _check_used(database: Database, table: str, query: str, expected: list[Row]) -> None:
     with database.without({table}, ()):
-        without = _try(database, query)
+        without = rows_of(database, query)
     if without is not None and Counter(without) == Counter(expected):
         raise Refuted("unused_table", f"the query names {table}, but gives the same rows without it")
 
 
 def _check_sensitive(database: Database, used: set[str], query: str, expected: list[Row]) -> None:
-    for seed in _SEEDS:
+    for seed in SEEDS:
         with database.thinned(used, seed):
-            changed = _try(database, query)
+            changed = rows_of(database, query)
         if changed is not None and Counter(changed) != Counter(expected):
             return
     raise Refuted("insensitive", "the result stays the same whatever rows the tables hold")
@@ -154,7 +155,7 @@ def _again(database: Database, query: str, reason: str) -> list[Row]:
         raise Refuted(reason, refuted.detail) from None
 
 
-def _try(database: Database, query: str) -> list[Row] | None:
+def rows_of(database: Database, query: str) -> list[Row] | None:
     """The rows on a changed database; None where the query fails there."""
     try:
         return comparable(database.run(query)[1])

@@ -19,6 +19,7 @@ Source: Nemotron 3 Super report (arXiv 2604.12374), §3.1.1, where SQL records a
 import asyncio
 import re
 from collections import Counter
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ from judges.sql_concepts import CONCEPTS, shows
 from judges.sql_engine import Database, Limits
 from judges.sql_server import Server, server_for
 from judges.sql_text import Parsed, read_query
+from judges.sql_variants import check_elsewhere
 from judges.sql_world import SAMPLE_ROWS, Refuted, Row, SQLProof, SQLWorld, as_json, comparable, result_hash
 from judges.sqlite_engine import SQLite
 from schemas import Json
@@ -143,23 +145,43 @@ async def check_record(record: Record, ctx: Context, limits: Limits) -> str:
     """The engine that proved the record's answer. Refuted where it isn't what `metadata.sql` says.
 
     A record with a recorded result has its query in the one sql block of its last assistant message. A record of others
-    may have none; then the query of `metadata.sql` is proved, and a block that differs from it must give the same rows.
+    may have none; then the query of `metadata.sql` is proved. A block that differs from that query must give the same
+    rows, also with other data (`judges.sql_variants`).
     """
     claim, concept = _claim(record.metadata["sql"]), _concept_of(record)
+    world: SQLWorld
     blocks = _last_blocks(record)
     if isinstance(claim, SQLProof):
-        outcome = await _outcome(claim, _only(blocks), ctx, limits, concept)
-        if not _gives(outcome, claim):
-            recorded = f"recorded {claim.row_count} rows {claim.result[:3]}"
-            raise Refuted("wrong_result", f"{len(outcome.rows)} rows {outcome.rows[:3]}, {recorded}")
-        return outcome.engine
-    world, query = claim
-    outcome = await _outcome(world, query, ctx, limits, concept)
-    if len(blocks) == 1 and blocks[0].strip("; \n") != query.strip("; \n"):
-        answer = await _outcome(world, blocks[0], ctx, limits, concept)
-        if not _gives(answer, _proof(world, query, outcome)):
-            raise Refuted("wrong_result", f"the answer gives {answer.rows[:3]}, metadata.sql.query {outcome.rows[:3]}")
+        world, query, answer = claim, claim.query, _only(blocks)
+        outcome = await _outcome(world, answer, ctx, limits, concept)
+        proof, recorded = claim, f"recorded {claim.row_count} rows {claim.result[:3]}"
+    else:
+        world, query = claim
+        outcome = await _outcome(world, query, ctx, limits, concept)
+        proof, recorded = _proof(world, query, outcome), f"metadata.sql.query {outcome.rows[:3]}"
+        answer = blocks[0] if len(blocks) == 1 else query
+        if not _is_same_text(answer, query):
+            outcome = await _outcome(world, answer, ctx, limits, concept)
+    if not _gives(outcome, proof):
+        raise Refuted("wrong_result", f"the answer gives {len(outcome.rows)} rows {outcome.rows[:3]}, {recorded}")
+    if not world.writes and not _is_same_text(answer, query):
+        await _check_elsewhere(world, query, answer, proof.ordered, ctx, limits)
     return outcome.engine
+
+
+def _is_same_text(answer: str, query: str) -> bool:
+    return answer.strip("; \n") == query.strip("; \n")
+
+
+async def _check_elsewhere(
+    world: SQLWorld, query: str, answer: str, ordered: bool, ctx: Context, limits: Limits
+) -> None:
+    reference, given = (_read(world, one, limits, "") for one in (query, answer))
+    check = partial(check_elsewhere, world=world, reference=reference, answer=given, ordered=ordered)
+    if world.dialect == "sqlite":
+        return await asyncio.to_thread(check, partial(SQLite, limits=limits))
+    server = await server_for(world.dialect, limits, ctx)
+    return await asyncio.wrap_future(server.workers.submit(check, partial(server.database, limits=limits)))
 
 
 def _concept_of(record: Record) -> str:

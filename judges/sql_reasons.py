@@ -43,6 +43,7 @@ REASONS: dict[str, dict[str, str]] = {
         "no_effect": "a statement that is to write leaves everything as it was",
     },
     "comparison": {
-        "wrong_result": "the answer gives other rows than the record says, or than `metadata.sql.query`",
+        "wrong_result": "the answer gives other rows than the record says, or than `metadata.sql.query`, "
+        "here or with other data",
     },
 }

@@ -21,11 +21,14 @@ from typing import Literal
 
 from gristmill import Answer, Context
 from judges.asking import Reason, ask
-from judges.numbers import parse_quantity, same_quantity
+from judges.notation import plain, quantity
+from judges.numbers import same_quantity
 from schemas import JsonObject
 
 How = Literal["exact", "numeric", "semantic"]
 
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_QUOTED = re.compile("^[\"'“‘](.*)[\"'”’]$")
 _ARTICLES = re.compile(r"^(?:the|an?)\s+")
 _EXCLAMATION = re.compile(r"(?<=[^\W\d])!+$")
 _UNIT = re.compile(r"(?<=\d) ?[^\W\d_]{1,3}\b")
@@ -84,8 +87,9 @@ def normalised(text: str) -> str:
 
     After a number, case and marks may make one: 5 mW is not 5 MW, and 5! is not 5.
     """
-    plain = unicodedata.normalize("NFKC", text).replace("**", "").replace("`", "")
-    plain = " ".join(plain.split()).strip("\"'“”‘’").rstrip(".,;:? ")
+    plain = _SUPERSCRIPT.sub(lambda match: f"^{match[0]}", text).replace("**", "").replace("`", "")
+    plain = " ".join(unicodedata.normalize("NFKC", plain).split()).rstrip(".,;:? ")
+    plain = _QUOTED.sub(r"\1", plain).rstrip(".,;:? ")
     plain = _EXCLAMATION.sub("", plain)
     units = _UNIT.findall(plain)
     folded = "".join(part.casefold() + unit for part, unit in zip(_UNIT.split(plain), [*units, ""], strict=True))
@@ -94,7 +98,7 @@ def normalised(text: str) -> str:
 
 def same_number(one: str, other: str, tolerance: float) -> bool:
     """Whether both texts are numbers and these are the same up to the relative tolerance."""
-    first, second = parse_quantity(one), parse_quantity(other)
+    first, second = quantity(plain(one)), quantity(plain(other))
     return first is not None and second is not None and same_quantity(first, second, tolerance)
 
 
@@ -123,7 +127,7 @@ async def _join_by_meaning(ctx: Context, answers: Sequence[str], groups: Groups,
     pairs = [
         (one, other)
         for one, other in combinations(groups.roots(), 2)
-        if not (parse_quantity(answers[one]) and parse_quantity(answers[other]))
+        if not (quantity(plain(answers[one])) and quantity(plain(answers[other])))
     ]
     same = await ctx.gather(means_the_same(ctx, role, answers[one], answers[other], question) for one, other in pairs)
     for (one, other), equal in zip(pairs, same, strict=True):

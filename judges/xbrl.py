@@ -14,7 +14,8 @@ import asyncio
 from typing import Literal
 
 from gristmill import Config, Context, Judge, Record, Verdict
-from judges.fields import answer, before_answer, final_answer, lookup
+from judges.claims import final_answer
+from judges.fields import answer, before_answer, lookup
 from judges.figures import cleaned, figures_in
 from judges.xbrl_facts import Proof, shown
 from judges.xbrl_figures import states

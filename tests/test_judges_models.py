@@ -385,6 +385,10 @@ def test_one_order_alone_joins_nothing(judge: Callable[..., Judged]) -> None:
         ("12 %", "0.12", True),
         ("$3.2 million", "3,200,000", True),
         ("(415)", "-415", True),
+        ("There are seven.\n\nAnswer: seven", "7", True),
+        ("1.234,50 €", "1234.5 €", True),
+        ("It takes 2 1/2 hours.\n\n#### 2 1/2 h", "150 min", True),
+        ("1.6e-19 C", "9.1e-31 C", False),
         ("1500 kg", "1500 m", False),
         ("42", ["41", "43"], False),
         ("42", ["41", "42"], True),
@@ -402,8 +406,9 @@ def test_equivalence_that_needs_no_model(
 
 @pytest.mark.parametrize(
     ("answer", "reference", "passed"),
-    [("x^2 - 1", "(x-1)(x+1)", True), ("\\frac{\\sqrt{2}}{2}", "1/\\sqrt{2}", True), ("x^2", "x^3", False)],
-)
+    [("x^2 - 1", "(x-1)(x+1)", True), ("\\frac{\\sqrt{2}}{2}", "1/\\sqrt{2}", True), ("x^2", "x^3", False),
+     ("\\text{silent}", "listen", False), ("5, 3", "x = 3 or x = 5", True), ("[1, 2]", "(1, 2)", False)],
+)  # fmt: skip
 def test_equivalence_of_expressions(judge: Callable[..., Judged], answer: str, reference: str, passed: bool) -> None:
     pytest.importorskip("math_verify")
     found = judge("equivalence", record(f"$\\boxed{{{answer}}}$", reference=reference), always("?"), how="maths")

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from gristmill import Record, RunJudge, Verdict
 from gristmill.quantiles import QuantileSketch
 from gristmill.testing import Judged, judge_scripted
+from judges.claims import final_answer
 from judges.constraints import CONSTRAINTS, Other, check, count_sentences, count_words
 from judges.difficulty import Difficulty
 from judges.difficulty import Params as DifficultyParams
 from judges.duplicates import Duplicates
 from judges.duplicates import Params as DuplicatesParams
-from judges.fields import final_answer, lookup
+from judges.fields import lookup
 from judges.language import Params as LanguageParams
 from judges.language import judge_language
 from judges.numbers import parse_quantity, same_quantity
@@ -61,7 +62,14 @@ def judged(name: str, one: Record, folder: Path, **params: Any) -> Judged:
         ("1.5 km", 1500, "m"),
         ("90 minutes", 5400, "s"),
         ("2 KiB", 2048, "byte"),
-        ("12 Apples", 12, "apples"),
+        ("12 Apples", 12, "apple"),
+        ("1.234,50 €", 1234.5, "EUR"),
+        ("1 234,5", 1234.5, ""),
+        ("1.234.567", 1234567, ""),
+        ("1'234.5", 1234.5, ""),
+        ("12,34,567", 1234567, ""),
+        ("3 dozen", 36, ""),
+        ("24 inches", 0.6096, "m"),
         ("$5M", 5e6, "USD"),
         ("5 MW", 5, "MW"),
         ("5 mW", 5, "mW"),
@@ -73,7 +81,9 @@ def test_numbers_as_people_write_them(text: str, value: float, unit: str) -> Non
     assert found is not None and found.unit == unit and found.value == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1,23", "1/0", "2024-01-02", "about 5", "1.2.3", "(5", "5 to 6"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "1,23", "1/0", "2024-01-02", "about 5", "1.2.3", "(5", "5 to 6", "1e400", "(1, 2)", "1,2,3"]
+)
 def test_what_is_no_number(text: str) -> None:
     assert parse_quantity(text) is None
 
@@ -89,6 +99,14 @@ def test_what_is_no_number(text: str) -> None:
         ("5 USD", "5 EUR", False),
         ("5 kg", "5 m", False),
         ("2 h", "120 min", True),
+        ("1.6e-19 C", "9.1e-31 C", False),
+        ("1e-10", "0", False),
+        ("5 mg", "5 Mg", False),
+        ("8 b", "8 B", False),
+        ("5 Nm", "5 nm", False),
+        ("5 squared", "5", False),
+        ("2 ft", "24 inches", True),
+        ("5 apples", "5 apple", True),
     ],
 )
 def test_quantities_with_units(one: str, other: str, same: bool) -> None:
@@ -106,12 +124,18 @@ def test_every_integer_is_read_back(number: int, grouped: bool) -> None:
     ("text", "answer"),
     [
         ("Long reasoning.\n\nFinal Answer: 42", "42"),
-        ("**Answer:** Paris.", "Paris."),
+        ("**Answer:** Paris.", "Paris"),
         ("**Final Answer: -5**", "-5"),
         ("Answer: $12 %", "$12 %"),
-        ("so the answer is = (3)", "so the answer is = (3)"),
+        ("so the answer is = (3)", "(3)"),
+        ("So the answer is 42.", "42"),
+        ("Work.\n\n#### 42", "42"),
+        ("### Answer\n42", "42"),
+        ("Not \\boxed{5}.\nFinal answer: 6", "6"),
+        ("Answer: 5. Wait, that is wrong.", "Answer: 5. Wait, that is wrong."),
         ("The final answer is: blue", "blue"),
-        ("First \\boxed{1}, then \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("First \\boxed{1}.\n\nThen \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("\\boxed{5} or \\boxed{6}", "5, 6"),
         ("just this", "just this"),
     ],
 )
@@ -122,6 +146,7 @@ def test_final_answers(text: str, answer: str) -> None:
 def test_normalisation_and_groups() -> None:
     assert normalised(" The  **Eiffel Tower**. ") == normalised("eiffel tower") == "eiffel tower"
     assert normalised("Paris!") == "paris" and normalised("5!") == "5!" and normalised("Option B") == "option b"
+    assert normalised("10²") == "10^2" and normalised("f'") == "f'" and normalised("'a'") == "a"
     assert normalised("5 MW") != normalised("5 mW") and normalised("Route 66") == "route 66"
     groups = Groups(5)
     groups.join(3, 4)
@@ -158,6 +183,25 @@ def test_fields() -> None:
         ({"kind": "keywords", "absent": ["ocean", ","]}, ["the sea"], ["The Ocean!", "a, b"]),
         ({"kind": "keywords", "counts": {"moon": {"at_least": 2, "at_most": 2}}},
          ["moon Moon"], ["moon", "moon moon moon", "moonmoon"]),
+        ({"kind": "length", "of": "words", "at_least": 2, "at_most": 2},
+         ["3.14 pi", "1,000 dogs", "cafe\u0301 nai\u0308ve", "नमस्ते दुनिया", "U.S.A. - user_name"],
+         ["one", "a—b—c"]),
+        ({"kind": "length", "of": "sentences", "at_least": 2, "at_most": 2},
+         ["क्या हाल है। ठीक है।", "At 5 p.m. we met. Bye."], ["At 5 p.m. we met."]),
+        ({"kind": "length", "of": "bullets", "at_most": 1}, ["- a\n\n- - -", "```\n- x\n- y\n```\n– a"], ["– a\n• b"]),
+        ({"kind": "length", "of": "characters", "at_most": 5}, ["he\u0301llo"], ["hélloo"]),
+        ({"kind": "format", "is": "json"}, ["```JSON\n{}\n```"], ['{"a": NaN}', "[Infinity]"]),
+        ({"kind": "format", "is": "headings"}, ["Title\n=====\ntext"], ["```\n# a comment\n```"]),
+        ({"kind": "format", "is": "table"}, ["|a|b|\n|-|-|\n|1|2|", "a | b\n- | -\n1 | 2"], ["```\n|a|\n|-|\n```"]),
+        ({"kind": "format", "is": "code_block"}, ["~~~\nx\n~~~", "  ```\n  x\n  ```"], []),
+        ({"kind": "format", "is": "plain"}, ["a_b_c and x * y * z", "2 ** 3 ** 4", "5 > 3"],
+         ["*italic* text", "_so_", "`code`", "> quoted", "__so__"]),
+        ({"kind": "keywords", "present": ["in the end", "don't", "東京"]},
+         ["In\nthe end I don’t; 私は東京に住む"], ["東京"]),
+        ({"kind": "keywords", "absent": ["straße", "東京"]}, ["Gasse"], ["STRASSE", "私は東京に住む"]),
+        ({"kind": "start", "text": "Dear "}, ["dear all"], ["Dearest"]),
+        ({"kind": "end", "text": "bye"}, ["Good bye"], ["Goodbye"]),
+        ({"kind": "language", "is": "zh"}, ["你好，世界。"], ["Hello there, world."]),
         ({"kind": "case", "is": "lower"}, ["all small 1"], ["All small"]),
         ({"kind": "case", "is": "upper"}, ["LOUD!"], ["LOUd"]),
         ({"kind": "case", "is": "title"}, ["A Tale Of 2 Cities"], ["A tale"]),
@@ -250,6 +294,18 @@ def test_the_language_of_real_questions(shared_data: Path) -> None:
         ("You can't divide by zero, so the limit doesn't exist.", "answered"),
         ("To kill a Python process, use `kill` with its pid.", "answered"),
         ("She said: it can't help. The engine was dead.", "answered"),
+        ("I refuse.", "refused"),
+        ("My guidelines don't allow me to answer.", "refused"),
+        ("It would be irresponsible of me to explain that.", "refused"),
+        ("I don't think I should answer this.", "refused"),
+        ("I'd rather not.", "refused"),
+        ("Lo siento, pero no puedo ayudar con eso.", "unclear"),
+        ("申し訳ありませんが、お手伝いできません。", "unclear"),
+        ('The knight said: "I cannot help you." Then he left.', "unclear"),
+        ("I can't help but smile. The answer is 4.", "answered"),
+        ("I cannot stress enough how important it is to write tests.", "answered"),
+        ("I won't bore you; the answer is 4.", "answered"),
+        ("If I refuse to pay, what happens? You may be sued.", "answered"),
         ("I can't give you the exact date, but " + "here is what is known of the voyage. " * 20, "unclear"),
     ],
 )

@@ -16,6 +16,7 @@ from gristmill.sandbox.engines import CHOICE
 from gristmill.sandbox.pool import Pool
 from gristmill.sandbox.solutions import read_reports, snippet_of_tests
 from judges.mutants import mutants
+from judges.python_cheats import cheats
 from judges.python_tests import CodeUnderTest
 from tests.conftest import CLI, ENGINES
 
@@ -72,6 +73,49 @@ async def test_a_solution_cannot_leave_before_its_tests(
     assert tested.reason == reason and tested.detail.startswith(detail), tested
     assert tested.outcomes == outcomes
     assert tested.passed is (reason == "passed")
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        "import __main__\n__main__.check = lambda *a: None",
+        "import sys\nsys.modules['__main__'].attempt = lambda act: ''",
+        "import builtins\nbuiltins.exec = lambda *a: None",
+        "import builtins\nkept = compile\nbuiltins.compile = lambda source, *a: kept('pass', *a)",
+        "import json\njson.dumps = lambda value: '\"\"'",
+        "import traceback\ntraceback.format_exception_only = lambda error: ['']",
+        "def f():\n    import __main__\n    __main__.attempt = lambda act: ''",
+    ],
+)
+async def test_a_solution_cannot_change_how_tests_are_run(pool: Pool, cheat: str) -> None:
+    tested = await run_tests(pool, f"def f(): return 0\n{cheat}", "assert f() == 1", "assert f() == 2")
+    assert tested.passed is False and tested.detail == "the solution changes how tests are run"
+
+
+@pytest.mark.parametrize(
+    ("solution", "found"),
+    [
+        ("import sys\ndef f(): return sys._getframe(1).f_code.co_consts[-1]",
+         ["it uses _getframe", "it uses co_consts", "it uses f_code"]),
+        ("import sys\ndef f(): return getattr(sys, '_getframe')(1)", ["it uses _getframe"]),
+        ("from inspect import currentframe as here", ["it uses currentframe"]),
+        ("import gc\nplan = [one for one in gc.get_objects() if 'mark' in one]", ["it uses get_objects"]),
+        ("class Yes:\n    def __eq__(self, other): return True", ["__eq__ is equal to everything"]),
+        ("class Yes(int):\n    __eq__ = lambda self, other: 1", ["__eq__ is equal to everything"]),
+        ("def abs(x): return 0\ndef f(): return 7", ["it replaces abs, which its tests use"]),
+        ("from operator import truth as abs", ["it replaces abs, which its tests use"]),
+        ("class P:\n    def __eq__(self, other): return isinstance(other, P)", []),
+        ("class P:\n    def __eq__(self, other): return NotImplemented", []),
+        ("import gc, inspect\ngc.collect()\nif __name__ == '__main__': max = 3", []),
+        ("def f(): def", []),
+    ],
+)  # fmt: skip
+def test_cheats_are_read(solution: str, found: list[str]) -> None:
+    assert cheats(solution, ["assert abs(f() - 2) < 1e-6"], "f") == found
+
+
+def test_a_problem_may_ask_for_what_python_has() -> None:
+    assert cheats("def abs(x): return max(x, -x)", ["assert abs(-2) == 2"], "abs") == []
 
 
 async def test_a_solution_sees_neither_its_tests_nor_the_mark(pool: Pool) -> None:

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.refresh.claims import LETTERS, read_claim, read_letter
-from generators.refresh.sameness import same
+from judges.claims import LETTERS, read_claim, read_letter
+from judges.sameness import answers, same
 
 DATA = Path(__file__).parent / "data"
 CASES: list[dict[str, Any]] = yaml.safe_load((DATA / "refresh_answers.yaml").read_text("utf-8"))
@@ -145,6 +145,36 @@ def test_a_claim_is_explicit_only_where_it_is_marked() -> None:
 def test_only_a_reader_can_compare_words() -> None:
     assert same("the mitochondrion", "the powerhouse of the cell") is None
     assert same("42", "forty and two more") is False
+
+
+TRAMS = "Two trams leave the ends of a 21 km line at 32 km/h and 24 km/h. After how many minutes do they meet?"
+DENSITY = "A stone of 270 g displaces 100 mL of water. What is its density in g/cm³?"
+FERRIES = "Ferries return every 18, 24 and 40 minutes. How many hours pass until all are back?"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "right", "wrong"),
+    [
+        (TRAMS, "22.5", ["22.5", "22.5 minutes", "22.5 min", "0.375 h", "They meet after 22.5 minutes",
+                         "22 1/2 minutes", "22.5 minutes after departure", r"22.5\ \text{minutes}"],
+         ["22.5 hours", "22.5 s", "22.5 km", "They meet after 22.5 hours", "22.5 minutes is impossible", "0.375",
+          "They don't meet after 22.5 minutes", "more than 22.5 minutes"]),
+        (DENSITY, "2.7", ["2.7", "2.7 g/cm³", "2.7 g/cm^3", r"2.7\ \text{g/cm}^3", r"2.7 \mathrm{g/cm^3}"],
+         ["2.7 kg/m^3", r"2.7\ \text{kg/m}^3", "2.7 g/mm³", "27 g/cm³"]),
+        (FERRIES, "6", ["6", "6 h", "6 hours", "360 minutes"], ["6 minutes", "360", "6 days"]),
+        ("What kinetic energy, in joules, has the cyclist?", "1000", ["1000 J", "1,000 joules"], ["1000 kJ", "1000 W"]),
+        ("How many litres of pure water must be added?", "8", ["8 litres of water", "8 L", "8000 ml"],
+         ["8 ml", "8 kg"]),
+        ("How many positive divisors does 5040 have?", "60", ["60 divisors", "60"], ["6"]),
+        ("How old is the son?", "12", ["12 years", "12"], ["21 years"]),
+        ("What is its speed in kilometres per hour?", "72", ["72 km/h"], ["72 m/s"]),
+    ],
+)  # fmt: skip
+def test_a_number_is_in_the_unit_that_the_question_asks_for(
+    question: str, reference: str, right: list[str], wrong: list[str]
+) -> None:
+    assert {claim: answers(reference, claim, question) for claim in right} == dict.fromkeys(right, True)
+    assert not [claim for claim in wrong if answers(reference, claim, question)]
 
 
 def test_whole_numbers_have_no_tolerance() -> None:

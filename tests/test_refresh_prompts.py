@@ -10,14 +10,14 @@ import yaml
 
 from generators.refresh import Params, Refresh
 from generators.refresh.checks import kind_of
-from generators.refresh.claims import LETTERS
 from generators.refresh.prompt import Prompt, options_in, read_prompt
-from generators.refresh.sameness import same
 from gristmill import Record
 from gristmill.seeds import BadSeed
 from gristmill.testing import ScriptedModel, judge_scripted, run_scripted
 from gristmill.text.diversity import diversity
+from judges.claims import LETTERS
 from judges.constraints import Other, check
+from judges.sameness import same
 from schemas import JsonObject, assistant
 from tests.refresh_proofs import PROOFS
 from tests.runs import rows_of
@@ -79,15 +79,20 @@ def test_every_constraint_can_be_kept_and_missed() -> None:
 def test_every_solution_passes_its_tests(tmp_path: Path) -> None:
     solutions = load("solutions")
     assert solutions.keys() == {name for name, prompt in PROMPTS.items() if prompt.tests}
-    records = []
+    near_misses = load("near_misses")
+    assert near_misses.keys() <= solutions.keys()
+    records, wanted = [], []
     for name, solution in solutions.items():
         prompt = PROMPTS[name]
         code: JsonObject = {"tests": list(prompt.tests), "entry_point": prompt.entry_point}
-        for text in (solution, f"def {prompt.entry_point}(*_, **__):\n    return None\n"):
+        wrong = [f"def {prompt.entry_point}(*_, **__):\n    return None\n"]
+        wrong += [near_misses[name]] if name in near_misses else []
+        wanted += ["accepted", *["rejected"] * len(wrong)]
+        for text in (solution, *wrong):
             answer = assistant(f"```python\n{text}```")
             records.append(Record(messages=[*prompt.messages, answer], metadata={"code": code}))
     judged = judge_scripted([{"name": "python_tests"}], records, tmp_path)
-    assert [one.status for one in judged] == ["accepted", "rejected"] * len(solutions)
+    assert [one.status for one in judged] == wanted
 
 
 def test_questions_are_varied() -> None:

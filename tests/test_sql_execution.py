@@ -477,6 +477,40 @@ async def test_a_foreign_record_needs_no_recorded_result(given: Record) -> None:
     assert verdict.passed is True and verdict.reason.startswith("proved on SQLite 3."), verdict.reason
 
 
+FEWEST = "SELECT city FROM branch ORDER BY branch_id DESC LIMIT 1"
+BY_LUCK = [
+    (TOTALS, TOTALS.replace("total DESC", "total DESC LIMIT 3")),
+    (TOTALS, TOTALS.replace("GROUP", "WHERE branch.city IN ('Ghent', 'Lille', 'Bruges') GROUP")),
+    (TOTALS, TOTALS.replace("GROUP", "WHERE loan.amount < 1000 GROUP")),
+    (FEWEST, "SELECT city FROM branch WHERE branch_id = 3"),
+    (FEWEST, "SELECT MIN(city) FROM branch"),
+    ("SELECT COUNT(*) FROM loan", "SELECT COUNT(*) + 3 FROM branch"),
+    ("SELECT COUNT(*) FROM loan WHERE amount > 250", "SELECT COUNT(*) FROM loan WHERE amount >= 250"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "answer"), BY_LUCK)
+async def test_an_answer_that_is_right_by_luck_is_refused(query: str, answer: str) -> None:
+    for claim in (foreign(f"```sql\n{answer}\n```", query=query), record(answer, prove_in_sqlite(BARE, query))):
+        verdict = await judged(claim)
+        assert verdict.passed is False and verdict.reason.startswith("wrong_result: with "), verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        (FEWEST, "SELECT city FROM branch WHERE branch_id = (SELECT MAX(branch_id) FROM branch)"),
+        ("SELECT COUNT(*) FROM loan WHERE amount > 250", "SELECT SUM(amount > 250) FROM loan"),
+        (TOTALS, TOTALS.replace("loan JOIN branch", "loan LEFT JOIN branch")),
+        (TOTALS, TOTALS.replace("SUM(loan.amount)", "SUM(COALESCE(loan.amount, 0))")),
+        (TOTALS, f"SELECT * FROM ({TOTALS.partition(' ORDER')[0]}) ORDER BY 2 DESC, 1"),
+    ],
+)
+async def test_an_answer_in_other_words_is_as_good(query: str, answer: str) -> None:
+    verdict = await judged(foreign(f"```sql\n{answer}\n```", query=query))
+    assert verdict.passed is True, verdict.reason
+
+
 async def test_undecided_without_a_proof() -> None:
     verdict = await judged(Record(messages=[user("Hello"), assistant("Hi")]))
     assert verdict.passed is None and verdict.reason.startswith("no_proof")

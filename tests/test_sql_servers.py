@@ -17,12 +17,14 @@ from typing import Any
 import orjson
 import pytest
 
+from gristmill import Record
 from gristmill.errors import ConfigError, GristmillError
 from judges.sql_checks import check_query
 from judges.sql_engine import Limits
-from judges.sql_execution import prove, prove_on
+from judges.sql_execution import SQLExecution, prove, prove_on
 from judges.sql_server import Server, server_for
 from judges.sql_world import Dialect, Refuted, SQLProof, SQLWorld, joined
+from schemas import JsonObject, assistant, user
 from tests.conftest import CLI
 
 CONTEXT = joined(
@@ -285,6 +287,22 @@ async def test_what_postgres_can(query: str, postgres_server: Server) -> None:
 )
 async def test_what_mariadb_can(query: str, mysql_server: Server) -> None:
     assert (await Engine("mysql", mysql_server).prove(query)).row_count > 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (TOTALS.replace("loan JOIN branch", "branch JOIN loan"), ""),
+        (TOTALS.replace("total DESC", "total DESC LIMIT 3"), "wrong_result: with other values in the tables"),
+        (TOTALS.replace("GROUP", "WHERE loan.amount < 1000 GROUP"), "wrong_result: with other values in the tables"),
+    ],
+)
+async def test_an_answer_that_is_right_by_luck_is_refused(answer: str, fault: str, engine: Engine) -> None:
+    claim: JsonObject = {"dialect": engine.dialect, "context": CONTEXT, "query": TOTALS}
+    record = Record(messages=[user("?"), assistant(f"```sql\n{answer}\n```")], metadata={"sql": claim})
+    context: Any = OneServer(engine.server)
+    verdict = await SQLExecution(Limits()).judge(record, context)
+    assert verdict.passed is not bool(fault) and verdict.reason.startswith(fault), verdict.reason
 
 
 async def test_a_frozen_clock(engine: Engine) -> None:

@@ -18,11 +18,11 @@ from typing import Annotated
 from pydantic import Field
 
 from generators.refresh.choosing import grams, likeness
-from generators.refresh.claims import LETTERS
 from generators.refresh.prompt import Example, Prompt, listed, options_in
 from gristmill import Answer, Config, Context, Reject
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
+from judges.claims import LETTERS
 from judges.votes import normalised
 from schemas import user
 

@@ -21,16 +21,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from generators.refresh.attempts import Attempt
-from generators.refresh.claims import read_claim, read_letter
 from generators.refresh.prompt import Prompt
-from generators.refresh.sameness import same
 from gristmill import Config, Context, Record, Reject, Verdict
 from gristmill.sandbox import SandboxLimits
+from judges.claims import read_claim, read_letter
 from judges.constraints import Other
 from judges.instruction_following import InstructionFollowing
 from judges.instruction_following import Params as FollowingParams
 from judges.python_tests import Params as TestParams
 from judges.python_tests import PythonTests, python_blocks
+from judges.sameness import answers, same
 from judges.votes import Groups, Vote, means_the_same
 from schemas import JsonObject, Message
 
@@ -125,11 +125,13 @@ async def _right_claims(ctx: Context, prompt: Prompt, claims: list[str], checks:
     """For each claim whether it is one of the references; a judge's yes counts as one, in both orders."""
     if prompt.choices:
         return {claim: claim in prompt.reference for claim in claims}
-    found = {claim: _any([same(reference, claim) for reference in prompt.reference]) for claim in claims}
+    found = {
+        claim: _any([answers(reference, claim, prompt.question) for reference in prompt.reference]) for claim in claims
+    }
     unclear = [claim for claim, right in found.items() if right is None]
     if checks.ask_judge and unclear:
-        answers = await ctx.gather(_means_one(ctx, prompt, claim) for claim in unclear)
-        found.update(zip(unclear, answers, strict=True))
+        judged = await ctx.gather(_means_one(ctx, prompt, claim) for claim in unclear)
+        found.update(zip(unclear, judged, strict=True))
     return found
 
 

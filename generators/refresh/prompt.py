@@ -16,9 +16,9 @@ from typing import Any, Literal
 import orjson
 from pydantic import ValidationError
 
-from generators.refresh.claims import LETTERS, read_claim
 from gristmill import Seed
 from gristmill.seeds import BadSeed
+from judges.claims import LETTERS, read_claim
 from judges.constraints import CONSTRAINTS, Constraint
 from schemas import Data, JsonObject, Message, Tool
 from schemas.chat_shapes import messages_in, tools_in

@@ -6,9 +6,9 @@ attempts follow, for there may be something to vote on. Of answers that nobody c
 
 from generators.refresh.attempts import Attempt, attempt
 from generators.refresh.choosing import Choosing
-from generators.refresh.claims import read_claim
 from generators.refresh.prompt import Prompt
 from gristmill import Context
+from judges.claims import read_claim
 
 
 async def sample(ctx: Context, prompt: Prompt, samples: int, language: str, choosing: Choosing) -> list[Attempt]:

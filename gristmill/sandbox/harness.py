@@ -8,7 +8,8 @@ is gone before the solution is loaded. A report is a line of standard output: th
     <mark>""                                        the second one: passed
 
 A test passes if its code runs to its end, and so does every function `test_*` and every `unittest.TestCase` in it. The
-process ends after the last report, whatever threads or exit hooks the solution has set up.
+process ends after the last report, whatever threads or exit hooks the solution has set up. Before each report a test
+that must fail is run as well: where it doesn't, the solution has changed how tests are run, and nothing is reported.
 """
 
 import json
@@ -23,6 +24,7 @@ from types import FunctionType, ModuleType
 
 SOLUTION = "solution.py"
 PLAN = "plan.json"
+FALSE = '"AssertionError: assert False"'
 
 
 def main() -> None:
@@ -43,7 +45,11 @@ def main() -> None:
     problem = attempt(partial(execute, source, SOLUTION, solution))
     report(problem)
     for number, test in enumerate([] if problem else plan["tests"]):
-        report(attempt(partial(check, test, f"test_{number}.py", solution)))
+        outcome = attempt(partial(check, test, f"test_{number}.py", solution))
+        if json.dumps(attempt(partial(check, "assert False", "false.py", solution))) != FALSE:
+            os.write(2, b"the solution changes how tests are run")
+            os._exit(1)
+        report(outcome)
     os._exit(0)
 
 

@@ -22,7 +22,7 @@ from generators.long_context.context import Depth, TokenCounter, band
 from generators.long_context.documents.contexts import Bundle, Section, open_shelf
 from generators.long_context.documents.library import FILE, Documents
 from gristmill import Answer, Context, Record, Reject, Verdict
-from judges.fields import final_answer
+from judges.claims import final_answer
 from judges.votes import Vote, majority_vote, normalised
 from schemas import JsonObject, Message, user
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from generators.refresh.sameness import same
+from judges.sameness import same
 
 LETTERS = "ABCDEFGHIJ"
 SHORT = 60
@@ -82,6 +82,12 @@ def read_claim(reply: str) -> Claim | None:
             return Claim(_bare(found[-1]["claim"]), False)
     is_short = "\n" not in text and len(text) <= SHORT and not _RETRACTED.search(text)
     return _said(text) or (Claim(_bare(text), False) if is_short else None)
+
+
+def final_answer(reply: str) -> str:
+    """What a reply marks as its answer, else all of it."""
+    claim = read_claim(reply)
+    return claim.text if claim and claim.explicit else reply.strip()
 
 
 def _said(text: str) -> Claim | None:

@@ -3,6 +3,7 @@
     same("3/4", "0.75")           True      same("12 cm", "0.12 m")     True      same("x = 3 or x = 5", "5, 3")   True
     same("3/4", "0.34")           False     same("12 cm", "12 m")       False     same("(1, 2]", "[1, 2]")         False
     same("photosynthesis", "the process by which plants ...")           None: a reader has to tell
+    answers("22.5", "22.5 h", "After how many minutes ...?")            False
 
 Cheapest first; `math-verify` sees only what looks like mathematics, for to it "listen" is a product of letters, and the
 same as "silent". A reference with decimals is met by what rounds to it.
@@ -13,23 +14,61 @@ Source: the answer graders of MATH (arXiv 2103.03874); https://github.com/huggin
 import re
 from functools import lru_cache
 
-from generators.refresh.notation import as_latex, looks_like_maths, plain, quantity, without_gloss
 from judges.maths import same_expression
+from judges.notation import as_latex, looks_like_maths, plain, quantity, without_gloss
 from judges.numbers import Quantity, same_quantity
 from judges.votes import normalised
 
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+[+-]?")
 _INTEGER = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:[, ]\d{3})+)")
 
+_ASKED = re.compile(r"\b(?:how many|in) (?P<unit>[A-Za-zµ°%][\wµ°/²³^]*(?: per [a-z]+)?)", re.IGNORECASE)
+_UNITS = {"m", "g", "s", "l", "byte", "%", "N", "J", "W", "V", "A", "Pa", "Hz", "K", "C", "mol", "ohm", "°", "°C", "°F"}
+_NUMBERS = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?: ?[A-Za-zµ°%][\wµ°/²³^]*)?")
+_HEDGED = re.compile(
+    r"n't\b|\b(?:not|no|never|least|most|more|less|than|over|under|or|between|if|unless|instead|wrong|earlier|later)\b"
+    r"|\d\D* (?:is|are|was|were|would|could)\b",
+    re.IGNORECASE,
+)
+_OF_WHAT = re.compile(r"(?P<said>.*\S) of (?!.*\bper\b)[a-z ]{2,40}")
 _TRUTHS = {"yes", "no", "true", "false"}
-_CHANGING = {"bc", "bce", "dozen", "dozens", "score", "squared", "cubed", "factorial", "times", "halves", "thirds"}
-"""What may stand after a number like a unit, and makes it another number."""
+
+
+def answers(reference: str, claim: str, question: str) -> bool | None:
+    """`same`, where a number without a unit has the one that the question asks for: after "how many minutes", 22.5 is
+    not 22.5 hours, and "They meet after 22.5 minutes" is it. A unit that isn't known decides nothing.
+    """
+    gold, asked = quantity(plain(reference)), _asked(question)
+    if not asked or not gold or gold.unit:
+        return same(reference, claim)
+    said = _measured(plain(claim))
+    if not quantity(said) and len(amounts := _NUMBERS.findall(said)) == 1 and not _HEDGED.search(said):
+        said = amounts[0]  # of a whole sentence
+    found = quantity(said)
+    measured = found is not None and _kind(found.unit) == _kind(_unit(asked))
+    return same(f"{reference} {asked}", said) if measured else same(reference, claim)
+
+
+def _asked(question: str) -> str:
+    """The only unit that the question asks for, or ""."""
+    asked = {match["unit"] for match in _ASKED.finditer(question) if _kind(_unit(match["unit"]))}
+    return asked.pop() if len(asked) == 1 else ""
+
+
+def _unit(text: str) -> str:
+    one = quantity(plain(f"1 {text}"))
+    return one.unit if one else ""
+
+
+def _kind(unit: str) -> str:
+    """What is one unit can't be mistaken for what is one per another, and neither for an unknown one."""
+    return "per" if "/" in unit else "simple" if unit in _UNITS or (unit[:1] in "kMmµnG" and unit[1:] in _UNITS) else ""
 
 
 @lru_cache(maxsize=4096)
 def same(reference: str, claim: str) -> bool | None:
     """Whether they are the same; None where only a reader can tell. Numbers are never left to a reader."""
-    gold, found = plain(reference), without_gloss(plain(claim), exact="." not in reference)
+    gold, found = plain(reference), _measured(without_gloss(plain(claim), exact="." not in reference))
     if _FORMULA.fullmatch(gold) and _FORMULA.fullmatch(found) and gold.casefold() == found.casefold():
         return gold == found or gold.casefold() in ("no", "yes")  # Co is not CO
     if normalised(gold) == normalised(found) or normalised(reference) == normalised(claim):
@@ -40,8 +79,6 @@ def same(reference: str, claim: str) -> bool | None:
         return normalised(said[1]) == normalised(gold)
     one, other = quantity(gold), quantity(found)
     if one and other:
-        if one.unit != other.unit and {one.unit.lower(), other.unit.lower()} & _CHANGING:
-            return False
         return same_quantity(one, other) or _rounds_to(gold, one, other)
     lists = _list(gold), _list(found)
     if any(len(parts) > 1 for parts in lists):
@@ -51,6 +88,12 @@ def same(reference: str, claim: str) -> bool | None:
     if one or other or (looks_like_maths(gold) and not gold.isalpha()):
         return False
     return None
+
+
+def _measured(text: str) -> str:
+    """8 litres of pure water are 8 litres."""
+    match = _OF_WHAT.fullmatch(text)
+    return match["said"] if match and (one := quantity(match["said"])) and _kind(one.unit) else text
 
 
 def _digits(text: str) -> int:

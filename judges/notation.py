@@ -26,7 +26,7 @@ _FRACTION_WORDS = {"half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters":
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _GLOSS = re.compile(r"(?P<said>.*\S) \((?P<gloss>(?!.*\b(?:or|and|not|mod|if|except|only)\b)[^()]*)\)")
 _OF_THE = re.compile(r"(?<=[\w}]) of (?:the|them|it|all|his|her|their)\b(?!.*\b(?:is|are|was|left)\b)[^\d=]*$")
-_VARIABLE = re.compile(r"\d[abceiknpqrtuvwxyz]$")
+_VARIABLE = re.compile(r"\d(?:[abceiknpqrtuvwxyz]| [inxyz])$")
 _FUNCTIONS = {
     "sin", "cos", "tan", "sec", "csc", "cot", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "sinh",
     "cosh", "tanh", "frac", "tfrac", "dfrac", "cdot", "times", "left", "right", "infty", "theta", "alpha", "beta",
@@ -54,6 +54,7 @@ def plain(text: str) -> str:
     """The text without LaTeX's dress, the name before an equals sign and words such as "about"."""
     text = unicodedata.normalize("NFC", text).strip()
     text = re.sub(r"\\(?:text|mathrm|mathbf|textbf|operatorname)\s*\{([^{}]*)\}", r" \1 ", text)
+    text = re.sub(r"(?<=[A-Za-z]) +\^", "^", text)  # \text{m/s}^2
     text = re.sub(r"\\\(|\\\)|\\\[|\\\]|\\left|\\right|\\displaystyle", "", text).replace("\\$", "¤")
     text = text.replace("$", "" if text.count("$") % 2 == 0 else "$").replace("¤", "$")
     text = re.sub(r"\\[,;:! ]|~", " ", text).replace("{,}", ",").replace("\\%", "%").replace("−", "-")
@@ -128,7 +129,7 @@ def _words(text: str) -> str:
 
 def looks_like_maths(text: str) -> bool:
     """Whether it is an expression: no words but the names of functions, something besides letters, no giants."""
-    if _GIANT.search(text) or ":" in text:  # a ratio is no quotient
+    if _GIANT.search(text) or ":" in text or text[-1:] in tuple("+-*/=^"):  # a ratio is no quotient, 5+ no 5
         return False
     words = re.findall(r"[A-Za-z]{2,}", text)
     if any(word.lower() not in _FUNCTIONS and (len(word) > 2 or word.isupper()) for word in words):
