@@ -29,6 +29,9 @@ else:
                 return getattr(import_module(home), name)
         raise AttributeError(f"module 'gristmill' has no attribute {name!r}")
 
+    def __dir__() -> list[str]:
+        return __all__
+
 
 __all__ = [
     "Answer",

@@ -48,11 +48,12 @@ class Generator(_Plugin, ABC, Generic[SeedT, ParamsT]):
 
     `class Haiku(Generator[Topic, NoParams])` says what a task starts from and which parameters the config may hold.
     `tasks` is lazy and a pure function of config, seed and artifacts; `run` reaches the world only through `ctx`.
-    `endless` generators need `samples` or `tasks` in the config.
+    `endless` generators need `samples` or `tasks` in the config; those that don't read `seeds` are given none.
     """
 
     version: ClassVar[str] = "1"
     endless: ClassVar[bool] = False
+    reads_seeds: ClassVar[bool] = True
     seed_type: ClassVar[type[Seed]]
     params_type: ClassVar[type[Config]]
 

@@ -54,6 +54,8 @@ def make_plan(config: RunConfig) -> Plan:
 def make_generator(config: RunConfig) -> Generator[Any, Any]:
     kind: type[Generator[Any, Any]] = registry.load("generators", config.generator)
     params = validate(config.params, kind.params_type, "params")
+    if config.seeds and not kind.reads_seeds:
+        raise ConfigError(f"seeds: {config.generator} reads none; its tasks are made of `params`.")
     path = seeds_file(config.seeds)
     if path is not None:
         require_file(path, "seeds")

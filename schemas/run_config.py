@@ -204,7 +204,7 @@ class RunConfig(Config):
     tasks: Positive | None = None
     seed: int = 0  # of everything that is left to chance
     models: dict[str, ModelConfig] = {}  # by role; one that is missing is `default`
-    seeds: str | None = None  # .jsonl, .parquet, .csv or hf://NAME@REVISION
+    seeds: str | None = None  # .jsonl, .parquet, .csv or hf://NAME@REVISION, where the generator reads some
     params: dict[str, Any] = {}  # the generator's own, below
     judges: list[JudgeConfig] = []  # from cheap to dear
     quota: QuotaConfig = QuotaConfig()  # how `samples` are divided

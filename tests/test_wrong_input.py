@@ -1,6 +1,7 @@
 """What an impatient newcomer gets wrong: each time one sentence says what, where and what to do; nothing is lost."""
 
 import gzip
+import inspect
 import json
 import os
 import re
@@ -15,15 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from gristmill import registry
 from gristmill.cli import main
 from gristmill.commands.show import first_sentence
 from gristmill.config import load_config, parse, require_file
 from gristmill.errors import ConfigError
+from gristmill.plan import make_generator
 from gristmill.runs import RunFolder
 from gristmill.seeds import BadSeed, read_rows
 from gristmill.testing import FaultServer
 from schemas.run_config import ModelConfig, RunConfig
-from schemas.sft_config import SFTConfig
 from tests.conftest import CLI, ROOT
 
 CLOSED = "http://127.0.0.1:9/v1"  # nobody listens there
@@ -132,12 +134,6 @@ def test_an_address_is_taken(url: str) -> None:
     assert ModelConfig(endpoint=url, model="m").endpoints == [url]
 
 
-def test_a_training_takes_no_seed_that_numpy_refuses() -> None:
-    content = yaml.safe_load((ROOT / "recipes/sft/demo.yaml").read_text("utf-8"))
-    with pytest.raises(ValueError, match="seed"):
-        SFTConfig.model_validate({**content, "seed": -1})
-
-
 # Seeds
 
 
@@ -207,6 +203,18 @@ def test_damaged_parquet_is_told(tmp_path: Path) -> None:
 def test_a_run_without_a_task_is_no_success(seeds: str, here: Path, capsys: Told) -> None:
     told = sentence(capsys, 2, "generate", recipe(seeds=seeds))
     assert told == "gristmill: seeds: seeds.jsonl holds no rows, so there is nothing to do.\n"
+
+
+@pytest.mark.parametrize("name", registry.names("generators"))
+def test_seeds_are_read_or_refused(name: str, here: Path) -> None:
+    """A generator that says nothing of the seeds which it was given would be paid for what nobody asked for."""
+    kind = registry.load("generators", name)
+    assert kind.reads_seeds == ("self.seeds" in inspect.getsource(kind))
+    if not kind.reads_seeds:
+        Path("seeds.jsonl").write_text('{"text": "a"}')
+        config = RunConfig(generator=name, seeds="seeds.jsonl")
+        with pytest.raises(ConfigError, match=f"^seeds: {name} reads none; its tasks are made of `params`\\.$"):
+            make_generator(config)
 
 
 def test_failed_tasks_come_with_an_example(here: Path, capsys: Told) -> None:
@@ -357,6 +365,7 @@ def test_the_public_names_are_there() -> None:
     import gristmill
 
     assert all(getattr(gristmill, name).__name__ == name for name in gristmill.__all__)
+    assert set(dir(gristmill)) == set(gristmill.__all__)
     absent = "Recrod"
     with pytest.raises(AttributeError, match="module 'gristmill' has no attribute 'Recrod'"):
         getattr(gristmill, absent)

@@ -122,6 +122,7 @@ class Algorithmic(Generator[Seed, Params]):
     name = "algorithmic"
     version = "1"
     endless = True
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)

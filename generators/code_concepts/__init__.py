@@ -62,6 +62,7 @@ class CodeConcepts(Generator[Seed, Params]):
     name = "code_concepts"
     version = "1"
     endless = True
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)

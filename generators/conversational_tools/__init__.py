@@ -66,6 +66,7 @@ class RollOut(Seed):
 class ConversationalTools(Generator[RollOut, Params]):
     name = "conversational_tools"
     version = "1"
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)

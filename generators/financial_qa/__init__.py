@@ -72,6 +72,7 @@ class Missing(Seed):
 class FinancialQA(Generator[Seed, Params]):
     name = "financial_qa"
     version = "1"
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)

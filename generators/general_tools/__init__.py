@@ -69,11 +69,10 @@ class GeneralTools(Generator[Cell, Params]):
     name = "general_tools"
     version = "1"
     endless = True
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
-        if seeds:
-            raise ConfigError("seeds: general_tools takes its tools from `params.tools`.")
         self._live: dict[str, Toolbox] = {}
         if both := self.boxes.keys() & params.servers.keys():
             raise ConfigError(f"params.servers: a set and a server are both named {min(both)}.")

@@ -87,6 +87,7 @@ class LongContext(Generator[Cell, Params]):
     name = "long_context"
     version = "1"
     endless = True
+    reads_seeds = False
 
     def __init__(self, params: Params, *, seed: int = 0, seeds: str | None = None) -> None:
         super().__init__(params, seed=seed, seeds=seeds)
