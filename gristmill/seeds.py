@@ -1,6 +1,7 @@
 """Seeds from a file: one row, one task. A row that can't be read is a task that failed, never a row that is missing."""
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     """The same for a file of JSON lines, whatever its name."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)
             if line.strip():
                 yield read_line(number, line)
 
@@ -63,7 +66,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
-    with path.open(encoding="utf-8", newline="") as lines:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         for row in reader:
             where = f"line:{reader.line_num}"
