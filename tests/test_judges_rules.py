@@ -246,6 +246,10 @@ GERMAN = "Der Leuchtturmwärter schrieb jeden Sonntagabend einen Brief an seine 
         (GERMAN, {"expected": ["en"]}, False),
         (GERMAN, {"expected": ["en", "de"]}, True),
         (f"{ENGLISH}\n\n{GERMAN}\n\n{ENGLISH}", {"expected": ["en"]}, False),
+        (f"{ENGLISH} {GERMAN}", {"expected": ["en"]}, False),
+        (f"{ENGLISH} 今天早上河水非常平静，船只一艘接一艘地离开了古老的港口。", {"expected": ["en"]}, False),
+        (f"今天早上河水非常平静，船只离开了港口。{ENGLISH}", {"expected": ["zh"]}, False),
+        ("The Greek word λόγος means reason, and 東京 is Tokyo, as everybody knows.", {"expected": ["en"]}, True),
         (f"{ENGLISH}\n\n```\n{GERMAN}\n```", {"expected": ["en"]}, True),
         ("42", {"expected": ["en"]}, True),
         ("```python\nimport os\n```", {"expected": ["de"]}, True),
@@ -341,6 +345,8 @@ def test_an_answer_that_repeats_the_question_fails(tmp_path: Path) -> None:
     reworded = "Ghent's guilds ran the harbour; " + " ".join(f"ship {n} came with wool number {n}." for n in range(9))
     assert judged("near_duplicate_of_prompt", record(reworded, question), tmp_path).status == "accepted"
     assert judged("near_duplicate_of_prompt", record("Ghent", "Ghent or Bruges?"), tmp_path).status == "accepted"
+    chinese = "请写一篇关于十六世纪根特港口的文章，介绍它的行会、船只和起重机，以及商人的生活。"
+    assert judged("near_duplicate_of_prompt", record(f"{chinese}好。", chinese), tmp_path).status == "rejected"
     assert judged("near_duplicate_of_prompt", Record(messages=[user("q")]), tmp_path).fault.endswith("undecided")
 
 
