@@ -393,6 +393,7 @@ def test_one_order_alone_joins_nothing(judge: Callable[..., Judged]) -> None:
         return {"reason": "alike", "same": first < second}
 
     assert judge("majority_vote", record("b", candidates=["b", "c"]), same, how="semantic").fault
+    assert judge("majority_vote", record("b", candidates=["b"]), same).fault == "majority_vote/undecided"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import csv
 import gzip
 import json
 import random
+import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from gristmill import Record, RunJudge, Verdict
 from gristmill.quantiles import QuantileSketch
 from gristmill.testing import Judged, judge_scripted
+from gristmill.text.language_id import letters, prose
 from judges.claims import final_answer
 from judges.constraints import CONSTRAINTS, Other, check, count_sentences, count_words
 from judges.difficulty import Difficulty
@@ -279,6 +282,22 @@ def test_the_language_of_real_questions(shared_data: Path) -> None:
     for language in ("de", "fr", "es", "nl", "sv", "zh"):
         wrong = sum(judge_language(text, [language], params).passed is True for text in texts)
         assert wrong <= 1, (language, wrong)
+
+
+@pytest.mark.shared
+def test_english_full_of_foreign_names_stays_english(shared_data: Path) -> None:
+    texts = []
+    for name in ("factbook_africa_europe", "sqlite_docs"):
+        with gzip.open(shared_data / f"long_context/{name}.jsonl.gz", "rt") as lines:
+            texts += [
+                max(filter(None, json.loads(line).values()), key=lambda v: len(str(v))) for line in islice(lines, 20)
+            ]
+    params, sentences = LanguageParams(short="pass"), 0
+    for text in texts:
+        for sentence in re.split(r"(?<=[.!?])\s+|\s*\n\s*", prose(str(text)[:4000])):
+            sentences += letters(sentence) >= 20
+            assert judge_language(sentence, ["en"], params).passed is not False, sentence
+    assert sentences > 1000
 
 
 # --- refusal ---
