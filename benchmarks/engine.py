@@ -1,14 +1,15 @@
 """What Gristmill costs on top of the wire: the same calls by raw aiohttp + orjson and by `gristmill generate`, in turn.
 
-    python benchmarks/engine.py [--rows 2000] [--rounds 3] [--long]
+    python benchmarks/engine.py [--rows 2000] [--faulty-rows 10000] [--rounds 3] [--long]
 
 A stub server with 50 ms latency answers 2 calls per row, 64 in flight. Printed, as medians over rounds of whole
 processes:
 
 speed   wall time, CPU per call and peak memory, and their ratios Gristmill / floor. The floor sends and reads JSON.
 start   from the launch of the process to its first request.
-faults  the same run against 5 % 429 (Retry-After 1 s), 5 % 500, 2 % resets and 5 % malformed JSON: time and CPU as
-        ratios to the clean run of the same round, requests beyond the clean run's and faults met.
+faults  a run of `--faulty-rows` against 5 % 429 (Retry-After 1 s), 5 % 500, 2 % resets and 5 % malformed JSON: time
+        and CPU as ratios to a clean run of the same round, requests beyond the clean run's and faults met. A run of
+        2,000 rows lasts 3 s, so its ratio says how often its last tasks are told to wait a second, whatever the client.
 memory  with --long: the peak for 50,000 rows beside that for `--rows`.
 """
 
@@ -53,6 +54,7 @@ class Process(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--faulty-rows", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", action="store_true", help="also the memory of 50,000 rows (80 s more)")
     parser.add_argument("--part", choices=["server", "floor"], help=argparse.SUPPRESS)
@@ -63,7 +65,7 @@ def main() -> None:
     elif arguments.part == "floor":
         asyncio.run(floor(arguments.url, arguments.rows))
     else:
-        compare(arguments.rows, arguments.rounds, arguments.long)
+        compare(arguments.rows, arguments.faulty_rows, arguments.rounds, arguments.long)
 
 
 class Stub:
@@ -169,45 +171,69 @@ async def floor(url: str, rows: int) -> None:
         await asyncio.gather(*(row(number) for number in range(rows)))
 
 
-def compare(rows: int, rounds: int, long: bool) -> None:
+def compare(rows: int, faulty_rows: int, rounds: int, long: bool) -> None:
     here = [sys.executable, __file__, "--rows", str(rows)]
     server = subprocess.Popen([*here, "--part", "server"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
-    runs: dict[str, list[Process]] = {"floor": [], "gristmill": [], "faults": []}
-    starts, spans, extra, met = [], [], 0, Counter[str]()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            generate = [sys.executable, "-m", "gristmill.cli", "generate"]
-            config = str(write_config(Path(folder), url, rows))
-            for turn in range(rounds):
-                tell(url, "off")
-                runs["floor"].append(measure([*here, "--part", "floor", "--url", f"{url}/v1"]))
-                tell(url, "off")
-                run = measure([*generate, config, "--run", f"{folder}/clean{turn}", "--quiet"])
-                runs["gristmill"].append(run)
-                clean = stats(url)
-                starts.append(clean["first"] - run.launched)
-                tell(url, "on")
-                runs["faults"].append(measure([*generate, config, "--run", f"{folder}/faults{turn}", "--quiet"]))
-                faulty = stats(url)
-                spans.append((faulty["last"] - faulty["first"]) / (clean["last"] - clean["first"]))
-                extra, met = faulty["requests"] - clean["requests"], faulty["met"]
-                accepted = json.loads(Path(f"{folder}/faults{turn}/summary.json").read_text())["accepted"]
-                if accepted != rows:
-                    raise SystemExit(f"of {rows} rows only {accepted} came out of the faults")
-            report(runs, rows, starts)
-            cpu = median([run.cpu for run in runs["faults"]]) / median([run.cpu for run in runs["gristmill"]])
-            print(
-                f"faults: span ratio {median(spans):.2f}, CPU ratio {cpu:.2f}; {extra} requests more, faults met: {met}"
-            )
+            runs = Runs(url, Path(folder))
+            compare_with_floor([*here, "--part", "floor", "--url", f"{url}/v1"], runs, rows, rounds)
+            compare_with_faults(runs, faulty_rows, rounds)
             if long:
-                tell(url, "off")
-                config = str(write_config(Path(folder), url, LONG))
-                run = measure([*generate, config, "--run", f"{folder}/long", "--quiet"])
+                run, _ = runs.run(LONG)
                 print(f"memory: {LONG:,} rows {run.peak:.0f} MiB, {run.cpu * 1000 / (2 * LONG):.3f} ms CPU per call")
     finally:
         server.terminate()
+
+
+class Runs:
+    """Runs of `gristmill generate` against the stub, each in a folder of its own."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self._number = 0
+
+    def run(self, rows: int, faults: str = "off") -> tuple[Process, dict[str, Any]]:
+        """The process, and what the stub counted."""
+        self._number += 1
+        config, run = write_config(self.folder, self.url, rows), self.folder / f"run{self._number}"
+        tell(self.url, faults)
+        process = measure(
+            [sys.executable, "-m", "gristmill.cli", "generate", str(config), "--run", str(run), "--quiet"]
+        )
+        accepted = json.loads((run / "summary.json").read_text())["accepted"]
+        if accepted != rows:
+            raise SystemExit(f"of {rows} rows only {accepted} came out")
+        return process, stats(self.url)
+
+
+def compare_with_floor(floor: list[str], runs: Runs, rows: int, rounds: int) -> None:
+    processes: dict[str, list[Process]] = {"floor": [], "gristmill": []}
+    starts = []
+    for _ in range(rounds):
+        tell(runs.url, "off")
+        processes["floor"].append(measure(floor))
+        run, counted = runs.run(rows)
+        processes["gristmill"].append(run)
+        starts.append(counted["first"] - run.launched)
+    report(processes, rows, starts)
+
+
+def compare_with_faults(runs: Runs, rows: int, rounds: int) -> None:
+    spans, cpu = [], []
+    for _ in range(rounds):
+        clean, counted = runs.run(rows)
+        faulty, met = runs.run(rows, "on")
+        spans.append((met["last"] - met["first"]) / (counted["last"] - counted["first"]))
+        cpu.append(faulty.cpu / clean.cpu)
+        extra = met["requests"] - counted["requests"]
+    print(
+        f"faults: {rows:,} rows, span ratio {median(spans):.2f}, CPU ratio {median(cpu):.2f}; {extra} requests more, "
+        f"faults met: {met['met']}"
+    )
 
 
 def tell(url: str, faults: str) -> None:

@@ -112,7 +112,7 @@ def sequential() -> None:
     fillers = make_fillers(0, max(LENGTHS), counter)
     for length in LENGTHS:
         rates = []
-        for number in range(3 * len(TASKS)):
+        for number in range(20 * len(TASKS)):
             task = list(TASKS)[number % len(TASKS)]
             _, cpu = clocked(partial(tell, task, length, "even", 40, fillers, counter, Random(number)))
             rates.append(length / cpu)
@@ -125,7 +125,7 @@ def records() -> None:
     counter, crowd = token_counter(TOKENIZER), Crowd(None, 0, 32_768)
     for length in LENGTHS[:2]:
         seconds = []
-        for number in range(2 * len(FAMILIES)):
+        for number in range(6 * len(FAMILIES)):
             family = list(FAMILIES)[number % len(FAMILIES)]
             _, cpu = clocked(partial(tables.ask, family, length, "even", crowd, counter, Random(number)))
             seconds.append(cpu)

@@ -30,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, NemotronHConfig
 from transformers.models.nemotron_h import modeling_nemotron_h as nemotron
 from transformers.utils import logging
+from trl_trainer import Shape, train_by_trl
 
-from sft.batches import micro_batches
+from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.kernels import choose_kernels
@@ -193,9 +194,10 @@ def ours(model: CausalLM, made: list[list[list[Document]]], device: torch.device
         started = time.perf_counter()
         counts = count(documents, depths, device)
         for held in packs:
-            for batch in micro_batches(held, sum(len(document.input_ids) for document in held), flat):
+            for rows in micro_batches(held, sum(len(document.input_ids) for document in held), flat):
+                batch = batch_of(rows, flat).to(device)
                 with computing("bf16", device):
-                    loss = batch_loss(model, batch.to(device), counts, Objective("sample", "all"), balance)
+                    loss = batch_loss(model, batch, counts, Objective("sample", "all"), balance)
                 (loss.main + SCALE * loss.mtp + loss.balance).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -214,71 +216,31 @@ def rate(model: CausalLM, documents: Sequence[Document], counts: Counts, seconds
 
 def theirs(model: CausalLM, made: list[list[list[Document]]], device: torch.device, folder: Path) -> Measured:
     """TRL, the same documents in the same order, in steps of about as many."""
-    from datasets import Dataset
-    from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    from gristmill.render.tokenizers import train
-
     documents = [document for packs in made for held in packs for document in held]
-    labels = [np.where(np.append(False, document.loss_mask[:-1]), document.input_ids, -100) for document in documents]
     at_once = min(TRL_AT_ONCE, len(documents) // len(made))
     accumulated = max(1, round(len(documents) / len(made) / at_once))
-    times: list[float] = []
-    seen: list[list[tuple[list[int], int]]] = [[]]  # by step and batch: lengths, and how many targets
+    shape = Shape(at_once, accumulated, max(1, len(documents) // (at_once * accumulated) - 1))
 
-    class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            synchronize(device)
-            times.append(time.perf_counter())
-            seen.append([])
+    def clock() -> float:
+        synchronize(device)
+        return time.perf_counter()
 
-    class Watched(SFTTrainer):
-        def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
-            lengths = inputs["attention_mask"].sum(dim=1)
-            seen[-1].append((lengths.tolist(), int((inputs["labels"] != -100).sum())))
-            return super().compute_loss(model, inputs, *arguments, **options)
-
-    config = SFTConfig(
-        output_dir=str(folder / "trl"),
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=accumulated,
-        max_steps=max(2, len(documents) // (at_once * accumulated)),
-        learning_rate=1e-4,
-        max_length=None,
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        use_cpu=device.type == "cpu",
-        bf16=True,
-        activation_checkpointing=True,
-        remove_unused_columns=False,
-        seed=0,
-    )
-    train("train:300", ["text"]).save(folder / "tokenizer", "{{ messages }}")
-    rows = [
-        {"input_ids": d.input_ids.tolist(), "labels": one.tolist()} for d, one in zip(documents, labels, strict=True)
-    ]
-    trainer = Watched(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        callbacks=[Clock()],
-    )
-    trainer.remove_callback(PrinterCallback)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    trainer.train()
-    rates = []
-    for step, seconds in enumerate(np.diff(times), 1):
-        lengths = [length for held, _ in seen[step] for length in held]
-        flops = model_flops(model, lengths, [sum(targets for _, targets in seen[step])])
-        rates.append((sum(lengths) / seconds, flops / seconds))
+    on_cpu = device.type == "cpu"
+    steps = train_by_trl(
+        model,
+        documents,
+        shape,
+        clock,
+        folder,
+        learning_rate=1e-4,
+        use_cpu=on_cpu,
+        bf16=True,
+        activation_checkpointing=True,
+    )
+    flops = [model_flops(model, step.lengths, [step.targets]) for step in steps]
+    rates = [(sum(step.lengths) / step.seconds, each / step.seconds) for step, each in zip(steps, flops, strict=True)]
     return median(rates, device)
 
 
@@ -354,9 +316,10 @@ def check_against_cpu(device: torch.device) -> None:
         model = new_model("hybrid-100m", small=True).to(where).train()
         flat = choose_kernels(model, where, precision).flat
         counts, balance, total = count(made, DEPTHS, where), ExpertBalance(model), 0.0
-        for batch in micro_batches(made, COMPARED.step, flat):
+        for rows in micro_batches(made, COMPARED.step, flat):
+            batch = batch_of(rows, flat).to(where)
             with computing(precision, where):
-                loss = batch_loss(model, batch.to(where), counts, Objective("sample", "all"), balance)
+                loss = batch_loss(model, batch, counts, Objective("sample", "all"), balance)
             whole = loss.main + SCALE * loss.mtp + loss.balance
             whole.backward()
             total += whole.item()

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from sft.batches import micro_batches
+from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.experts import ExpertBalance
 from sft.loss import Objective, batch_loss, count
@@ -53,8 +53,8 @@ def main() -> None:
     balance = ExpertBalance(model)
     before, started = peak(), time.monotonic()
     micro = micro_batches(pack, arguments.micro_tokens)
-    for number, batch in enumerate(micro, 1):
-        loss = batch_loss(model, batch, counts, Objective("token", "all"), balance)
+    for number, held in enumerate(micro, 1):
+        loss = batch_loss(model, batch_of(held), counts, Objective("token", "all"), balance)
         (loss.main + SCALE * loss.mtp + loss.balance).backward()
         print(f"\r{number} of {len(micro)} batches, {peak():.2f} GB", end="", file=sys.stderr, flush=True)
     balance.close()

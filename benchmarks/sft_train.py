@@ -17,13 +17,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from trl_trainer import Shape, train_by_trl
 
 from gristmill.config import validate
-from gristmill.render.tokenizers import train
 from schemas.sft_config import SFTConfig
 from sft.batches import PackFiles
 from sft.documents import Document
@@ -90,60 +89,10 @@ def ours(made: list[Document], steps: int, folder: Path) -> float:
 
 
 def theirs(made: list[Document], steps: int, at_once: int, folder: Path) -> float:
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl.trainer.sft_config import SFTConfig as TRLConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    rows = []
-    for document in made:
-        labels = np.where(np.concatenate([[0], document.loss_mask[:-1]]) == 1, document.input_ids, -100)
-        rows.append({"input_ids": document.input_ids.tolist(), "labels": labels.tolist()})
-    times: list[float] = []
-    supervised = [0]
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.process_time())
-
-    class Counting(SFTTrainer):
-        def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
-            if times:
-                supervised[0] += int((inputs["labels"] != -100).sum())
-            return super().compute_loss(model, inputs, *arguments, **options)
-
-    config = TRLConfig(
-        output_dir=str(folder / "trl"),
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=PER_STEP // at_once,
-        max_steps=steps + 1,
-        learning_rate=1e-3,
-        max_length=None,
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        use_cpu=True,
-        bf16=False,
-        remove_unused_columns=False,
-        seed=0,
-    )
-    tokenizer_folder = folder / "tokenizer"
-    train("train:300", ["text"]).save(tokenizer_folder, "{{ messages }}")
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    trainer = Counting(
-        model=headless(),
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[Clock()],
-    )
-    trainer.train()
-    return supervised[0] / (times[-1] - times[0])
+    shape, clock = Shape(at_once, PER_STEP // at_once, steps), time.process_time
+    options = {"learning_rate": 1e-3, "use_cpu": True, "bf16": False}
+    found = train_by_trl(headless(), made, shape, clock, folder, **options)
+    return sum(step.targets for step in found) / sum(step.seconds for step in found)
 
 
 if __name__ == "__main__":

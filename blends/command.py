@@ -2,13 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gristmill.commands import Command, add_config
-from gristmill.errors import ConfigError
-from gristmill.terminal import StatusLine
+from gristmill.commands import Command, add_config, check_extra
+from gristmill.terminal import StatusLine, tell
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -17,7 +15,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _blend(arguments: Namespace) -> int:
-    check_extra()
+    check_extra("blend")
     from blends.build import build
     from gristmill.config import read_yaml, validate
     from schemas.blend_config import BlendConfig
@@ -29,14 +27,8 @@ def _blend(arguments: Namespace) -> int:
     say = speaker()
     made = build(config, say)
     say("")
-    print(summary_text(made, config.out))
+    tell(summary_text(made, config.out), 10)
     return 0
-
-
-def check_extra() -> None:
-    missing = [name for name in ("numpy", "rensa") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"blending needs {' and '.join(missing)}: pip install 'gristmill[blend]'.")
 
 
 def speaker() -> Callable[[str], None]:

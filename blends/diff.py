@@ -37,14 +37,17 @@ def diff(before: Path, after: Path) -> list[dict[str, Any]]:
     import duckdb
 
     from gristmill.errors import ConfigError
-    from gristmill.views import BLEND_FILE, OFFLINE, samples_sql, sql_text
+    from gristmill.views import BLEND_FILE, OFFLINE, samples_sql, sentence, sql_text
 
     with duckdb.connect(config={**OFFLINE}) as store:
         for name, folder in (("before", before), ("after", after)):
             if not (folder / BLEND_FILE).is_file():
                 raise ConfigError(f"{folder} is no blend (it has no {BLEND_FILE}).")
-            store.execute(f"ATTACH {sql_text(str(folder / BLEND_FILE))} AS of_{name} (READ_ONLY)")
-            store.execute(f"CREATE VIEW {name} AS {samples_sql(folder.absolute(), f'of_{name}.placement')}")
+            try:
+                store.execute(f"ATTACH {sql_text(str(folder / BLEND_FILE))} AS of_{name} (READ_ONLY)")
+                store.execute(f"CREATE VIEW {name} AS {samples_sql(folder.absolute(), f'of_{name}.placement')}")
+            except duckdb.Error as error:
+                raise ConfigError(f"{folder} can't be opened: {sentence(error)}") from None
         store.execute(_DIFF)
         rows: list[dict[str, Any]] = store.sql(_BY_SOURCE).to_arrow_table().to_pylist()
     counts = [name for name in rows[0] if name != "source"] if rows else []

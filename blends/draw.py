@@ -42,7 +42,7 @@ def draw(store: duckdb.DuckDBPyConnection, config: BlendConfig) -> Plan:
     try:
         plan = make_plan(config.total, supplies, config.short)
     except Shortage as shortage:
-        raise ConfigError(_explain(shortage, supplies, config)) from None
+        raise ConfigError(_explain(shortage, supplies, config) + _losses(store)) from None
     store.execute("CREATE TABLE drawn(row BIGINT, copies BIGINT)")
     for source, (supply, count) in enumerate(zip(supplies, plan.counts, strict=True)):
         for place, (stock, part) in enumerate(zip(supply.stocks, supply.divided(count), strict=True)):
@@ -149,6 +149,12 @@ def _explain(shortage: Shortage, supplies: list[Supply], config: BlendConfig) ->
         f"the total of {shortage.plan.total:,} {what} can't be had: {'; '.join(lacking)}. "
         f"The largest feasible total is {shortage.feasible:,}.{way_out}"
     )
+
+
+def _losses(store: duckdb.DuckDBPyConnection) -> str:
+    """What the gates have left out, which may be why a source has too little."""
+    losses = store.sql("SELECT reason, count(*) FROM lost GROUP BY ALL ORDER BY ALL").fetchall()
+    return f" Left out before: {', '.join(f'{reason} {rows:,}' for reason, rows in losses)}." if losses else ""
 
 
 def _can_repeat(plan: Plan, supplies: list[Supply]) -> bool:

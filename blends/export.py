@@ -139,11 +139,9 @@ def push(blend: Path, name: str, private: bool) -> str:
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise ConfigError("push needs the extra: pip install 'gristmill[hub]'.") from None
-    import orjson
-
     if not _NAME.fullmatch(name):
         raise ConfigError(f"push: {name} is no name of a dataset, which is OWNER/DATASET.")
-    release = str(orjson.loads((blend / "manifest.json").read_bytes())["release"])
+    release = str(_manifest(blend)["release"])
     api = HfApi()
     with TemporaryDirectory() as folder:
         out = Path(folder) / "hf"
@@ -181,9 +179,26 @@ def _line(error: Exception) -> str:
 
 
 def _blend_folder(folder: Path) -> Path:
+    """The folder, if it is a blend and whole: what goes to others is not looked at again."""
+    import pyarrow as pa
+
     if not (folder / "manifest.json").is_file() or not (folder / "train").is_dir():
         raise ConfigError(f"{folder} is no blend (it has no manifest.json and train/).")
+    try:
+        wanted = _manifest(folder)["rows"]
+        there = sum(_rows(path) for split in SPLITS for path in (folder / split).glob("*.parquet"))
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise ConfigError(f"{folder} is damaged: {_line(error)}. Make it again by `gristmill blend`.") from None
+    if there != wanted:
+        raise ConfigError(f"{folder} holds {there:,} of its {wanted:,} rows. Make it again by `gristmill blend`.")
     return folder
+
+
+def _manifest(blend: Path) -> dict[str, Any]:
+    import orjson
+
+    manifest: dict[str, Any] = orjson.loads((blend / "manifest.json").read_bytes())
+    return manifest
 
 
 def _configure_export(parser: ArgumentParser) -> None:

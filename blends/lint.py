@@ -19,8 +19,9 @@ from hashlib import blake2b
 from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple
 
-from blends.reading import Input, adapt, first_fault, rows_of
+from blends.reading import Input, adapt, rows_of
 from blends.sizes import Rendering
+from gristmill.config import first_fault
 from gristmill.errors import ConfigError
 from gristmill.quantiles import QuantileSketch
 from gristmill.render import Renderer, RenderError, TokenSequence

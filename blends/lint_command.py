@@ -3,8 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command
+from gristmill.commands import Command, check_extra
 from gristmill.errors import ConfigError
+from gristmill.terminal import printable, tell
 
 if TYPE_CHECKING:
     from blends.lint import Report
@@ -13,7 +14,7 @@ WIDTH = 110
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.epilog = "Exit status: 0 without errors (there may be warnings), 1 with some."
+    parser.epilog = "Exit status: 0 without errors (there may be warnings), 1 with some, or without a row."
     parser.add_argument("path", help="a run, a blend, a folder, a .parquet, .jsonl, .json or .arrow file, or hf://NAME")
     parser.add_argument("--tokenizer", help="as in sft: renders each row and counts its tokens")
     parser.add_argument("--template", default="nemotron3", help="as in sft (default: nemotron3)")
@@ -21,9 +22,9 @@ def _configure(parser: ArgumentParser) -> None:
 
 
 def _lint(arguments: Namespace) -> int:
-    from blends.command import check_extra, speaker
+    from blends.command import speaker
 
-    check_extra()
+    check_extra("blend")
     from blends.lint import lint
     from blends.sizes import Rendering
     from blends.sources import inputs_at
@@ -35,8 +36,11 @@ def _lint(arguments: Namespace) -> int:
     say = speaker()
     report = lint(inputs, rendering, say)
     say("")
-    print(report_json(report) if arguments.format == "json" else report_text(arguments.path, report))
-    return 1 if report.has_errors else 0
+    if arguments.format == "json":
+        print(report_json(report))
+    else:
+        tell(printable(report_text(arguments.path, report)), 11)
+    return 1 if report.has_errors or not report.readable else 0
 
 
 def report_json(report: "Report") -> str:

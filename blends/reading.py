@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
+from gristmill.config import first_fault
 from gristmill.errors import EndpointError
 from gristmill.seeds import BadSeed, read_lines, read_rows
 from schemas.arrow import RECORDS, foreign_row_to_record, records_to_table
@@ -155,13 +155,6 @@ def adapt(raw: dict[str, Any] | BadSeed) -> Record:
         if isinstance(row.get(column), int | float):
             row[column] = str(row[column])
     return foreign_row_to_record({**row, "generator": row.get("generator") or EXTERNAL})
-
-
-def first_fault(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
 
 
 def _from_hub(location: str) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:

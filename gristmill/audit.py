@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from gristmill.agreement import compared, wilson
+from gristmill.errors import GristmillError
 from gristmill.runs import RunFolder
 from schemas import Message, canonical_json
 from schemas.arrow import rows_to_table
@@ -119,7 +120,10 @@ class Reviews:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        rows = pq.read_table(path).to_pylist() if path.is_file() else []
+        try:
+            rows = pq.read_table(path).to_pylist() if path.is_file() else []
+        except pa.ArrowException as error:
+            raise GristmillError(f"{path} can't be read ({error}); move it away to begin the review anew.") from None
         self._kept = {(row["id"], row["side"], row["reviewer"]): Review(**row) for row in rows}
 
     def __iter__(self) -> Iterator[Review]:

@@ -1,6 +1,6 @@
 """The command line: `gristmill COMMAND ...`. Commands are entry points; this starts them and ends them cleanly."""
 
-import errno
+import io
 import os
 import platform
 import re
@@ -24,6 +24,7 @@ _OURS = ("schemas", "judges", "generators", "blends", "sft")
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status (see the README's table)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _ready_streams()
     try:
         _check_packages()
         parser = _parser(arguments)
@@ -48,13 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
     except sqlite3.OperationalError as error:
         sentence = ledger_error(error, Path("the run's ledger.sqlite"))
         return _say(str(sentence), sentence.exit_status)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("gristmill", *_OURS):
+            raise
+        return _say(registry.not_installed(error), ConfigError.exit_status)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EDQUOT):
+        if error.errno is None:  # not the system's: a library's own, or a fault of ours
             raise
         where = f": {error.filename}" if error.filename else ""
         return _say(
             f"{os.strerror(error.errno).lower()}{where}. Nothing that was paid for is lost; mend that and repeat.", 1
         )
+
+
+def _ready_streams() -> None:
+    """Streams that were closed lead nowhere, lest their numbers go to files that we open; and no locale is too small
+    for what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is
 
 
 class _Parser(ArgumentParser):

@@ -1,5 +1,7 @@
 """From a YAML file and dotted overrides to a validated config, or to a ConfigError that names the key."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +11,12 @@ from pydantic import BaseModel, ValidationError
 from gristmill.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_MERGE = "tag:yaml.org,2002:merge"
+_CLEARER = {  # than what the parser says
+    "found unhashable key": "a text that begins with {{ has to stand in quotes",
+    "but found another document": "a second document begins, where one is a config",
+}
 
 
 def load_config(path: str | Path, overrides: list[str], model: type[Model]) -> Model:
@@ -20,13 +28,14 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     """The file's mapping with the overrides applied; their values are read as YAML."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file.{_beside(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {os.strerror(error.errno or 0).lower()}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: a config is UTF-8 text, and this file is not.") from None
+    content = parse(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values.")
     for text in overrides:
@@ -34,16 +43,49 @@ def read_yaml(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     return content
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: a key that comes twice, of which it takes the last, and numbers that nothing can hold."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"the key {key.value} comes twice", problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value: int = super().construct_yaml_int(node)
+        if not -(2**63) <= value < 2**63:
+            raise yaml.MarkedYAMLError(problem=f"{node.value} is too large", problem_mark=node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def parse(text: str, where: str) -> Any:
+    """What YAML means; ConfigError, which begins with `where`, for what is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = _CLEARER.get(error.problem or "") or error.problem or error.context
+        raise ConfigError(f"{where}: not valid YAML: {line}{problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid YAML: nested too deeply.") from None
+
+
 def apply(content: dict[str, Any], text: str) -> None:
     """An override as it is written on the command line."""
     key, separator, given = text.partition("=")
-    if not separator or not key:
+    if not separator or not all(key.split(".")):
         raise ConfigError(f"{text}: an override has the form key.subkey=value.")
-    try:
-        value = yaml.safe_load(given)
-    except yaml.YAMLError:
-        raise ConfigError(f"{text}: the value is not valid YAML.") from None
-    override(content, key, value, text)
+    override(content, key, parse(given, text), text)
 
 
 def override(content: dict[str, Any], key: str, value: Any, where: str) -> None:
@@ -96,16 +138,27 @@ def validate(content: Any, model: type[Model], where: str) -> Model:
         raise ConfigError(f"{where}: " + " ".join(problems)) from None
 
 
+def first_fault(error: ValueError) -> str:
+    """What is wrong with a row that is no record, or no other thing of ours."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return str(error)
+
+
 def require_file(path: Path, key: str) -> None:
-    """ConfigError where the file that `key` names isn't there."""
-    if not path.is_file():
-        raise ConfigError(f"{key}: {path} doesn't exist (paths are relative to the working directory).{_beside(path)}")
+    """ConfigError where the file that `key` names isn't there, or is none."""
+    if path.is_file():
+        return
+    if path.exists():
+        raise ConfigError(f"{key}: {path} is {'a folder' if path.is_dir() else 'no regular file'}; name a file.")
+    raise ConfigError(f"{key}: {path} doesn't exist (paths are relative to the working directory).{_beside(path)}")
 
 
 def _beside(path: Path) -> str:
     """The file that may have been meant."""
     folder = path.parent
-    return did_you_mean(path.name, (file.name for file in folder.iterdir()) if folder.is_dir() else ())
+    return did_you_mean(path.name, (file.name for file in folder.iterdir() if file.exists()) if folder.is_dir() else ())
 
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:
@@ -116,6 +169,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"the key {key} is missing."
     expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
+    expected = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", expected)
     shown = repr(problem["input"])
     got = f", not {shown}" if problem["type"] != "value_error" and len(shown) <= 80 else ""
     return f"{key}: {expected}{got}."

@@ -282,15 +282,15 @@ class Context:
 
     async def _call(self, role: str, chosen: Role, path: str, request: JsonObject) -> Reply:
         runtime, task, scope = self._runtime, self._task, _scope.get()
-        canonical = canonical_json(request)
-        key = scope.call_key(canonical)
+        written = orjson.dumps(request)  # in its own order: that of a schema's fields changes what a model answers
+        key = scope.call_key(written)
         kept = runtime.ledger.reply(task.id, key)
         if kept is not None:
             reply = Reply.from_json(kept)
             runtime.meter.calls_reused += 1
             usd = chosen.cost(reply.usage)
         else:
-            reserved = await runtime.meter.reserve(chosen, len(canonical), request)
+            reserved = await runtime.meter.reserve(chosen, len(written), request)
             started = time.monotonic()
             try:
                 reply = await runtime.transport.send(chosen, path, request)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from gristmill.errors import GristmillError
 
-VERSION = 3
-"""Of the tables; a ledger with other ones is refused."""
+VERSION = 4
+"""Of the tables and of how a call's key is made; a ledger with others is refused."""
 
 SMALL = 2048  # bytes
 CHECKSUM = 4  # bytes

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gristmill import registry
 from gristmill.api import Generator
 from gristmill.bench import make_judges
@@ -15,7 +17,6 @@ from gristmill.config import require_file, validate
 from gristmill.errors import ConfigError
 from gristmill.judging import NamedJudge
 from gristmill.llm import Roles
-from schemas import content_hash
 from schemas.run_config import RunConfig, seeds_file
 
 _SOURCES = (".py", ".jinja", ".yaml", ".npz", ".yml", ".json", ".jsonl", ".sql")
@@ -70,7 +71,7 @@ def fingerprint(config: RunConfig, inputs: list[Path], code: str) -> str:
     for path in inputs:
         with path.open("rb") as content:
             digests.append(file_digest(content, "sha256").hexdigest())
-    return content_hash([relevant, digests, code])
+    return sha256(orjson.dumps([relevant, digests, code])).hexdigest()[:32]  # as in a request, the order counts
 
 
 def code_digest(generator: Generator[Any, Any], judges: list[NamedJudge]) -> str:

@@ -27,7 +27,7 @@ class Prompt:
     """A compiled template. `digest` is the first 16 hex digits of the source's SHA-256.
 
     `plain` is the template as a %-format and its variables where it is no more than that: it gives what Jinja gives, at
-    a tenth of the time.
+    a tenth of the time, and `template` is None.
     """
 
     name: str
@@ -40,11 +40,12 @@ class Prompt:
     def compile(cls, name: str, source: str) -> "Prompt":
         try:
             tree = environment.parse(source)
-            variables = meta.find_undeclared_variables(tree)
-            template = environment.from_string(source)
+            plain = _plain(tree)
+            variables = meta.find_undeclared_variables(tree) if plain is None else plain[1]
+            template = environment.from_string(source) if plain is None else None
         except TemplateError as error:
             raise ConfigError(f"the prompt {name} is not a valid template: {error}.") from None
-        return cls(name, template, frozenset(variables), sha256(source.encode()).hexdigest()[:16], _plain(tree))
+        return cls(name, template, frozenset(variables), sha256(source.encode()).hexdigest()[:16], plain)
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text for exactly these variables; ConfigError where one is missing or unused."""

@@ -23,6 +23,10 @@ def names(kind: str) -> list[str]:
     return sorted(_group(kind))
 
 
+def not_installed(error: ModuleNotFoundError) -> str:
+    return f"{error.name} is not installed; `gristmill doctor` names the extra that brings it."
+
+
 def load(kind: str, name: str) -> Any:
     """The object registered under `name`; ConfigError with a suggestion where there is none."""
     registered = _group(kind)
@@ -31,5 +35,7 @@ def load(kind: str, name: str) -> Any:
         raise ConfigError(f"no {kind.removesuffix('s')} is named {name!r}.{hint}")
     try:
         return registered[name].load()
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the {kind.removesuffix('s')} {name!r} needs more: {not_installed(error)}") from error
     except ImportError as error:
         raise ConfigError(f"the {kind.removesuffix('s')} {name!r} can't be loaded: {error}.") from error

@@ -141,7 +141,7 @@ class Runner:
     def _licenses(self, task: Task, seed: Seed) -> dict[str, str]:
         """What binds a record beside its own licence: that of its seed, and those of its models' outputs."""
         of_models = {role: self.runtime.roles[role].config.output_license for role in sorted(task.models)}
-        of_seed = getattr(seed, "license", "")
+        of_seed = dict(seed).get("license", "")
         found = {**of_models, "seeds": of_seed if isinstance(of_seed, str) else ""}
         return {source: license for source, license in found.items() if license}
 

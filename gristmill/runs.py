@@ -6,14 +6,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gristmill.config import read_yaml, validate
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.ledger import Ledger
-from gristmill.plan import Plan
 from gristmill.terminal import warn
 from schemas.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from gristmill.plan import Plan
 
 
 class RunFolder:
@@ -39,13 +43,18 @@ class RunFolder:
 
     def read_config(self) -> RunConfig:
         """The config as it was resolved when the run was last started."""
-        kept = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        return RunConfig.model_validate(kept["config"])
+        return validate(self._kept("config"), RunConfig, str(self.config))
 
     def read_fingerprint(self) -> str:
-        return str(yaml.safe_load(self.config.read_text(encoding="utf-8"))["fingerprint"])
+        return str(self._kept("fingerprint"))
 
-    def write_config(self, plan: Plan) -> None:
+    def _kept(self, key: str) -> Any:
+        kept = read_yaml(self.config, [])
+        if key not in kept:
+            raise ConfigError(f"{self.config} is not as a run leaves it; repeat its command, which writes it anew.")
+        return kept[key]
+
+    def write_config(self, plan: "Plan") -> None:
         """The resolved config with the hashes of prompts and code; keys are in it by variable name only."""
         prompts = {
             path.stem: plan.generator.prompts[path.stem].digest
@@ -61,7 +70,8 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """For the one process that may write; GristmillError where another one does."""
+        """For the one process that may write; GristmillError where another one does, or where something else lies."""
+        self._check_ours()
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+") as handle:
             try:
@@ -72,14 +82,24 @@ class RunFolder:
                 raise GristmillError(f"{self.path} is in use by another process; wait for it or stop it.") from None
             yield
 
+    def _check_ours(self) -> None:
+        """ConfigError where our files would replace those of somebody else."""
+        if not self.path.exists() or self.ledger.exists() or (self.path / ".lock").exists():
+            return
+        if not self.path.is_dir() or any(self.path.iterdir()):
+            raise ConfigError(f"{self.path} holds something else and no run; choose another folder or remove it.")
+
     def move_aside(self) -> Path | None:
         """For --fresh: the folder becomes DIR.1 (or the next free number); its new place, None where there was none."""
         if not self.path.exists():
             return None
+        if Path.cwd().is_relative_to(self.path.resolve()):
+            raise ConfigError(f"--fresh would move {self.path}, where this command runs; start it from outside.")
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
             number += 1
-        self.path.rename(aside)
+        with self.lock():
+            self.path.rename(aside)
         return aside
 
 
@@ -94,7 +114,8 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
     """Brings records/, rejects/ and the summary up to date with the ledger, as after a crash; `anew` even where nothing
     was added.
 
-    While another process works on the run its last export is what there is. ConfigError where `path` is no run.
+    While another process works on the run, and where we may only read, its last export is what there is. ConfigError
+    where `path` is no run.
     """
     folder = RunFolder(path)
     if not folder.is_run():
@@ -113,13 +134,19 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
     except GristmillError:
         if not folder.summary.is_file():
             raise
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS) or not folder.summary.is_file():
+            raise
     return folder
 
 
 def _is_exported(folder: RunFolder) -> bool:
-    """Whether nothing was added since the last export. Looking through the whole ledger would take far longer."""
+    """Whether nothing was added since the last export, or removed. Looking through the whole ledger would take far
+    longer."""
+    if not all(path.exists() for path in (folder.summary, folder.records, folder.rejects, folder.calls)):
+        return False
     try:
         with closing(Ledger(folder.ledger)) as ledger:
-            return folder.summary.is_file() and ledger["exported"] == ledger.version()
+            return ledger["exported"] == ledger.version()
     except (GristmillError, sqlite3.DatabaseError):
         return False

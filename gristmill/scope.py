@@ -4,7 +4,7 @@ A *scope* is a stretch of a task in which calls follow one another: the task its
 `ctx.gather` (0.0, 0.1, ...). Each has its own rng and its own count of equal requests, so a replay finds every draw
 again, in whatever order the branches were answered.
 
-Ledger key = task id + SHA-256 over (scope path, canonical request, how often that request occurred in the scope).
+Ledger key = task id + SHA-256 over (scope path, request, how often that request occurred in the scope).
 """
 
 import random

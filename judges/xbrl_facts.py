@@ -17,6 +17,7 @@ _UNITS: dict[str, Measure] = {
     "percent": "ratio",
     "points": "ratio",
     "times": "ratio",
+    "plain": "ratio",
     "dollars": "ratio",
     "days": "days",
     "money": "money",

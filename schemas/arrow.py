@@ -8,7 +8,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.json
 
-from schemas.base import canonical_json
 from schemas.chat_shapes import conversation_in
 from schemas.records import ReasoningMode, Record
 
@@ -93,10 +92,10 @@ _JSON_COLUMNS = ("tools", "metadata", "provenance")
 
 
 def record_to_row(record: Record) -> dict[str, Any]:
-    """One record as a row of `RECORDS`."""
+    """One record as a row of `RECORDS`. A tool's parameters keep their order, in which the teacher saw them."""
     row = record.model_dump(mode="json")
     for column in _JSON_COLUMNS:
-        row[column] = canonical_json(row[column]).decode()
+        row[column] = orjson.dumps(row[column]).decode()
     return row
 
 

@@ -35,9 +35,9 @@ class Data(BaseModel):
 
 
 class Config(BaseModel):
-    """A part of a config file: immutable, unknown keys refused."""
+    """A part of a config file: immutable, unknown keys refused. Built when first used: a command needs few of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Seed(BaseModel):

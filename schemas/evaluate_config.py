@@ -46,7 +46,7 @@ class EvaluateConfig(Config):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Annotated[int, Field(gt=0)] = 512
     drafts: Annotated[int, Field(ge=0)] = 0  # of a checkpoint's MTP head, verified at a time
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     resamples: Annotated[int, Field(gt=0)] = 10_000
 
     @model_validator(mode="after")

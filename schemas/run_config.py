@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -17,6 +18,15 @@ ACCEPT_RULE = re.compile(r"all|mean >= (?P<mean>-?\d+(\.\d+)?)|at_least (?P<leas
 Positive = Annotated[int, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _is_url(text: str) -> bool:
+    """Whether a request can be sent there: with a host, and a port that there is."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in text
+    except ValueError:
+        return False
 
 
 class Price(Config):
@@ -69,7 +79,7 @@ class ModelConfig(Config):
         for endpoint in self.endpoints:
             if "@" in endpoint:  # and not repeated here: a message may end up in a log
                 raise ValueError("an endpoint holds no user or password: name the variable of a key in `api_key_env`")
-            if endpoint != EMBEDDED and not endpoint.startswith(("http://", "https://")):
+            if endpoint != EMBEDDED and not _is_url(endpoint):
                 raise ValueError(f"endpoint is `embedded` or a URL with http:// or https://, not {endpoint!r}")
         if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
             raise ValueError("api_key_env names an environment variable, such as MY_KEY; the key itself stays out")

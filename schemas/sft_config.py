@@ -13,6 +13,7 @@ WEIGHT_DECAY = 0.1  # of matrices
 CLIP = 1.0  # the norm of the gradient
 
 PositiveInt = Annotated[int, Field(gt=0)]
+NaturalNumber = Annotated[int, Field(ge=0)]
 Trained = Literal["all", "mtp", "lora"]
 LossKernel = Literal["torch", "liger"]
 
@@ -25,7 +26,7 @@ class Rollouts(Config):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     max_tokens: PositiveInt = 512
     truncate: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of traces cut at a random budget
-    drafts: Annotated[int, Field(ge=0)] = 0  # of the MTP head, verified at a time: they change the speed, no token
+    drafts: NaturalNumber = 0  # of the MTP head, verified at a time: they change the speed, no token
 
 
 class SFTData(Config):
@@ -68,7 +69,7 @@ class ModelInit(Config):
 
 
 class Warmup(Config):
-    count: Annotated[int, Field(ge=0)] = 0
+    count: NaturalNumber = 0
     unit: Literal["packs", "conversations"] = "packs"
 
 
@@ -103,7 +104,7 @@ class SFTConfig(Config):
     precision: Literal["bf16", "fp32"] = "bf16"
     loss_kernel: LossKernel = "torch"  # or `liger`, on CUDA
     activation_checkpointing: bool = False  # keep each layer's input alone, and compute it again for its gradients
-    seed: int = 0
+    seed: NaturalNumber = 0
     stages: Annotated[list[Stage], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -9,7 +9,9 @@ length is that of decoding: each verification yields the trunk's token and what 
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from schemas.base import Data
 from sft.drafting import Context, draft
 from sft.generate import Request, generate
 from sft.model import CausalLM, trunk_states
+from sft.sharding import divided
+from sft.world import World
 
 PLACES_AT_ONCE = 128
 
@@ -30,31 +34,46 @@ class Acceptance(Data):
     mean_accepted_length: float  # tokens per verification, the trunk's own included
 
 
+class Tally(NamedTuple):
+    """Of one answer; `tried` and `right` by depth."""
+
+    tokens: int
+    tried: list[int]
+    right: list[int]
+    verifications: int
+
+
 def measure_acceptance(
-    model: CausalLM, prompts: Sequence[Sequence[int]], end: int, max_tokens: int, depths: int
+    model: CausalLM, prompts: Sequence[Sequence[int]], end: int, max_tokens: int, depths: int, world: World
 ) -> Acceptance:
-    """Greedy answers of at most `max_tokens` to `prompts`, with drafts of `depths` tokens after each token."""
-    answers = generate(model, [Request(prompt) for prompt in prompts], end, 0.0, max_tokens)
-    tried, right = [0] * depths, [0] * depths
-    verifications = 0
-    for prompt, answer in zip(prompts, answers, strict=True):
-        drafts = drafts_of(model, torch.tensor([*prompt, *answer]), len(prompt) - 1, depths).tolist()
-        accepted = [_agreement(drafts[place], answer[place + 1 :]) for place in range(len(answer))]
-        for place, length in enumerate(accepted):
-            for depth in range(min(depths, len(answer) - place - 1)):
-                tried[depth] += 1
-                right[depth] += length > depth
-        place = 0
-        while place < len(answer):
-            verifications += 1
-            place += 1 + accepted[place]
-    tokens = sum(map(len, answers))
+    """Greedy answers of at most `max_tokens` to `prompts`, with drafts of `depths` tokens after each token. Each rank
+    takes its share of the prompts."""
+
+    def answer(asked: Sequence[Sequence[int]]) -> list[Tally]:
+        answers = generate(model, [Request(prompt) for prompt in asked], end, 0.0, max_tokens)
+        return [_tally(model, prompt, answer, depths) for prompt, answer in zip(asked, answers, strict=True)]
+
+    tallies = divided(model, world, prompts, answer)
+    tokens = sum(tally.tokens for tally in tallies)
+    tried, right = (np.sum([getattr(tally, name) for tally in tallies], axis=0) for name in ("tried", "right"))
     return Acceptance(
         prompts=len(prompts),
         places=tokens,
-        rates=[r / t if t else 0.0 for r, t in zip(right, tried, strict=True)],
-        mean_accepted_length=tokens / verifications,
+        rates=(right / np.maximum(tried, 1)).tolist(),
+        mean_accepted_length=tokens / sum(tally.verifications for tally in tallies),
     )
+
+
+def _tally(model: CausalLM, prompt: Sequence[int], answer: Sequence[int], depths: int) -> Tally:
+    drafts = drafts_of(model, torch.tensor([*prompt, *answer]), len(prompt) - 1, depths).tolist()
+    accepted = [_agreement(drafts[place], answer[place + 1 :]) for place in range(len(answer))]
+    place = verifications = 0
+    while place < len(answer):
+        verifications += 1
+        place += 1 + accepted[place]
+    tried = [max(0, len(answer) - 1 - depth) for depth in range(depths)]
+    right = [sum(length > depth for length in accepted) for depth in range(depths)]
+    return Tally(len(answer), tried, right, verifications)
 
 
 def _agreement(drafts: Sequence[int], wanted: Sequence[int]) -> int:

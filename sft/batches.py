@@ -32,7 +32,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from sft.documents import Document
+from gristmill.errors import ConfigError
+from sft.documents import Document, open_parquet
+from sft.sources import NO_SOURCES, Sources
 
 COLUMNS = ["input_ids", "loss_mask", "seq_start_id", "uuids"]
 ROW_GROUPS_IN_MEMORY = 16
@@ -73,14 +75,24 @@ class Batch(NamedTuple):
 
 
 class PackFiles:
-    """The packs of a folder by number, over its files in the order of their names; few row groups are in memory."""
+    """The packs of a folder by number, over its files in the order of their names; few row groups are in memory.
 
-    def __init__(self, folder: Path) -> None:
-        files = [(path, pq.read_metadata(path)) for path in sorted(folder.glob("*.parquet"))]
+    ConfigError where the folder holds none, or one that can't be read.
+    """
+
+    def __init__(self, folder: Path, sources: Sources = NO_SOURCES) -> None:
+        """`sources` tells those of its documents."""
+        self.sources = sources
+        files = [(path, open_parquet(path).metadata) for path in sorted(folder.glob("*.parquet"))]
         self._groups = [(*file, group) for file in files for group in range(file[1].num_row_groups)]
         rows = [metadata.row_group(group).num_rows for _, metadata, group in self._groups]
         self._starts = np.cumsum([0, *rows])
         self._table = lru_cache(maxsize=ROW_GROUPS_IN_MEMORY)(self._read)
+        if not len(self):
+            raise ConfigError(
+                f"{folder}: the packs are gone. Bring them back; or remove the folder, and those of a blend are made "
+                "anew. A stage on roll-outs makes them anew with --reset-optimizer."
+            )
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -92,7 +104,10 @@ class PackFiles:
         ids, mask, starts = (row[name].chunk(0)[0].values.to_numpy() for name in COLUMNS[:3])
         bounds = pairwise([*starts.tolist(), len(ids)])
         spans = zip(row["uuids"][0].as_py(), bounds, strict=True)
-        return [Document(uuid, ids[start:end], mask[start:end]) for uuid, (start, end) in spans]
+        return [
+            Document(uuid, ids[start:end], mask[start:end], source=self.sources.source(uuid))
+            for uuid, (start, end) in spans
+        ]
 
     def _read(self, group: int) -> pa.Table:
         path, metadata, index = self._groups[group]
@@ -105,22 +120,24 @@ def trainable(documents: Iterable[Document]) -> list[Document]:
     return [document for document in documents if document.loss_mask.any()]
 
 
-def micro_batches(documents: Sequence[Document], tokens: int, flat: bool = False) -> list[Batch]:
-    """The documents, the longest first; at most `tokens` with padding in a batch (or one longer document)."""
-    made: list[Batch] = []
+def longest_first(documents: Iterable[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: -len(document.input_ids))
+
+
+def micro_batches(documents: Iterable[Document], tokens: int, flat: bool = False) -> list[list[Document]]:
+    """The documents of each batch, the longest first; with padding they have at most `tokens` (or are one longer)."""
+    made: list[list[Document]] = []
     rows: list[Document] = []
     held = 0
-    for document in sorted(documents, key=lambda document: -len(document.input_ids)):
+    for document in longest_first(documents):
         length = len(document.input_ids)
         grown = held + (length if flat or not rows else len(rows[0].input_ids))
         if rows and grown > tokens:
-            made.append(batch_of(rows, flat))
+            made.append(rows)
             rows, grown = [], length
         rows.append(document)
         held = grown
-    if rows:
-        made.append(batch_of(rows, flat))
-    return made
+    return [*made, rows] if rows else made
 
 
 def batch_of(documents: Sequence[Document], flat: bool = False) -> Batch:

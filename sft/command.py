@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gristmill.commands import PLAIN_SECONDS, Command, add_config
+from gristmill.commands import PLAIN_SECONDS, Command, add_config, check_extra
 from sft.train_command import sft_command as sft_command
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def _prep(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
+    check_extra("sft")
     from sft.prep import prepare, prepare_renderer
 
     if arguments.show is not None:

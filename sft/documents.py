@@ -30,6 +30,7 @@ class Document(NamedTuple):
     loss_mask: Mask
     category: str = ""
     reasoning: str = ""
+    source: str = ""  # of the blend
 
 
 def unwatched(label: str, done: int, total: int) -> None:

@@ -115,10 +115,11 @@ def record_files(path: Path) -> list[Path]:
 
 class Score(Data):
     """`right` of `asked`, with the bounds of the share's 95 % interval; the same of the difference to the first subject
-    (None for itself)."""
+    (None for itself). `failed` questions have no answer that counts, and are not among those asked."""
 
     right: int
     asked: int
+    failed: int
     share: float
     low: float
     high: float
@@ -137,7 +138,7 @@ def evaluate(config: EvaluateConfig, quiet: bool = True) -> Scores:
     for subject in config.subjects:
         if subject.checkpoint and not (subject.checkpoint / "config.json").is_file():
             raise ConfigError(f"subjects.{subject.name}.checkpoint: {subject.checkpoint} is no model's folder.")
-    answers: dict[str, dict[str, dict[str, bool]]] = {exam.name: {} for exam in config.exams}
+    answers: dict[str, dict[str, dict[str, bool | None]]] = {exam.name: {} for exam in config.exams}
     for subject in config.subjects:
         with ExitStack() as stack:
             model = subject.model or _checkpoint(subject, config.drafts, stack)
@@ -202,24 +203,27 @@ def exam_plan(config: EvaluateConfig, subject: Subject, model: ModelConfig, exam
     return Plan(run, generator, judges, roles, fingerprint(run, inputs, code), code)
 
 
-def read_answers(folder: RunFolder) -> dict[str, bool]:
-    """Whether each question's answer was right, by task id. One that failed (an unreadable row, a judge that broke) is
-    no answer; one that was cut off or empty is a wrong one."""
-    found: dict[str, bool] = {}
+def read_answers(folder: RunFolder) -> dict[str, bool | None]:
+    """Whether each question's answer was right, by task id; None for one that failed (an unreadable row, a judge or an
+    endpoint that broke). One that was cut off or empty is a wrong one."""
+    found: dict[str, bool | None] = {}
     for path in sorted(folder.rejects.glob("*.parquet")):
         for row in pq.read_table(path, columns=["task_id", "status"]).to_pylist():
-            if row["status"] == "rejected":
-                found[row["task_id"]] = False
+            found[row["task_id"]] = False if row["status"] == "rejected" else None
     for path in sorted(folder.records.glob("*.parquet")):
         found |= dict.fromkeys(pq.read_table(path, columns=["task_id"])["task_id"].to_pylist(), True)
     return found
 
 
-def score(answers: Mapping[str, Mapping[str, bool]], seed: int, resamples: int) -> dict[str, Score]:
+def score(answers: Mapping[str, Mapping[str, bool | None]], seed: int, resamples: int) -> dict[str, Score]:
     """Of each subject, the first one being what the others are compared with."""
-    first, *_ = answers.values()
+    counted = {
+        name: {task: right for task, right in all_of_it.items() if right is not None}
+        for name, all_of_it in answers.items()
+    }
+    first, *_ = counted.values()
     scores: dict[str, Score] = {}
-    for name, given in answers.items():
+    for name, given in counted.items():
         values = np.array(list(given.values()), np.float64)
         low, high = wilson(values.sum(), len(values)) if len(values) else (0.0, 0.0)
         both = [task for task in given if task in first]
@@ -227,6 +231,7 @@ def score(answers: Mapping[str, Mapping[str, bool]], seed: int, resamples: int) 
         scores[name] = Score(
             right=int(values.sum()),
             asked=len(values),
+            failed=len(answers[name]) - len(given),
             share=float(values.mean()) if len(values) else 0.0,
             low=low,
             high=high,

@@ -3,7 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads
+from gristmill.commands import Command, add_config, calm_threads, check_extra
+from gristmill.terminal import warn
 
 if TYPE_CHECKING:
     from sft.evaluate import Scores
@@ -19,10 +20,20 @@ def _run(arguments: Namespace) -> int:
     from schemas.evaluate_config import EvaluateConfig
 
     config = load_config(arguments.config, arguments.overrides, EvaluateConfig)
+    check_extra("sft")
     calm_threads()
     from sft.evaluate import evaluate
 
-    _print(evaluate(config, quiet=arguments.quiet))
+    scores = evaluate(config, quiet=arguments.quiet)
+    _print(scores)
+    for exam, subjects in scores.items():
+        for name, one in subjects.items():
+            if one.failed:
+                folder = f"{config.out}/runs/{name}/{exam}"
+                warn(
+                    f"{exam}, {name}: {one.failed} of {one.asked + one.failed} questions failed and don't count; "
+                    f"{folder}/rejects says why. The same command asks them again."
+                )
     files = "evaluation.json and held_out.json" if config.held_out else "evaluation.json"
     print(f"{config.out}/{files}; the answers: {config.out}/runs")
     return 0

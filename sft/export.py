@@ -44,7 +44,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     latest = out / "state/latest"
     if not latest.is_file():
         raise ConfigError(f"{path} is neither a training's folder (OUT) nor a stage of one (OUT/stages/NAME).")
-    progress = json.loads((out / "state" / latest.read_text(encoding="utf-8") / "progress.json").read_bytes())
+    told = out / "state" / latest.read_text(encoding="utf-8") / "progress.json"
+    try:
+        progress = json.loads(told.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{told}: can't be read ({error}), so it doesn't tell which stages are finished.") from None
     results: list[dict[str, Any]] = progress["results"]
     names = [result["name"] for result in results]
     name = names[-1] if path == out and names else path.name
@@ -207,6 +211,8 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace) -> int:
     checkpoint = read_checkpoint(arguments.checkpoint)
+    if not checkpoint.folder.is_dir():
+        raise ConfigError(f"{checkpoint.folder}: the stage is finished, but its folder is gone.")
     target = arguments.out or checkpoint.out / "export" / f"{checkpoint.name}-{arguments.to}"
     if target.exists():
         raise ConfigError(f"--out: {target} is there already; give another, or remove it.")

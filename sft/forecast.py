@@ -26,7 +26,7 @@ from gristmill.views import BLEND_FILE, connect
 from schemas import Data
 from schemas.sft_config import SFTConfig, Stage
 from sft.loss import TARGETS_AT_ONCE, LossKind
-from sft.model import PRECISIONS, CausalLM, Vocabulary, empty_model, has_mtp
+from sft.model import PRECISIONS, CausalLM, Vocabulary, check_context, empty_model, has_mtp
 from sft.prep import StageData
 from sft.sharding import blocks_of
 from sft.shards import Counts
@@ -91,6 +91,8 @@ def forecast(
     config: SFTConfig, vocabulary: Vocabulary, data: Mapping[str, StageData], ranks: int = 1
 ) -> list[StageForecast]:
     model = empty_model(config.model, vocabulary)
+    for name, prepared in data.items():
+        check_context(model, prepared.summary.longest(), f"stages.{name}:")
     return [_stage(config, stage, model, data.get(stage.name), ranks) for stage in config.stages]
 
 

@@ -2,27 +2,26 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from gristmill.errors import ConfigError
-from gristmill.render import Renderer, from_folder, renderer_for
-from gristmill.views import BLEND_FILE, connect
+from gristmill.render import Renderer, checkpoint_renderer
 from schemas import Data
-from sft.batches import micro_batches, trainable
+from sft.batches import batch_of, longest_first, micro_batches, trainable
 from sft.documents import Document, read_records, render_documents
 from sft.loss import target_losses
 from sft.model import CausalLM, load_model, trunk_states, vocabulary_of
+from sft.sharding import divided
+from sft.sources import Sources
+from sft.world import World
 
-Group: TypeAlias = tuple[str, str, str]  # category, reasoning mode, source
 LONGEST = 16_384  # tokens of a conversation that `losses_of` takes, and of a forward pass
-NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 
 
 def valid_documents(blend: Path, renderer: Renderer, longest: int) -> list[Document]:
@@ -30,15 +29,9 @@ def valid_documents(blend: Path, renderer: Renderer, longest: int) -> list[Docum
     unreadable: dict[str, str] = {}  # prep lists them
     records = read_records(blend / "valid", unreadable)
     rendered = render_documents(renderer, records, unreadable)
-    return trainable(document for document in rendered if len(document.input_ids) <= longest)
-
-
-def valid_sources(blend: Path) -> dict[str, str]:
-    """By uuid, the source of a row of the valid split; nothing where the blend's folder holds only rows."""
-    if not (blend / BLEND_FILE).is_file():
-        return {}
-    with connect(blend) as connection:
-        return dict(connection.execute("SELECT uuid, source FROM samples WHERE split = 'valid'").fetchall())
+    sources = Sources.of(blend, "valid")
+    kept = trainable(document for document in rendered if len(document.input_ids) <= longest)
+    return [document._replace(source=sources.source(document.uuid)) for document in kept]
 
 
 class HeldOut(Data):
@@ -59,34 +52,31 @@ class ConversationLoss(NamedTuple):
     loss: float  # summed over its targets
 
 
-def held_out(
-    model: CausalLM, documents: Sequence[Document], tokens_at_once: int, sources: Mapping[str, str] = NO_SOURCES
-) -> HeldOut:
-    """Measured over `documents`, at least one, which all have supervised tokens; `sources` names a uuid's."""
-    groups: dict[Group, list[Document]] = {}
-    for document in documents:
-        group = (document.category, document.reasoning, sources.get(document.uuid, ""))
-        groups.setdefault(group, []).append(document)
-    losses = {group: _losses(model, alike, tokens_at_once) for group, alike in sorted(groups.items())}
-    each = sorted(chain.from_iterable(losses.values()))
+def held_out(model: CausalLM, documents: Iterable[Document], tokens_at_once: int, world: World) -> HeldOut:
+    """Measured over `documents`, at least one, which all have supervised tokens; each rank takes its share of them."""
+    ordered = longest_first(documents)
+    losses = divided(model, world, ordered, partial(_losses, model, tokens_at_once))
+    each = sorted(losses)
     return HeldOut(
         conversations=len(each),
         tokens=sum(one.targets for one in each),
         per_token=_per_token(each),
         per_conversation=_mean_of_means(each),
         per_conversation_shortest_third=_mean_of_means(each[: math.ceil(len(each) / 3)]),
-        by_category=_by(losses, 0),
-        by_reasoning=_by(losses, 1),
-        by_source=_by(losses, 2),
+        by_category=_by("category", ordered, losses),
+        by_reasoning=_by("reasoning", ordered, losses),
+        by_source=_by("source", ordered, losses),
     )
 
 
-def _by(losses: Mapping[Group, list[ConversationLoss]], part: int) -> dict[str, float]:
-    """Per token, by a part of the groups' names; {} where all conversations have the same."""
-    merged: dict[str, list[ConversationLoss]] = {}
-    for group, each in losses.items():
-        merged.setdefault(group[part], []).extend(each)
-    return {name: _per_token(each) for name, each in sorted(merged.items())} if len(merged) > 1 else {}
+def _by(
+    part: Literal["category", "reasoning", "source"], documents: Sequence[Document], losses: Sequence[ConversationLoss]
+) -> dict[str, float]:
+    """Per token, by a part of what the documents are; {} where it is the same of all."""
+    groups: dict[str, list[ConversationLoss]] = {}
+    for document, loss in zip(documents, losses, strict=True):
+        groups.setdefault(getattr(document, part), []).append(loss)
+    return {name: _per_token(each) for name, each in sorted(groups.items())} if len(groups) > 1 else {}
 
 
 def _per_token(each: Sequence[ConversationLoss]) -> float:
@@ -94,18 +84,18 @@ def _per_token(each: Sequence[ConversationLoss]) -> float:
 
 
 @torch.no_grad()
-def _losses(model: CausalLM, documents: Sequence[Document], tokens_at_once: int) -> list[ConversationLoss]:
+def _losses(model: CausalLM, tokens_at_once: int, documents: Sequence[Document]) -> list[ConversationLoss]:
+    """Of documents that stand the longest first."""
     model.eval()
     each: list[ConversationLoss] = []
-    for batch in micro_batches(documents, tokens_at_once):
-        batch = batch.to(model.device)
+    for held in micro_batches(documents, tokens_at_once):
+        batch = batch_of(held).to(model.device)
         at = batch.loss_mask.nonzero(as_tuple=True)
         states = trunk_states(model, batch.input_ids)
         losses = target_losses(model.get_output_embeddings(), states[at], batch.ahead(batch.input_ids, 1)[at])
-        sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=losses.device)
+        sums = torch.zeros(len(held), dtype=torch.float64, device=losses.device)
         sums.index_add_(0, at[0], losses.double())
-        counts = batch.loss_mask.sum(dim=1).tolist()
-        each += map(ConversationLoss, counts, sums.tolist())
+        each += map(ConversationLoss, batch.loss_mask.sum(dim=1).tolist(), sums.tolist())
     return each
 
 
@@ -115,13 +105,13 @@ def _mean_of_means(conversations: Sequence[ConversationLoss]) -> float:
 
 def losses_of(checkpoint: Path, blend: Path) -> HeldOut:
     """Those of a checkpoint's folder on a blend's valid split; ConfigError where that has no conversation to use."""
-    renderer = renderer_for(from_folder(checkpoint), "nemotron3")
+    renderer = checkpoint_renderer(checkpoint)
     documents = valid_documents(blend, renderer, LONGEST)
     if not documents:
         raise ConfigError(f"held_out: no conversation of {blend}/valid has output and at most {LONGEST:,} tokens.")
     model, _ = load_model(str(checkpoint), vocabulary_of(renderer.tokenizer), seed=0)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return held_out(model, documents, LONGEST, valid_sources(blend))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return held_out(model.to(device), documents, LONGEST, World(0, 1, device))
 
 
 def unigram_entropy(documents: Iterable[Document]) -> float:

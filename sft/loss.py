@@ -74,6 +74,12 @@ def target_weights(batch: Batch, counts: Counts, depth: int, kind: LossKind) -> 
     return mask / (counts.conversations * of_document[batch.document])
 
 
+def document_weight(document: Document, counts: Counts, kind: LossKind) -> float:
+    """What all targets of a conversation weigh together under the main head; 1 over the whole step."""
+    targets = int(document.loss_mask.sum())
+    return targets / counts.targets[0] if kind == "token" else (targets > 0) / counts.conversations
+
+
 def target_losses(head: nn.Module, hidden: Tensor, targets: Tensor, kernel: LossKernel = "torch") -> Tensor:
     """-log softmax(head(hidden))[targets] for hidden [n, size] and targets [n]: [n], in fp32 (fp64 for fp64 input).
 
@@ -122,6 +128,7 @@ class BatchLoss(NamedTuple):
     main: Tensor
     mtp: Tensor
     balance: Tensor
+    by_document: Tensor  # [documents] float64, what `main` is the sum of; without gradients
 
 
 def batch_loss(
@@ -146,5 +153,7 @@ def batch_loss(
             weights.append(weight[at])
     head = model.get_output_embeddings()
     losses = target_losses(head, torch.cat(states), torch.cat(targets), objective.kernel) * torch.cat(weights)
-    of_main = len(weights[0]) if 0 in trained else 0
-    return BatchLoss(losses[:of_main].sum(), losses[of_main:].sum(), balance.take_loss())
+    of_main = batch.document[batch.loss_mask] if 0 in trained else batch.document.new_empty(0)
+    main, mtp = losses.split([len(of_main), len(losses) - len(of_main)])
+    by_document = main.new_zeros(len(batch.lengths), dtype=torch.float64).index_add(0, of_main, main.detach().double())
+    return BatchLoss(main.sum(), mtp.sum(), balance.take_loss(), by_document)

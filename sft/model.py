@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, NemotronHConfig
 from transformers.models.nemotron_h import modeling_nemotron_h
@@ -88,6 +89,7 @@ def tiny_config(vocabulary: Vocabulary) -> NemotronHConfig:
 
 def empty_model(wanted: ModelInit, vocabulary: Vocabulary) -> CausalLM:
     """The model's shape, from its config alone: no weight is read or made."""
+    _hush()
     with torch.device("meta"):
         if wanted.init == "tiny":
             model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
@@ -115,8 +117,7 @@ def _fitted(model: CausalLM, vocabulary: Vocabulary, lora: Lora | None, seed: in
 def load_model(init: str, vocabulary: Vocabulary, seed: int, lora: Lora | None = None) -> tuple[CausalLM, list[str]]:
     """The model in fp32, and sentences about what was newly initialised. ConfigError where it doesn't fit the data."""
     torch.manual_seed(seed)
-    if not torch.cuda.is_available():
-        transformers_logging.set_verbosity_error()  # it would name the GPU kernels that are missing
+    _hush()
     if init == "tiny":
         model: CausalLM = NemotronHForCausalLM(tiny_config(vocabulary))
         notes = ["The model is new: every weight is initialised at random."]
@@ -153,7 +154,7 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
     try:
         with _quiet():
             loaded: Any = kind.from_pretrained(init, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last two of weights that are damaged
         raise _cant_load(init, error) from None
     model, found = loaded
     missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
@@ -167,6 +168,19 @@ def _pretrained(init: str) -> tuple[CausalLM, list[str]]:
         _refuse_changed_logits(init, model)
         return model, [f"{init} is not a nemotron_h model: it trains without MTP."]
     return model, [f"{init} has no mtp.* weights: the MTP head is newly initialised."] if new_head else []
+
+
+def check_context(model: CausalLM, longest: int, where: str) -> None:
+    """ConfigError where a conversation of `longest` tokens has more positions than the model was made for. nemotron_h
+    knows of no positions."""
+    config = model.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None)
+    if most and longest > most and config.model_type != "nemotron_h":
+        raise ConfigError(
+            f"{where} a conversation has {longest:,} tokens, and the model is made for {most:,} "
+            "(max_position_embeddings). Lower pack_tokens; or raise that number in the model's config.json, if it is "
+            "to learn longer ones."
+        )
 
 
 @torch.no_grad()
@@ -252,6 +266,12 @@ def plain_weights(model: CausalLM, weights: dict[str, Tensor]) -> dict[str, Tens
 
 def has_adapters(model: CausalLM) -> bool:
     return hasattr(model, "peft_config")
+
+
+def _hush() -> None:
+    """Without a GPU transformers would name the kernels that are missing."""
+    if not torch.cuda.is_available():
+        transformers_logging.set_verbosity_error()
 
 
 @contextlib.contextmanager

@@ -43,6 +43,10 @@ class StageSummary(Data):
     train: PackSummary
     valid: PackSummary
 
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(self.train.longest, self.valid.longest)
+
 
 class StageData(NamedTuple):
     """`folder` holds the packs of train, `folder`/valid those of valid (no rows where the blend has none)."""

@@ -4,8 +4,9 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from gristmill.report import page_environment
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEUTRAL = "#808890"  # can be read on light and on dark paper
-POINTS = 1000  # at most so many on a curve
+POINTS = 1000  # at most so many on a curve,
+SMOOTH_POINTS = 100  # and about so many where each is a mean
 Size: TypeAlias = tuple[float, float]  # of a plot, in inches
 WIDE, SMALL = (8.6, 2.9), (4.2, 2.3)
 
@@ -134,6 +136,7 @@ def _plots(summary: Summary, steps: list[StepMetrics]) -> dict[str, str]:
     """The SVG of each plot; "" where there is nothing to show in it."""
     return {
         "loss": _curves(steps, "loss", "nats per token", _held_out_marks(summary)),
+        "loss_by_source": _loss_by_source(steps),
         "mtp_loss": _curves(steps, "mtp_loss", "nats per token, mean over depths"),
         "by_source": _held_out_by(summary, "by_source"),
         "by_category": _held_out_by(summary, "by_category"),
@@ -185,6 +188,23 @@ def _curves(
         if marks:
             axes.plot(*zip(*marks, strict=True), "o", color=NEUTRAL, markersize=5, label="held-out")
         return _finished(figure, axes, "optimizer step", unit)
+
+
+def _loss_by_source(steps: list[StepMetrics]) -> str:
+    """A line per source, of means over some steps of a stage; "" where sources aren't told apart."""
+    at_once = len(steps) // SMOOTH_POINTS + 1
+    stages = [list(alike) for _, alike in groupby(steps, lambda step: step.stage)]
+    bins = [stage[first : first + at_once] for stage in stages for first in range(0, len(stage), at_once)]
+    with _figure() as (figure, axes):
+        for name in sorted({name for step in steps for name in step.loss_by_source}):
+            found = [[step for step in held if name in step.loss_by_source] for held in bins]
+            points = [
+                (fmean(step.step for step in held), fmean(step.loss_by_source[name] for step in held))
+                for held in found
+                if held
+            ]
+            axes.plot(*zip(*points, strict=True), label=name or "(none)", linewidth=1.2)
+        return _finished(figure, axes, "optimizer step", "nats per token") if axes.lines else ""
 
 
 def _acceptance_plot(summary: Summary) -> str:

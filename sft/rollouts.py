@@ -11,27 +11,27 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.commands.judge import records_in
 from gristmill.errors import ConfigError
 from gristmill.render import Renderer, RenderError, TokenIds
 from gristmill.render.nemotron3 import END_THINK
 from gristmill.runs import write_atomically
-from gristmill.seeds import BadSeed, read_rows
+from gristmill.seeds import BadSeed
 from schemas import Record
-from schemas.arrow import row_to_record
 from schemas.sft_config import Rollouts, Stage
 from sft.documents import Document, next_token_mask, read_records
 from sft.generate import Request, generate
 from sft.model import CausalLM
 from sft.packing import PackSummary, write_packs
-from sft.sharding import in_step
+from sft.sharding import divided
 from sft.world import World
 
 ANSWERS_AT_ONCE = 256  # per rank, between two exchanges
 
 
 class RolloutSummary(PackSummary):
-    """`unusable` prompts can't be rendered or leave no room for an answer; `unfinished` answers reached `max_tokens`;
-    `cut` ones lost the end of their trace."""
+    """`unusable` prompts can't be read or rendered, or leave no room for an answer; `unfinished` answers reached
+    `max_tokens`; `cut` ones lost the end of their trace."""
 
     prompts: int = 0
     unusable: int = 0
@@ -58,7 +58,8 @@ def write_rollouts(
     watch: Callable[[int, int], None],
 ) -> None:
     """Packs of the model's answers in `folder`, which appears all at once. Each rank answers its share of the prompts,
-    the first one writes. `watch` is told of answers done and to do. ConfigError where no prompt is usable."""
+    the first one writes. `watch` is told of answers done and to do. ConfigError where no prompt is usable, or no answer
+    fits into a pack with its prompt."""
     summary = RolloutSummary()
     jobs = list(_jobs(wanted, renderer, pack_tokens, seed, summary))
     documents = _documents(model, jobs, wanted, renderer, world, summary, watch)
@@ -69,19 +70,29 @@ def write_rollouts(
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     packed = write_packs(documents, draft, pack_tokens=pack_tokens, seed=seed[0])
+    if packed.packs == 0:
+        raise ConfigError(
+            f"data.rollouts: none of the {len(jobs):,} answers fits, with its prompt, into a pack of {pack_tokens:,} "
+            "tokens (pack_tokens); raise that."
+        )
     write_atomically(draft / "summary.json", summary.model_copy(update=dict(packed)).to_json() + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 
 
-def check_prompts(stage: Stage) -> None:
-    """ConfigError where the prompts of a stage with roll-outs aren't there; asked long before they are needed."""
-    if stage.data.rollouts is None:
+def check_prompts(stage: Stage, renderer: Renderer, pack_tokens: int) -> None:
+    """ConfigError where a stage's roll-outs can't be made of its prompts; asked long before they are."""
+    wanted = stage.data.rollouts
+    if wanted is None:
         return
-    path = stage.data.rollouts.prompts
+    path = wanted.prompts
     if not (any((path / "train").glob("*.parquet")) if path.is_dir() else path.is_file()):
         where = f"stages.{stage.name}.data.rollouts.prompts"
         raise ConfigError(f"{where}: {path} is neither a blend's folder nor a .jsonl or .parquet file.")
+    for _ in _jobs(wanted, renderer, pack_tokens, (0, 0), RolloutSummary()):
+        pass
+    if wanted.truncate:
+        renderer.tokenizer.id(END_THINK)  # where a trace that is cut goes on
 
 
 def read_rollouts(folder: Path) -> RolloutSummary | None:
@@ -93,7 +104,8 @@ def read_rollouts(folder: Path) -> RolloutSummary | None:
 def _jobs(
     wanted: Rollouts, renderer: Renderer, pack_tokens: int, seed: tuple[int, int], summary: RolloutSummary
 ) -> Iterator[Job]:
-    for record in _records(wanted.prompts):
+    unreadable: dict[str, str] = {}
+    for record in _records(wanted.prompts, unreadable):
         last = max((i for i, message in enumerate(record.messages) if message.role == "user"), default=-1)
         summary.prompts += 1
         try:
@@ -105,22 +117,22 @@ def _jobs(
             summary.unusable += 1
             continue
         yield from (Job(record.uuid, prompt, (*seed, summary.prompts, sample)) for sample in range(wanted.n))
+    summary.prompts += len(unreadable)
+    summary.unusable += len(unreadable)
     if summary.prompts == summary.unusable:
         raise ConfigError(f"data.rollouts.prompts: {wanted.prompts} holds no usable prompt (of {summary.prompts}).")
 
 
-def _records(path: Path) -> Iterator[Record]:
-    """Those of a blend's train split, or of a .jsonl or .parquet file."""
+def _records(path: Path, unreadable: dict[str, str]) -> Iterator[Record]:
+    """Those of a blend's train split, or of a .jsonl or .parquet file. Why a row of a blend can't be read goes to
+    `unreadable`, by uuid; of a file it is a ConfigError."""
     if path.is_dir():
-        yield from read_records(path / "train", {})
+        yield from read_records(path / "train", unreadable)
         return
-    for where, row in read_rows(str(path)):
-        if isinstance(row, BadSeed):
-            raise ConfigError(f"data.rollouts.prompts: {path}, {where}: {row.detail}.")
-        try:
-            yield row_to_record(row)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(f"data.rollouts.prompts: {path}, {where} is no record: {error!r}.") from None
+    for found in records_in([path]):
+        if isinstance(found, BadSeed):
+            raise ConfigError(f"data.rollouts.prompts: {path}, {found.where}: {found.detail}.")
+        yield found
 
 
 def _documents(
@@ -136,14 +148,15 @@ def _documents(
     end = renderer.tokenizer.eos_id
     at_once = ANSWERS_AT_ONCE * world.size
     drafts = wanted.drafts if world.size == 1 else 0  # Mamba's states are mended between passes: by whole weights
+
+    def write(asked: Sequence[Request]) -> list[list[int]]:
+        return generate(model, asked, end, wanted.temperature, wanted.max_tokens, drafts)
+
     for first in range(0, len(jobs), at_once):
         chunk = jobs[first : first + at_once]
-        mine = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk[world.rank :: world.size]]
-        with in_step(model, world):
-            written = generate(model, mine, end, wanted.temperature, wanted.max_tokens, drafts)
-        shares = world.gather(written)
-        for number, job in enumerate(chunk):
-            answer = shares[number % world.size][number // world.size]
+        requests = [Request(job.prompt.tolist(), (*job.stream, 0)) for job in chunk]
+        answers = divided(model, world, requests, write)
+        for job, answer in zip(chunk, answers, strict=True):
             summary.unfinished += answer[-1] != end
             rng = np.random.default_rng((*job.stream, 1))
             if rng.random() < wanted.truncate:

@@ -9,6 +9,8 @@ from sft.documents import Document
 from sft.generate import Request, generate
 from sft.heldout import prompt_of
 from sft.model import CausalLM
+from sft.sharding import divided
+from sft.world import World
 
 PER_CATEGORY = 2
 MOST = 12
@@ -48,11 +50,12 @@ def describe(document: Document, tokenizer: ChatTokenizer) -> Sample:
 
 
 def write_answers(
-    model: CausalLM, documents: Sequence[Document], tokenizer: ChatTokenizer, max_tokens: int
+    model: CausalLM, documents: Sequence[Document], tokenizer: ChatTokenizer, max_tokens: int, world: World
 ) -> list[str]:
-    """The model's answers; one that reaches `max_tokens` ends with an ellipsis."""
+    """The model's answers; one that reaches `max_tokens` ends with an ellipsis. Each rank writes its share of them."""
     requests = [Request(prompt_of(document)) for document in documents]
-    return [_text(ids, tokenizer) for ids in generate(model, requests, tokenizer.eos_id, 0.0, max_tokens)]
+    answers = divided(model, world, requests, lambda own: generate(model, own, tokenizer.eos_id, 0.0, max_tokens))
+    return [_text(ids, tokenizer) for ids in answers]
 
 
 def _text(ids: Sequence[int], tokenizer: ChatTokenizer) -> str:

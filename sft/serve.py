@@ -21,7 +21,8 @@ import torch
 from aiohttp import web
 from pydantic import ValidationError
 
-from gristmill.render import Renderer, RenderError, from_folder, renderer_for
+from gristmill.render import Renderer, RenderError, checkpoint_renderer
+from gristmill.render.nemotron3 import THINK
 from schemas import Message, Record, Tool
 from sft.generate import Request, generate
 from sft.model import CausalLM, computing, load_model, vocabulary_of
@@ -43,10 +44,10 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def served(folder: Path, precision: str = "fp32", template: str = "nemotron3", drafts: int = 0) -> Iterator[str]:
-    """The URL at which the checkpoint is served, as long as the context lasts; so many `drafts` of its MTP head are
-    verified at a time."""
-    renderer = renderer_for(from_folder(folder), template)
+def served(folder: Path, precision: str = "fp32", drafts: int = 0) -> Iterator[str]:
+    """The URL at which the checkpoint is served in its own chat format, as long as the context lasts; so many `drafts`
+    of its MTP head are verified at a time."""
+    renderer = checkpoint_renderer(folder)
     model = load_model(str(folder), vocabulary_of(renderer.tokenizer), seed=0)[0].eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     server = _Server(model, renderer, precision, drafts)
@@ -102,7 +103,8 @@ class _Server:
         ids = await future
         ended = ids[-1] == self.renderer.tokenizer.eos_id
         text = self.renderer.tokenizer.decode(ids[:-1] if ended else ids)
-        message = read_reply(text, record.reasoning != "off", record.tools).to_openai()
+        opened = self.renderer.tokenizer.decode(prompt).rstrip().endswith(THINK)
+        message = read_reply(text, opened, record.tools).to_openai()
         reason = ("tool_calls" if "tool_calls" in message else "stop") if ended else "length"
         usage = {"prompt_tokens": len(prompt), "completion_tokens": len(ids), "total_tokens": len(prompt) + len(ids)}
         choice = {"index": 0, "message": message, "finish_reason": reason}

@@ -23,6 +23,7 @@ from schemas.sft_config import ModelInit
 from sft.model import PRECISIONS, CausalLM, Vocabulary, empty_model, has_mtp, load_model
 from sft.world import World
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -98,6 +99,15 @@ def whole_weights(model: CausalLM) -> dict[str, Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights: dict[str, Any] = get_model_state_dict(model, options=options)
     return weights
+
+
+def divided(model: CausalLM, world: World, items: Sequence[S], work: Callable[[Sequence[S]], list[T]]) -> list[T]:
+    """What `work` makes of each of the items, in their order. Each rank does its share of them, and runs the trunk as
+    often as that takes."""
+    with in_step(model, world):
+        made = work(items[world.rank :: world.size])
+    shares = world.gather(made)
+    return [shares[number % world.size][number // world.size] for number in range(len(items))]
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class ShardSummary(Counts):
     """What became of the rows of a shard, or of a split."""
 
     conversations: int = 0  # rows read
+    longest: int = 0  # tokens of the longest sequence
     unreadable: dict[str, str] = {}  # why a row can't be rendered, by uuid
     over_long: list[str] = []  # one uuid for each sequence longer than a pack, dropped or split
     split_left_out: int = 0  # pieces of split sequences that hold no output
@@ -55,6 +56,7 @@ class ShardSummary(Counts):
     def merge(self, other: "ShardSummary") -> None:
         self.add(other)
         self.conversations += other.conversations
+        self.longest = max(self.longest, other.longest)
         self.unreadable.update(other.unreadable)
         self.over_long += other.over_long
         self.split_left_out += other.split_left_out
@@ -76,6 +78,7 @@ def write_shard(
                 rows.append(fitting)
                 tokens += len(fitting.input_ids)
                 summary.count(fitting.loss_mask)
+                summary.longest = max(summary.longest, len(fitting.loss_mask))
                 summary.by_category.setdefault(document.category, Counts()).count(fitting.loss_mask)
             if tokens >= BATCH_TOKENS:
                 writer.write_batch(_batch(rows))

@@ -4,15 +4,18 @@
                              experts' biases and the optimizer's moments: each rank writes its slices
     state/latest             the name of the newest complete one; older ones are removed
 
-A state becomes the latest by one rename, so a run killed at any moment finds the last complete one. It can be read by
+A state becomes the latest by one rename, when all of it is on the disk, so a run killed at any moment finds the last
+complete one, and so does one whose machine has lost its power. It can be read by
 any number of ranks.
 """
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -64,12 +67,18 @@ def save_state(
                 | ({"optimizer": get_optimizer_state_dict(model, optimizer)} if optimizer else {}),
             )
             torch.save(_rng_states(), draft / f"rng-{world.rank}.pt")
+            _sync(draft / f"rng-{world.rank}.pt")
         world.wait()
         if world.leads:
             (draft / "progress.json").write_text(progress.to_json(), encoding="utf-8")
+            _sync(draft / "progress.json")
+            _sync(draft)
             draft.rename(folder / name)
+            _sync(folder)
     if world.leads:
         write_atomically(folder / "latest", name)
+        _sync(folder / "latest")
+        _sync(folder)
         for other in folder.glob("step-*"):
             if other.name != name:
                 shutil.rmtree(other)
@@ -95,10 +104,36 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+@contextmanager
+def _reading(state: Path) -> Iterator[None]:
+    """Within it, a state that can't be read ends the run with a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, UnpicklingError, CheckpointException) as error:
+        raise GristmillError(
+            f"{state}: this state can't be read ({_reason(error)}). Bring it back as it was; or remove {state.parent}, "
+            "and the run begins anew."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """A file, or what a folder lists, is on the disk; torch.distributed.checkpoint does so with what it writes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def load_progress(folder: Path) -> Progress | None:
-    """None where no state was saved yet."""
+    """None where no state was saved yet; GristmillError where it can't be read."""
     latest = _latest(folder)
-    return Progress.from_json((latest / "progress.json").read_bytes()) if latest else None
+    if latest is None:
+        return None
+    with _reading(latest):
+        return Progress.from_json((latest / "progress.json").read_bytes())
 
 
 def load_weights(folder: Path, model: CausalLM) -> None:
@@ -114,7 +149,8 @@ def load_optimizer(folder: Path, model: CausalLM, optimizer: torch.optim.Optimiz
     set_optimizer_state_dict(model, optimizer, state)
     drawn = latest / f"rng-{world.rank}.pt"
     if drawn.exists():  # not for a rank that the run did not have
-        saved = torch.load(drawn, weights_only=True)
+        with _reading(latest):
+            saved = torch.load(drawn, weights_only=True)
         torch.set_rng_state(saved[0])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(saved[1])
@@ -131,7 +167,7 @@ def _save(folder: Path, tensors: dict[str, Any]) -> None:
 
 def _load(folder: Path, tensors: dict[str, Any]) -> None:
     """Into the tensors themselves."""
-    with _alone():
+    with _alone(), _reading(folder):
         load(tensors, checkpoint_id=folder)
 
 

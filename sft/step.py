@@ -3,8 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -16,10 +17,10 @@ from torch.distributed.tensor import DTensor
 from gristmill.errors import GristmillError
 from gristmill.runs import write_atomically
 from schemas.sft_config import CLIP, SFTConfig, Stage
-from sft.batches import Batch, PackFiles, batch_of, micro_batches, trainable
+from sft.batches import PackFiles, batch_of, micro_batches, trainable
 from sft.documents import Document
 from sft.experts import ExpertBalance
-from sft.loss import BatchLoss, Counts, Objective, batch_loss, count
+from sft.loss import BatchLoss, Counts, Objective, batch_loss, count, document_weight
 from sft.metrics import StepMetrics
 from sft.model import CausalLM, computing, has_mtp
 from sft.sharding import Shared
@@ -60,7 +61,7 @@ class StageTrainer:
             )
         seen = Cursor(seen.step + 1, seen.packs + len(packs), seen.conversations + counts.conversations)
         lr = self.plan.learning_rate(seen)
-        main, mtp = self._backward(documents, counts)
+        main, mtp, shares = self._backward(documents, counts)
         grad_norm = self._clip()
         if not math.isfinite(main + mtp + grad_norm):
             listed = self._list_documents(number, documents)
@@ -75,6 +76,7 @@ class StageTrainer:
             step=number,
             stage=self.stage.name,
             loss=main if self.stage.train != "mtp" else None,
+            loss_by_source=self._by_source(shares, counts) if self.stage.train != "mtp" else {},
             mtp_loss=mtp if self._depths else None,
             tokens=counts.positions[0],
             conversations=counts.conversations,
@@ -88,12 +90,14 @@ class StageTrainer:
         mine = packs[self._world.rank :: self._world.size]
         return trainable(document for number in mine for document in self._packs.documents(number))
 
-    def _backward(self, documents: list[Document], counts: Counts) -> tuple[float, float]:
-        """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss."""
+    def _backward(self, documents: list[Document], counts: Counts) -> tuple[float, float, list[tuple[Document, float]]]:
+        """Leaves the step's mean gradients over all ranks; the step's main loss and MTP loss, and what each of this
+        rank's documents has in the main loss."""
         self._model.train()
         main = mtp = 0.0
-        for batch, balance in self._passes(documents):
-            batch = batch.to(self._world.device)
+        shares: list[tuple[Document, float]] = []
+        for held, balance in self._passes(documents):
+            batch = batch_of(held, self._flat).to(self._world.device)
             compute = partial(batch_loss, self._model, batch, counts, self._objective, balance)
             try:
                 with computing(self._config.precision, self._world.device):
@@ -109,16 +113,31 @@ class StageTrainer:
                     "conversation is too long."
                 ) from None
             main, mtp = main + loss.main.item(), mtp + loss.mtp.item()
+            shares += zip(held, loss.by_document.tolist(), strict=True)
         main, mtp = self._world.sum(main, mtp)
-        return main, mtp
+        return main, mtp, shares
 
-    def _passes(self, documents: list[Document]) -> Iterator[tuple[Batch, ExpertBalance]]:
+    def _passes(self, documents: list[Document]) -> Iterator[tuple[list[Document], ExpertBalance]]:
         """The batches to learn from; then as many that teach nothing as make all ranks run equally many passes."""
         batches = micro_batches(documents, self._batch_tokens, self._flat)
         most = max(self._world.gather(len(batches)))
-        yield from ((batch, self._balance) for batch in batches)
+        yield from ((held, self._balance) for held in batches)
         for _ in range(most - len(batches)):
-            yield batch_of([NOTHING], self._flat), ExpertBalance(nn.Module())
+            yield [NOTHING], ExpertBalance(nn.Module())
+
+    def _by_source(self, shares: Sequence[tuple[Document, float]], counts: Counts) -> dict[str, float]:
+        """The main loss over each source's targets alone, which weigh among each other as they do in the step's."""
+        names = self._packs.sources.names
+        if len(names) < 2:
+            return {}
+        sums = {name: [0.0, 0.0] for name in (*names, "")}
+        for document, share in shares:
+            of_source = sums[document.source]
+            of_source[0] += share
+            of_source[1] += document_weight(document, counts, self.stage.loss)
+        summed = self._world.sum(*chain.from_iterable(sums.values()))
+        pairs = zip(sums, summed[::2], summed[1::2], strict=True)
+        return {name: share / weight for name, share, weight in pairs if weight > 0}
 
     def _clip(self) -> float:
         """Clips the gradient; the norm that it had. A weight that no token reached has a gradient of zero."""

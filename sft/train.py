@@ -28,15 +28,16 @@ from schemas.sft_config import SFTConfig, Stage, Trained
 from sft.acceptance import measure_acceptance
 from sft.batches import PackFiles
 from sft.changes import refuse_changes
-from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents, valid_sources
+from sft.heldout import held_out, prompt_of, unigram_entropy, valid_documents
 from sft.kernels import check_loss_kernel, choose_kernels
 from sft.metrics import MetricsLog, StepMetrics
-from sft.model import CausalLM, computing, has_mtp, save_model, vocabulary_of
+from sft.model import CausalLM, check_context, computing, has_mtp, save_model, vocabulary_of
 from sft.prep import StageData
 from sft.report import Measured, StageResult, Summary, write_report
 from sft.rollouts import check_prompts, read_rollouts, write_rollouts
 from sft.samples import choose, describe, write_answers
 from sft.sharding import load_shared, whole_weights
+from sft.sources import NO_SOURCES, Sources
 from sft.stages import Cursor, is_trained
 from sft.state import Progress, load_optimizer, load_progress, load_weights, save_state, writing
 from sft.step import StageTrainer
@@ -85,14 +86,15 @@ class Training:
             self.progress.cursor, self.progress.frozen = Cursor(), None
         self.progress.config, self.progress.data = config.model_dump(mode="json"), keys
         self._valid = valid_documents(config.data.blend, renderer, config.data.pack_tokens)
-        self._sources = valid_sources(config.data.blend)
         self._samples = choose(self._valid)
-        for stage in config.stages[self.progress.stage :]:
-            check_prompts(stage)
+        for stage in config.stages[self.progress.stage :] if world.leads else ():
+            check_prompts(stage, renderer, config.stage_data(stage).pack_tokens)
         self.shared, notes = load_shared(
             config.model, vocabulary_of(renderer.tokenizer), config.seed, world, config.precision
         )
         self.model: CausalLM = self.shared.model
+        for name, prepared in data.items():
+            check_context(self.model, prepared.summary.longest(), f"stages.{name}:")
         if config.activation_checkpointing:
             self.model.activation_checkpointing_enable()
         if resumed:
@@ -125,9 +127,9 @@ class Training:
 
     def _run_stage(self, index: int, log: MetricsLog | None, stop_requested: Callable[[], bool]) -> None:
         stage, progress = self.config.stages[index], self.progress
-        trainer = StageTrainer(
-            self.shared, self.config, index, PackFiles(self._packs(index)), self.world, self._kernels.flat
-        )
+        blend = self.config.stage_data(stage).blend
+        packs = PackFiles(self._packs(index), NO_SOURCES if stage.data.rollouts else Sources.of(blend, "train"))
+        trainer = StageTrainer(self.shared, self.config, index, packs, self.world, self._kernels.flat)
         if progress.cursor.step > 0:
             load_optimizer(self._state, self.model, trainer.optimizer, self.world)
         else:
@@ -231,14 +233,16 @@ class Training:
         answers: list[str] = []
         with computing(self.config.precision, self.world.device):
             if self._valid:
-                losses = held_out(self.model, self._valid, self.config.data.pack_tokens, self._sources)
+                losses = held_out(self.model, self._valid, self.config.data.pack_tokens, self.world)
             if self._valid and has_mtp(self.model) and not of_new_model:
                 every = math.ceil(len(self._valid) / ACCEPTANCE_PROMPTS)
                 prompts = [prompt_of(document) for document in self._valid[::every]]
                 end = self.renderer.tokenizer.eos_id
-                acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS)
+                acceptance = measure_acceptance(self.model, prompts, end, ACCEPTANCE_TOKENS, DRAFT_DEPTHS, self.world)
             if not of_new_model:
-                answers = write_answers(self.model, self._samples, self.renderer.tokenizer, ACCEPTANCE_TOKENS)
+                answers = write_answers(
+                    self.model, self._samples, self.renderer.tokenizer, ACCEPTANCE_TOKENS, self.world
+                )
         return Measured(held_out=losses, acceptance=acceptance, answers=answers)
 
     def _save(self, optimizer: torch.optim.Optimizer | None) -> None:

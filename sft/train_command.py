@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads, check_extra
+from gristmill.errors import GristmillError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -41,6 +42,7 @@ def _run(arguments: Namespace) -> int:
     from schemas.sft_config import SFTConfig
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
+    check_extra("sft")
     calm_threads()
     # The tiny model's operations are too small to share: 4,800 tokens/s with one thread, 3,000 with two that don't
     # spin, 100 with two that do beside one busy process.
@@ -65,13 +67,17 @@ def _run(arguments: Namespace) -> int:
     if single:
         torch.set_num_threads(1)  # for a process that had torch before, such as a factory's
     with join_world() as world, RunFolder(config.out).lock() if world.leads else nullcontext():
-        if world.leads:
-            with reading() as watch:
-                prepare(config, watch)
-        world.wait()
-        renderer, data = prepare(config)
+        with reading() if world.leads else nullcontext() as watch:
+            renderer, data = world.of_first(prepare(config, watch) if watch else None)
         with _display() if world.leads else nullcontext(SilentDisplay()) as display:
-            summary = Training(config, renderer, data, world, display, arguments.reset_optimizer).run()
+            try:
+                summary = Training(config, renderer, data, world, display, arguments.reset_optimizer).run()
+            except torch.OutOfMemoryError:  # outside a forward or backward pass, of which a step says more
+                raise GristmillError(
+                    "the device's memory is too small for the weights, gradients and moments (gristmill sft --plan "
+                    "estimates them), or for the valid split, of which data.pack_tokens are measured at a time. Train "
+                    "on more devices, or lower that."
+                ) from None
         if world.leads:
             _print_results(summary, config.out)
     return 0

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -48,6 +48,13 @@ class World(NamedTuple):
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def of_first(self, value: T | None) -> T:
+        """The first rank's value, on all; the others give None."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, device=self.device)
+        return cast(T, values[0])
 
     def wait(self) -> None:
         """Until every rank has come here."""

@@ -62,6 +62,7 @@ PATTERNS: dict[str, list[tuple[str, int, int]]] = {
     "percent": [("{}%", 100, 1), ("{} percent", 100, 2), ("{} per cent", 100, 1), ("{}\\%", 100, 1), ("{}", 1, 4)],
     "points": [("{} percentage points", 100, 1), ("{} pp", 100, 2), ("{} basis points", 10_000, 0)],
     "days": [("{} days", 1, 1), ("{} days", 1, 2)],
+    "plain": [("{}", 1, 2), ("{}", 1, 3)],
     "times": [("{}x", 1, 2), ("{} times", 1, 2), ("{}:1", 1, 2), ("{}", 1, 3), ("{}×", 1, 2)],
 }
 """Notations of a unit: how it is written, what it is multiplied by, and decimals."""

@@ -82,7 +82,7 @@ TRUTHS: dict[str, Truth] = {
     "count_distinct": lambda rows, shows, question: len(set(_column(rows, shows[-1]))),
     "list_matching": lambda rows, shows, question: _names(rows),
     "only_match": lambda rows, shows, question: _only(rows),
-    "top_without": lambda rows, shows, question: _only(_extreme(rows, shows[-1], max)),
+    "top_without": lambda rows, shows, question: _only(_extreme(_not_told(rows, shows[0], question), shows[-1], max)),
     "of_the_linked": lambda rows, shows, question: _followed(rows, shows, 1),
     "of_the_twice_linked": lambda rows, shows, question: _followed(rows, shows, 2),
     "linked_differently": lambda rows, shows, question: abs(rows[0][shows[-1]] - rows[1][shows[-1]]),
@@ -90,7 +90,9 @@ TRUTHS: dict[str, Truth] = {
     "leading_to": lambda rows, shows, question: _names(rows),
     "number_of_leading": lambda rows, shows, question: sum(_column(rows, shows[-1])),
     "sharing_with": lambda rows, shows, question: len(rows) - 1,
-    "top_sharing_with": lambda rows, shows, question: _only(_extreme(rows, shows[-1], min)),
+    "top_sharing_with": lambda rows, shows, question: _only(
+        _extreme([row for row in rows if row["name"] not in question], shows[-1], min)
+    ),
     "top_sharing_with_extreme": lambda rows, shows, question: _only(_extreme(rows, shows[-1], max)),
     "commonest": lambda rows, shows, question: _mode(_column(rows, shows[-1])),
     "groups_of_size": lambda rows, shows, question: len(set(_column(rows, shows[0]))),
@@ -108,7 +110,7 @@ TRUTHS: dict[str, Truth] = {
     "lowest": lambda rows, shows, question: _only(_extreme(rows, shows[-1], min)),
     "top_k": lambda rows, shows, question: sorted(
         sorted(rows, key=lambda row: _bare(row["name"])), key=lambda row: -row[shows[-1]]
-    )[: _number_in(question, r"(?:Which|What) (\d+) people")],
+    )[: _number_in(question, r"Which (\d+) people")],
     "kth": _kth,
     "sum_of_top": lambda rows, shows, question: sum(
         sorted(_column(rows, shows[-1]))[-_number_in(question, r"the (\d+) (?:highest|largest)") :]
@@ -142,6 +144,11 @@ def _followed(rows: list[Row], shows: list[str], hops: int) -> Any:
     for _ in range(hops):
         start = by_name[start[shows[0]]]
     return start[shows[-1]]
+
+
+def _not_told(rows: list[Row], name: str, question: str) -> list[Row]:
+    """Rows without the value that the question leaves out."""
+    return [row for row in rows if not re.search(rf"\b{re.escape(row[name])}\b", question)]
 
 
 def _first_named(rows: list[Row], question: str) -> Row:

@@ -269,6 +269,8 @@ def test_licences_of_teachers_and_seeds_count(tmp_path: Path) -> None:
     made = blend(tmp_path, [source(tmp_path, "a", rows)], 2, gates=gates)
     assert made["dropped"]["license"] == 2
     assert {detail for (detail,) in ask(tmp_path, "SELECT detail FROM dropped")} == {"Llama 3.1", "CC-BY-NC-4.0"}
+    with pytest.raises(ConfigError, match=r"source a can give 2 of 3\b.* Left out before: license 2\.$"):
+        blend(tmp_path, [source(tmp_path, "a", rows)], 3, gates=gates)
 
 
 def test_a_source_may_state_the_licence_of_its_rows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import yaml
 
 from blends.diff import diff
 from blends.export import push, to_hf, to_jsonl
+from gristmill.cli import main
 from gristmill.errors import ConfigError, EndpointError
 from gristmill.render.tokenizers import train
 from schemas import Record, assistant, user
@@ -95,6 +97,30 @@ def test_explain_tells_where_a_blend_put_a_row(cli: CLI, tmp_path: Path) -> None
     absent = cli("explain", "out", "abc")
     assert absent.returncode == 2 and "has read no row abc" in absent.stderr
     assert "several rows" in cli("explain", "out", "0000").stderr
+
+
+def test_a_damaged_blend_is_neither_compared_nor_given_away(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing would be missing for ever at the other end."""
+
+    def told(*arguments: str | Path) -> str:
+        assert main([*map(str, arguments)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    whole = tmp_path / "whole"
+    shutil.copytree(made, whole)
+    next((made / "train").glob("*.parquet")).unlink()
+    for command in (["blend-export", made, "--to", "hf", "--out", tmp_path / "hf"], ["push", made, "a/b"]):
+        assert f"{made} holds 4 of its 40 rows. Make it again by `gristmill blend`." in told(*command)
+    assert f"{made} can't be opened: IO Error: No files found" in told("diff", whole, made)
+    (whole / "manifest.json").write_text("{")
+    assert "is damaged: unexpected end of data" in told("push", whole, "a/b")
+    (whole / "blend.duckdb").write_bytes(b"none")
+    assert f"{whole} can't be opened: IO Error" in told("diff", whole, whole)
+    assert not (tmp_path / "hf").exists()
 
 
 # ---- export

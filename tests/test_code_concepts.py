@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -19,9 +20,9 @@ import pytest
 import generators.code_concepts.exercises as exercises
 from generators.code_concepts import CodeConcepts
 from generators.code_concepts.concepts import bundled_concepts, combinations, merge
-from generators.code_concepts.exercises import exercise_axes, exercise_cells
-from generators.code_concepts.exercises.compose import compose
-from generators.code_concepts.exercises.grammar import domains, grammar, pairs_of
+from generators.code_concepts.exercises import exercise_axes, exercise_cells, exercise_code
+from generators.code_concepts.exercises.compose import Exercise, compose
+from generators.code_concepts.exercises.grammar import Fold, Source, domains, grammar, pairs_of
 from generators.code_concepts.exercises.inputs import make_inputs
 from gristmill import Reject
 from gristmill.config import load_config
@@ -151,6 +152,70 @@ def test_all_forms_of_an_exercise_compute_the_same(tmp_path: Path, monkeypatch: 
             results = [getattr(functions, name)(*deepcopy(arguments)) for name in names]
             assert all(result == results[0] for result in results), (names, arguments, results)
     assert sum(len(names) > 1 for names, _ in groups) > 500
+
+
+def composed(seeds: int = 3) -> Iterator[Exercise]:
+    """Exercises of every pair of source and fold."""
+    for seed in range(seeds):
+        rng = Random(seed)
+        for source, fold in (pair for category in CATEGORIES for pair in pairs_of(category)):
+            yield compose(source, fold, rng.choice(list(domains()[source.domains].values())), rng)
+
+
+def test_every_variable_of_a_solution_is_used() -> None:
+    """No loop over entries whose keys nobody reads."""
+    for exercise in composed():
+        names = [node for node in ast.walk(ast.parse(exercise_code(exercise))) if isinstance(node, ast.Name)]
+        stored, loaded = ({n.id for n in names if isinstance(n.ctx, kind)} for kind in (ast.Store, ast.Load))
+        assert stored - loaded <= {"_"}, exercise.body
+
+
+def test_the_words_of_an_exercise() -> None:
+    for exercise in composed():
+        assert not re.search(r"\ban `[^aeiou]|\ba `[aeiou]|,[,.;:]|  ", exercise.text), exercise.text
+        if exercise.source.key == "digits":
+            assert "% 10" not in exercise.body, "the last digit of a digit is the digit"
+
+
+def test_what_does_nothing_has_a_rival_that_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integers of a range are distinct and rise; what is above 3 has no sign to lose."""
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {change.key for change in grammar().changes}
+    for source, name, fold, changed, rival in (
+        ("span", "from_house", "unique", set[str](), -1),
+        ("span", "from_house", "running_best", set[str](), -1),
+        ("span", "from_house", "distinct", set[str](), -1),
+        ("items", "deltas", "largest", {"magnitude"}, 1),
+    ):
+        domain = domains()[source_of(source).domains][name]
+        drawn = (compose(source_of(source), fold_of(fold), domain, Random(seed)) for seed in range(400))
+        idle = next(
+            e for e in drawn if set(e.operations) & changes == changed and (not changed or "above" in e.operations)
+        )
+        module = "\n".join(
+            f"{idle.signature}\n{body}\nf{n} = {idle.name}" for n, body in enumerate((idle.body, idle.rivals[rival]))
+        )
+        (tmp_path / f"idle_{fold}.py").write_text(module, encoding="utf-8")
+        functions = importlib.import_module(f"idle_{fold}")
+        for arguments in make_inputs(idle, Random(1)):
+            assert functions.f0(*arguments) == functions.f1(*arguments)
+
+
+def source_of(key: str) -> Source:
+    return next(source for source in grammar().sources if source.key == key)
+
+
+def fold_of(key: str) -> Fold:
+    return next(fold for fold in grammar().folds if fold.key == key)
+
+
+@pytest.mark.bubblewrap
+def test_an_exercise_in_which_a_part_does_nothing_is_unsuited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    houses = domains()["spans"]["from_house"]
+    drawn = (compose(source_of("span"), fold_of("unique"), houses, Random(seed)) for seed in range(100))
+    idle = next(exercise for exercise in drawn if len(exercise.operations) == 2)  # a test and the fold
+    monkeypatch.setattr(exercises, "compose", lambda *_: idle)
+    assert run_scripted(config(2, paraphrase=False), tmp_path)["by_reason"] == {"exercise/unsuited": 2}
 
 
 def test_no_name_of_a_domain_is_one_that_the_forms_use() -> None:

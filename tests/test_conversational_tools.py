@@ -21,7 +21,7 @@ from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import check_conversation
 from gristmill.tools.simulation import Limits
 from judges.told import is_told
-from schemas import Function, JsonObject, Message, Record, ToolCall, assistant
+from schemas import Function, JsonObject, Message, Record, ToolCall, assistant, user
 from tests.conftest import CLI, ROOT
 from tests.parcel_rules import MORE, call, parcel_roles, say
 
@@ -455,6 +455,47 @@ TOLD = "It costs 4.50 and comes on March 16."
 def test_outcome(changed: list[str], said: str, calls: list[Done], fault: tuple[str, str] | None) -> None:
     outcome = check_outcome(SCENARIO, ["a: 0 -> 1"], changed, calls, [assistant(said)])
     assert outcome.fault() == fault
+
+
+ASKING = Scenario(
+    id="s", goal="You want your parcels to be held.", actions=[Action(name="hold_parcel")], ask_first=True
+)
+
+
+def step(name: str, number: int, **arguments: Any) -> list[Message]:
+    """A call and its result."""
+    made = ToolCall(id=f"c{number}", function=Function(name=name, arguments=json.dumps(arguments)))
+    return [assistant(tool_calls=[made]), Message(role="tool", content="{}", tool_call_id=made.id, name=name)]
+
+
+@pytest.mark.parametrize(
+    ("talk", "unasked"),
+    [
+        (["Hold it.", step("find", 1), "Until the 20th, for 2.25?", "Yes.", step("hold_parcel", 2), "Done."], 0),
+        (["Hold it.", step("find", 1), step("hold_parcel", 2), "Done."], 1),
+        (["Hold it.", "Your postcode?", "4410.", step("find", 1), step("hold_parcel", 2), "Done."], 1),
+        (["Hold it.", step("find", 1), "It is here.", "Good.", step("hold_parcel", 2), "Done."], 1),
+        (["Both.", step("find", 1), "Both?", "Yes.", step("hold_parcel", 2), step("hold_parcel", 3), "Done."], 1),
+        (["Both.", step("find", 1), "One?", "Yes.", step("hold_parcel", 2), "And two?", "Yes.",
+          step("hold_parcel", 3), "Done."], 0),
+    ],
+)  # fmt: skip
+def test_a_change_takes_the_users_word(talk: list[Any], unasked: int) -> None:
+    """Words are the user's and the agent's in turn; a call comes before the agent's words."""
+    messages: list[Message] = []
+    for part in talk:
+        speaks = not messages or (messages[-1].role == "assistant" and not messages[-1].tool_calls)
+        messages += part if isinstance(part, list) else [user(part) if speaks else assistant(part)]
+    outcome = check_outcome(ASKING, [], [], [], messages)
+    assert len(outcome.unasked) == unasked
+    assert outcome.fault() == (("unasked_change", "; ".join(outcome.unasked)) if unasked else None)
+    assert check_outcome(ASKING.model_copy(update={"ask_first": False}), [], [], [], messages).fault() is None
+
+
+def test_a_refused_change_needs_no_word() -> None:
+    call, result = step("hold_parcel", 1)
+    refusal = result.model_copy(update={"content": '{"error":"the parcel is delivered"}'})
+    assert not check_outcome(ASKING, [], [], [], [user("Hold it."), call, refusal, assistant("I can't.")]).unasked
 
 
 @pytest.mark.parametrize(

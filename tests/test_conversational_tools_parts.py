@@ -303,7 +303,7 @@ PLAN: dict[str, Any] = {
     "concern": "You are Ada Brook, card M1, born 1980-01-02. You want loan L1 to be extended and to know until when.",
     "data": ["INSERT INTO loans VALUES ('L3', 'M1', 'Fern', '2026-03-30', 0, NULL)"],
     "expected_calls": [{"name": "extend_loan", "arguments": '{"loan": "L1"}'}],
-    "must_tell": [["2026-03-28", "28 March", "March 28"]], "must_not_tell": [], "must_not_call": [],
+    "must_tell": [["2026-03-28", "28 March", "March 28"]], "must_not_tell": [], "must_not_call": [], "ask_first": False,
 }  # fmt: skip
 OPINION = {"problems": [], "verdict": True}
 INVENT = {"fields": {"library": ["loans", "reading rooms"]}, "domains": 2, "scenarios": 2, "refinements": 2}
@@ -366,6 +366,13 @@ def run(folder: Path, model: ScriptedModel, **changes: Any) -> dict[str, Any]:
 
 def fates(folder: Path, name: str) -> Any:
     return orjson.loads((folder / "artifacts" / name).read_bytes())
+
+
+def test_an_invented_scenario_may_want_the_persons_yes(tmp_path: Path) -> None:
+    """The librarian of these tests acts at once."""
+    plan = {**PLAN, "ask_first": True}
+    summary = run(tmp_path, teacher(scenario=plan, refine_scenario=plan))
+    assert summary["by_reason"] == {"outcome/unasked_change": 2}
 
 
 def test_invented_domains(tmp_path: Path) -> None:

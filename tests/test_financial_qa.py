@@ -19,7 +19,7 @@ from generators.financial_qa import BUNDLED, FinancialQA, Params
 from generators.financial_qa.computed import question, tellings, vocabulary
 from generators.financial_qa.formulas import NotComputable, compute, parsed, shifted
 from generators.financial_qa.library import open_library
-from generators.financial_qa.metrics import metrics
+from generators.financial_qa.metrics import find, metrics
 from generators.financial_qa.segments import breakdown
 from generators.financial_qa.solve import solve
 from generators.financial_qa.tasks import Asked
@@ -68,8 +68,13 @@ def test_the_contract(tmp_path: Path) -> None:
         assert record["category"] == metadata["cell"]["group"]
         assert [verdict["reason"].split(":")[0] for verdict in record["verdicts"]] == ["confirmed"]
         for told in metadata["xbrl"]["facts"]:  # the reader has every fact that the working uses
-            digits = f"{abs(Decimal(told['value'])).scaleb(min(told['decimals'] or 0, 0)):,f}".rstrip("0").rstrip(".")
-            assert digits in record["messages"][0]["content"], (metadata["template"], told)
+            assert shown_in(record["messages"][0]["content"], told), (metadata["template"], told)
+
+
+def shown_in(excerpts: str, fact: dict[str, Any]) -> bool:
+    """Whether the fact's figure stands there, in ones, thousands or millions."""
+    digits = (f"{abs(Decimal(fact['value'])).scaleb(-power):,f}" for power in (0, 3, 6))
+    return any((text.rstrip("0").rstrip(".") if "." in text else text) in excerpts for text in digits)
 
 
 Series = dict[int, float]
@@ -154,7 +159,7 @@ def test_records_of_real_filings_are_recomputed_from_their_facts(tmp_path: Path,
     run_scripted(config(260, **params), tmp_path / "run")
     made = records(tmp_path / "run")
     assert len(made) >= 250
-    assert {record["metadata"]["company"] for record in made} == {"Apple", "Nvidia"}
+    assert min(Counter(record["metadata"]["company"] for record in made).values()) > 100  # Apple and Nvidia
     library = open_library([folder], read_constituents(universe).companies)
     by_concept: dict[tuple[str, str, str | None, str], set[Decimal]] = {}
     for filing in library.filings.values():
@@ -166,16 +171,22 @@ def test_records_of_real_filings_are_recomputed_from_their_facts(tmp_path: Path,
         metadata = record["metadata"]
         for row in metadata["xbrl"]["facts"]:
             assert Decimal(row["value"]) in by_concept[metadata["cik"], row["concept"], row["start"], row["end"]]
+            assert shown_in(record["messages"][0]["content"], row), (metadata["template"], row)
         covered += recompute(metadata)
     assert covered >= 200, covered
 
 
-def test_bundled_records_are_recomputed_from_their_facts(tmp_path: Path) -> None:
-    run_scripted(config(260, paraphrase=False), tmp_path)
-    made = records(tmp_path)
-    assert sum(recompute(record["metadata"]) for record in made) >= 180
-    shapes = Counter(record["metadata"]["cell"]["shape"] for record in made)
-    assert shapes["lookup"] <= 0.15 * len(made)
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("bundled")
+    run_scripted(config(320, paraphrase=False), folder)
+    return records(folder)
+
+
+def test_bundled_records_are_recomputed_from_their_facts(bundled: list[dict[str, Any]]) -> None:
+    assert sum(recompute(record["metadata"]) for record in bundled) >= 220
+    shapes = Counter(record["metadata"]["cell"]["shape"] for record in bundled)
+    assert shapes["lookup"] <= 0.15 * len(bundled)
     assert {"value", "growth", "change", "trend", "total", "cagr", "compare", "bridge", "segments"} <= set(shapes)
 
 
@@ -185,14 +196,82 @@ def test_every_computable_template_is_asked_and_solved() -> None:
     computable = {template.key for template in bundled_templates() if template.computable}
     assert {task.template for task in tasks} == computable and len(computable) >= 120
     assert len(tasks) > 2000
-    firsts = {task.template: task for task in reversed(tasks)}
     by_key = {template.key: template for template in bundled_templates()}
-    for key, task in firsts.items():
-        told = tellings(task, generator.library, 0)
-        solution = solve(by_key[key], told[0], told[1:], Random(0))
-        assert solution.expected and solution.steps and solution.used and "{" not in solution.answer, key
+    solved = set[str]()
+    for task in tasks:
+        key, told = task.template, tellings(task, generator.library, 0)
+        if key in solved:
+            continue
+        try:
+            solution = solve(by_key[key], told[0], told[1:], Random(0))
+        except NotComputable:
+            continue
+        solved.add(key)
+        assert solution.expected and solution.used and solution.result and "{" not in solution.answer, key
         asked = [question(by_key[key], told, number) for number in range(len(by_key[key].ask))]
         assert len(set(asked)) == len(asked) and all(told[0].company in text and "{" not in text for text in asked), key
+    assert solved == computable
+
+
+_NUMBER = r"\(?-?\$?[\d,.]*\d\)?"
+_DIFFERENCE = re.compile(rf"^(?:Change|Difference) = ({_NUMBER})[^−]* − ({_NUMBER})[^=]* = ({_NUMBER})", re.MULTILINE)
+
+
+def test_the_working_is_arithmetic_that_a_reader_can_follow(bundled: list[dict[str, Any]]) -> None:
+    checked = 0
+    for record in bundled:
+        trace = "\n".join(record["metadata"]["steps"])
+        answer = record["messages"][-1]["content"]
+        assert not re.search(r"[−+×/] -", trace + answer), trace  # a sign never follows a sign
+        assert not re.search(r"(?:by|ahead|gap of) [\d.]+ times|\$0 million is", answer), answer
+        for match in _DIFFERENCE.finditer(trace):
+            one, other, result = (Decimal(re.sub(r"[^\d.-]", "", text)) for text in match.groups())
+            assert one - other == result, match[0]
+            checked += 1
+    assert checked > 50
+
+
+def test_quarters_that_are_compared_are_not_named_by_a_day_that_one_of_them_does_not_have() -> None:
+    generator = FinancialQA(Params())
+    compared = [task for task in generator.tasks() if isinstance(task, Asked) and task.peers and task.form == "10-Q"]
+    by_key = {template.key: template for template in bundled_templates()}
+    for task in compared:
+        for style in range(3):
+            asked = question(by_key[task.template], tellings(task, generator.library, style), task.wording)
+            assert "quarter of fiscal" in asked and "ended" not in asked
+
+
+def test_parts_that_do_not_give_the_whole_are_no_answer() -> None:
+    generator = FinancialQA(Params())
+    filing = next(filing for key, filing in generator.library.filings.items() if key.form == "10-K")
+    template = next(one for one in bundled_templates() if one.key == "financing_split")
+    telling = Telling(filing, "Harrow")
+    assert "total assets" in solve(template, telling, [], Random(0)).answer
+    astray = template.model_copy(update={"parts": {"total liabilities": "liabilities", "goodwill": "goodwill"}})
+    with pytest.raises(NotComputable, match="don't come to total assets"):
+        solve(astray, telling, [], Random(0))
+
+
+def test_questions_on_debt_say_which_debt() -> None:
+    for template in bundled_templates():
+        if any("long_debt" in formula for formula in template.all_formulas()):
+            for ask in template.ask:
+                assert re.search(r"long-term debt", ask) and re.search(
+                    r"current portion|due within|to repay in", ask
+                ), ask
+
+
+@pytest.mark.shared
+def test_what_real_filings_leave_open_is_not_asked(shared_data: Path) -> None:
+    """Procter & Gamble tells R&D in words, to a hundred million; Walmart's net sales are not its total revenue."""
+    library = open_library([shared_data / "finance/filings"], {})
+    filings = {(filing.company.split()[0].lower(), key.form): filing for key, filing in library.filings.items()}
+    assert find(filings["procter", "10-K"], metrics()["research"], 0) is None
+    assert find(filings["apple", "10-K"], metrics()["research"], 0) is not None
+    by_key = {template.key: template for template in bundled_templates()}
+    for template in (by_key["gross_margin"], by_key["revenue_growth"], by_key["overhead_ratio"]):
+        asked = [question(template, [Telling(filings["walmart", "10-K"], "Walmart")], number) for number in range(8)]
+        assert not any("sales" in text.lower() for text in asked), asked
 
 
 def test_templates_are_many_and_well_formed() -> None:

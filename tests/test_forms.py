@@ -38,6 +38,26 @@ def test_the_form_is_found_out_once_and_no_row_is_lost_to_that(tmp_path: Path, n
     assert found_out <= 3 * in_flight, "each call that was out learns it at most once per form"
 
 
+@pytest.mark.parametrize("name", ["all", "refuses json_schema", "tools only", "nothing"])
+def test_a_model_sees_the_fields_of_its_answer_in_the_order_of_the_author(tmp_path: Path, name: str) -> None:
+    """It writes them in the order of the schema: a reason that comes after its score explains nothing."""
+    bodies: list[str] = []
+
+    class Reading(FaultServer):
+        def _answer(self, asked: dict[str, Any], *others: Any) -> dict[str, Any]:
+            bodies.append(orjson.dumps(asked).decode().replace("\\", ""))
+            return super()._answer(asked, *others)
+
+    with Reading(dialect=SERVERS[name][0]) as server:
+        config = two_calls(tmp_path, server.url, 2, model={"max_in_flight": 1})
+        question, verdict = config["params"]["steps"]
+        fields = {"zeal": {"type": "string"}, "score": {"type": "integer"}}
+        config["params"] = {**config["params"], "steps": [question, {**verdict, "schema": fields}]}
+        assert run(config, tmp_path / "run")["accepted"] == 2
+    told = bodies[-1]
+    assert 0 < told.index('"zeal"') < told.index('"score"')
+
+
 def test_a_server_that_answers_with_other_json_is_told_the_schema(tmp_path: Path) -> None:
     """It takes `json_schema` for `json_object`: what comes is JSON, but has none of the keys."""
 

@@ -15,7 +15,7 @@ import yaml
 
 from generators.general_tools import GeneralTools, Params
 from generators.general_tools.cells import Cell
-from generators.general_tools.outcome import changes, require_changes
+from generators.general_tools.outcome import changes, require_changes, require_told
 from generators.general_tools.scenario import KINDS, Kind, Scenario
 from gristmill import Reject
 from gristmill.commands.generate import run_plan
@@ -24,7 +24,7 @@ from gristmill.runs import RunFolder
 from gristmill.testing import ScriptedModel, check_generator, run_scripted
 from gristmill.tools.checks import ToolSet, check_conversation
 from judges.told import is_told
-from schemas import Function, Message, Record, ToolCall, assistant
+from schemas import Function, Message, Record, ToolCall, assistant, user
 from schemas.arrow import row_to_record
 from schemas.run_config import RunConfig
 from tests.rule_driven import RuleDriven, Spoken, run_cell
@@ -387,3 +387,34 @@ def test_own_functions_that_fail_leave_the_state_as_it_was(tmp_path: Path) -> No
         "Add -1.": ['{"error":"only forwards"}'],
         "Add 13.": ['{"error":"KeyError: \'n\'"}'],
     }
+
+
+def test_what_is_asked_for_must_be_told_of_each_call(bundled: GeneralTools) -> None:
+    """Of calls that belong together each gives a fact that the assistant has to tell; one of two days isn't enough."""
+    for name, box in bundled.boxes.items():
+        module = import_module(f"generators.general_tools.sets.{name}")
+        for goal in (goal for goal in box.about.goals if goal.kind == "parallel" and goal.tells):
+            for row in range(len(goal.rows)):
+                scenario = goal.scenario(row, 0, "", box.state)
+                module.STATE.clear()
+                module.STATE.update(deepcopy(box.state))
+                results = [orjson.dumps(getattr(module, call)(**given)).decode() for call, given in scenario.calls]
+                silent = [result for result in results if not any(is_told(ways, result) for ways in scenario.tells)]
+                assert not silent, scenario.goal
+
+
+def test_what_is_said_before_it_is_known_is_a_guess() -> None:
+    call = ToolCall(id="c1", function=Function(name="exchange_rate", arguments="{}"))
+    result = Message(role="tool", content='{"rate":0.0893}', tool_call_id="c1", name="exchange_rate")
+    guess = assistant("5600, and back it is 0.0893.")
+    talk = [user("500 euros in kronor?"), guess, user("And back?"), assistant(tool_calls=[call]), result]
+    with pytest.raises(Reject, match="not_told"):
+        require_told([["0.0893"]], [*talk, assistant("As I said.")])
+    require_told([["0.0893"]], [*talk, assistant("One krona is 0.0893 euros.")])
+    require_told([["blue"]], [user("?"), assistant("Blue.")])  # no tool gives it: it is worked out
+
+
+def test_goals_speak_to_the_user(bundled: GeneralTools) -> None:
+    for _, scenario in every_scenario(bundled):
+        told = scenario.goal.replace("our dinner", "").replace("my nap", "")
+        assert not re.search(r"\b(?:my|I|me|our|us)\b|\(s\)", told), scenario.goal

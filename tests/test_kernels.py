@@ -150,10 +150,10 @@ def step(model: CausalLM, made: list[Document], kind: LossKind, tokens: int, fla
     counts, balance = count(kept, depths, CPU), ExpertBalance(model)
     losses = torch.zeros(3)
     before = {name: bias.clone() for name, bias in biases(model).items()}
-    for batch in micro_batches(kept, tokens, flat):
-        found = batch_loss(model, batch, counts, Objective(kind, "all"), balance)
+    for held in micro_batches(kept, tokens, flat):
+        found = batch_loss(model, batch_of(held, flat), counts, Objective(kind, "all"), balance)
         (found.main + SCALE * found.mtp + found.balance).backward()
-        losses += torch.stack(found).detach()
+        losses += torch.stack(found[:3]).detach()
     balance.update_biases()
     balance.close()
     moved = {name: bias - before[name] for name, bias in biases(model).items()}
@@ -305,7 +305,7 @@ def test_what_runs_is_said(on_a_gpu: None, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_flat_batch_holds_no_padding() -> None:
     made = documents(LENGTHS)
     for tokens in (10_000, 140, 1):
-        found = micro_batches(made, tokens, flat=True)
+        found = [batch_of(held, flat=True) for held in micro_batches(made, tokens, flat=True)]
         sizes = [batch.input_ids.numel() for batch in found]
         assert sum(sizes) == sum(LENGTHS)
         assert all(size <= tokens or len(batch.lengths) == 1 for size, batch in zip(sizes, found, strict=True))

@@ -164,6 +164,19 @@ def test_what_changes_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
         assert asked(seed=5) == 0, "no call depends on the seed here"
 
 
+def test_another_order_of_the_fields_of_an_answer_asks_for_these_answers_again(tmp_path: Path) -> None:
+    """A model that gives its reason before its score may give another score."""
+    with FaultServer() as server:
+        config = two_calls(tmp_path, server.url, 5)
+        question, verdict = config["params"]["steps"]
+        orders = [["score", "reason"], ["reason", "score"]]
+        for order in orders:
+            fields = {name: {"type": {"score": "integer", "reason": "string"}[name]} for name in order}
+            config["params"] = {**config["params"], "steps": [question, {**verdict, "schema": fields}]}
+            summary = run(config, tmp_path / "run")
+    assert (summary["accepted"], summary["calls_reused"], server.requests) == (5, 5, 15)
+
+
 def test_calls_reused_counts_this_session(tmp_path: Path) -> None:
     with FaultServer() as server:
         config = two_calls(tmp_path, server.url, 20)

@@ -80,8 +80,8 @@ def step_gradients(model: CausalLM, conversations: list[Document], kind: LossKin
     kept = trainable(conversations)
     counts = count(kept, DEPTHS, CPU)
     balance = ExpertBalance(model)
-    for batch in micro_batches(kept, tokens):
-        found = batch_loss(model, batch, counts, Objective(kind, "all"), balance)
+    for held in micro_batches(kept, tokens):
+        found = batch_loss(model, batch_of(held), counts, Objective(kind, "all"), balance)
         (found.main + SCALE * found.mtp).backward()
     balance.close()
     return gradients(model)
@@ -174,7 +174,8 @@ def test_balancing_equals_its_formula_and_ignores_padding() -> None:
     counts = count(kept, DEPTHS, CPU)
     balance = ExpertBalance(model)
     objective = Objective("token", "all")
-    found = sum(batch_loss(model, b, counts, objective, balance).balance.item() for b in micro_batches(kept, 300))
+    batches = map(batch_of, micro_batches(kept, 300))
+    found = sum(batch_loss(model, batch, counts, objective, balance).balance.item() for batch in batches)
     balance.close()
     assert found == pytest.approx(_balancing_written_out(model, kept, counts).item(), rel=1e-5)
 

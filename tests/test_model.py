@@ -24,6 +24,7 @@ from sft.batches import batch_of, micro_batches
 from sft.documents import Document
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, trunk_states
+from sft.world import World
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
 SMALL: dict[str, Any] = {
@@ -63,7 +64,7 @@ def documents(*lengths: int) -> list[Document]:
 @torch.no_grad()
 def test_logits_of_a_packed_document_are_those_of_the_document_alone(model: CausalLM) -> None:
     made = documents(40, 3, 90, 41, 65)
-    for batch in micro_batches(made, 200):
+    for batch in map(batch_of, micro_batches(made, 200)):
         logits = model.lm_head(trunk_states(model, batch.input_ids))
         for row, length in enumerate(batch.lengths.tolist()):
             alone = model(input_ids=batch.input_ids[row : row + 1, :length]).logits[0]
@@ -165,8 +166,16 @@ def test_wrong_folders_are_refused(model: CausalLM, tmp_path: Path) -> None:
     save_model(model, tmp_path, "fp32")
     with pytest.raises(ConfigError, match=r"60 token embeddings and .* has 61"):
         load_model(str(tmp_path), VOCABULARY._replace(size=61), seed=0)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:1000])
+    with pytest.raises(ConfigError, match="can't be loaded"):
+        load_model(str(tmp_path), VOCABULARY, seed=0)
+    (tmp_path / "model.safetensors").write_bytes(whole)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["backbone.norm_f.weight"]
+    norm = weights.pop("backbone.norm_f.weight")
+    save_file({**weights, "backbone.norm_f.weight": norm[:3]}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="can't be loaded"):
+        load_model(str(tmp_path), VOCABULARY, seed=0)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ConfigError, match="1 missing, 0 unknown"):
         load_model(str(tmp_path), VOCABULARY, seed=0)
@@ -253,7 +262,7 @@ def test_acceptance_counts_places_and_verifications(model: CausalLM, monkeypatch
     drafts = [([*answer[place + 1 : place + 3], 59, 59, 59, 59])[:4] for place in range(6)]
     monkeypatch.setattr("sft.acceptance.generate", lambda *_: [answer])
     monkeypatch.setattr("sft.acceptance.drafts_of", lambda *_: torch.tensor(drafts))
-    found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4)
+    found = measure_acceptance(model, [[5, 6]], end=1, max_tokens=9, depths=4, world=World(0, 1, torch.device("cpu")))
     assert (found.prompts, found.places) == (1, 6)
     assert found.rates == [1.0, 1.0, 0.0, 0.0]
     assert found.mean_accepted_length == 3.0  # verified: 10, with 11 and 12 accepted, and 13, with 14 and 1

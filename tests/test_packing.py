@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gristmill.errors import ConfigError
+from sft.batches import PackFiles
 from sft.documents import Document
 from sft.packing import PACKS, PackSummary, plan_packs, write_packs
 from sft.shards import Counts
@@ -145,6 +146,7 @@ def test_what_goes_in_comes_out(
     assert summary.without_output == [d.uuid for d in given_documents if not d.loss_mask.any()]
     assert summary.tokens == sum(len(d.input_ids) for d in trained)
     assert summary.supervised_tokens == sum(int(d.loss_mask.sum()) for d in trained)
+    assert summary.longest == max((len(d.input_ids) for d in trained), default=0)
     assert (summary.sequences, summary.packs) == (len(trained), len(rows(folder)))
     assert sum(counts.tokens for counts in summary.by_category.values()) == summary.tokens
     assert not [path for path in folder.iterdir() if path.suffix != ".parquet"]
@@ -175,6 +177,17 @@ def document(uuid: str, length: int) -> Document:
     mask = np.ones(length, np.uint8)
     mask[-1] = 0
     return Document(uuid, np.arange(length, dtype=np.int32), mask, "chat")
+
+
+def test_packs_that_are_gone_or_damaged_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path}: the packs are gone"):
+        PackFiles(tmp_path)
+    write_packs([], tmp_path, pack_tokens=8, seed=0)
+    with pytest.raises(ConfigError, match="the packs are gone"):
+        PackFiles(tmp_path)
+    (tmp_path / "packs-00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match=r"packs-00000\.parquet: can't be read as parquet"):
+        PackFiles(tmp_path)
 
 
 def test_over_long_is_dropped_and_listed_or_an_error(tmp_path: Path) -> None:

@@ -425,6 +425,7 @@ def test_wrong_configs_are_named(tmp_path: Path) -> None:
     write_blend(tmp_path / "blend", conversations(10), [])
     refused(tmp_path, r"stages\.token: over_long: split", data={"over_long": "split"}, stage={"loss": "sample"})
     refused(tmp_path, "nothing to learn from in .*: of 10 conversations 0 can't", data={"pack_tokens": 5})
+    refused(tmp_path, "seed: .*greater than or equal to 0", seed=-1)
     refused(tmp_path, "a stage can't be named tokenizer", stage={"name": "tokenizer"})
     pq.write_table(pa.table({"uuid": ["a"], "text": ["b"]}), tmp_path / "blend/train/00001.parquet")
     refused(tmp_path, "without column category, messages")

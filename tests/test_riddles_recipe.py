@@ -1,6 +1,7 @@
 """The recipes, the examples, and the teacher's words."""
 
 import asyncio
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -175,12 +176,17 @@ def test_a_teacher_words_riddles_and_loses_those_that_it_spoils(
 
 def test_relations_and_classes_are_complete() -> None:
     """Each wording takes one entity; each side has one that a long description can end; no Q id is in two classes."""
-    for prop, relation in known_relations().items():
-        assert prop not in meta_relations()
-        for wording in (*relation.out, *relation.into):
-            assert wording.count("{}") == 1 and wording == wording.strip()
-        for side in (relation.out, relation.into):
-            assert any(wording.endswith("{}") for wording in side), prop
+    for prop, sorts in known_relations().items():
+        assert prop not in meta_relations() and "" in sorts
+        for side in (side for relation in sorts.values() for side in (relation.out, relation.into)):
+            for wording in side.wordings:
+                assert wording.count("{}") == 1 and wording == wording.strip(), wording
+            assert any(wording.endswith("{}") for wording in side.verbs), prop
+            assert all(re.match(r"(?:an?|the) \w", name) for name in side.names), side.names
+            assert all(
+                question.count("{noun}") == 1 or question.startswith("what is the") for question in side.questions
+            )
+    assert {sort for sorts in known_relations().values() for sort in sorts} <= {kind.sort for kind in known_kinds()}
     ids = Counter(one for kind in known_kinds() for one in (*kind.ids, kind.occupation) if one)
     assert not [one for one, times in ids.items() if times > 1]
     hubs = [kind for kind in known_kinds() if kind.role == "entity"]
@@ -191,9 +197,10 @@ def test_the_docs_name_every_reason_and_parameter() -> None:
     text = (ROOT / "docs/search_riddles.md").read_text("utf-8")
     folder = ROOT / "generators/search_riddles"
     reasons = {"meta_relation", "description", "stop_node", "unlabelled", "unclassed", "cycle", "there_and_back",
-               "fan_out", "too_short", "generic_answer", "class_full", "same_answer", "same_question", "no_anchor",
-               "shortcut", "ambiguous", "unanswerable", "answer_leak", "intermediate_leak", "name_hint", "one_search",
-               "endpoint_timeout", "uniqueness_timeout", "invalid_path", "lost_anchor", "too_many_sentences",
+               "fan_out", "too_short", "generic_answer", "class_full", "same_answer", "same_fact", "same_question",
+               "no_anchor", "shortcut", "ambiguous", "unanswerable", "answer_leak", "intermediate_leak", "name_hint",
+               "one_search", "endpoint_timeout", "uniqueness_timeout", "invalid_path", "lost_anchor",
+               "too_many_sentences",
                "no_final_answer", "wrong", "no_search", "guessed", "unsupported", "tool_error", "server_lost",
                "other_answer", "unknown_url"}  # fmt: skip
     assert not [reason for reason in reasons if f"`{reason}`" not in text]

@@ -327,7 +327,7 @@ def test_the_bundled_graph_is_large_enough_and_of_real_ids(riddle_world: World) 
     graph = riddle_world.graph
     stated = sum(step.forward for steps in graph.around.values() for step in steps)
     assert stated >= 5000 and all(isinstance(entity, Entity) for entity in graph.entities.values())
-    known = {"Paris": "Q90", "France": "Q142", "English": "Q1860", "Euro": "Q4916", "Uranium": "Q1098"}
+    known = {"Paris": "Q90", "France": "Q142", "English": "Q1860", "Euro": "Q4916", "uranium": "Q1098"}
     for label, qid in known.items():
         assert graph.entity(ENTITY + qid).label == label
     unlabelled = [one for one, entity in graph.entities.items() if not entity.label and graph.around[one]]

@@ -1,5 +1,6 @@
 """The generator safety: each policy's acceptance and rejections, both modes, turns, moderation, bad input."""
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -469,6 +470,27 @@ def test_composed_records_are_many_varied_and_of_every_policy(composed: Path) ->
 def _fivegrams(text: str) -> set[tuple[str, ...]]:
     words = words_of(text)
     return set(zip(*(words[start:] for start in range(5)), strict=False)) or {tuple(words)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_composed_answers_say_what_fits_their_prompt(seed: int) -> None:
+    policies = load_policies()
+    for place, prompt in enumerate(bundled_prompts(seed)):
+        resource, policy, rng = policies.resource(prompt.locale), prompt.policy, Random(f"{seed}|{place}")
+        assert policy
+        for material in (prompt.material, *prompt.follow_ups):
+            trace, response = compose(policy, prompt, resource, material, rng)
+            case = Case(resource, prompt.protected, tuple(prompt.canaries))
+            assert faults(policies.policies[policy], response, case) + trace_faults(trace) == [], (trace, response)
+            if policy == "supportive_resources":
+                assert "message says" not in trace and resource.emergency in response
+            if policy == "refuse_briefly":
+                assert not re.search(r"decline (?!to help)|with it\b|support it\b", response), response
+            if policy == "balanced_neutral" and "say" in material:  # values: nobody's group, no evidence
+                assert not re.search(r"group|prejudice|guess|really know", trace), trace
+            if material.get("seen") is False:
+                assert re.search(r"isn't before me|don't have|haven't seen", response), response
+                assert not re.search(r"sum (?:it )?up|happens in|what it (?:says|is about)", response + trace), response
 
 
 def test_the_questions_and_answers_reach_the_aims_of_diversity(composed: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas import (
     Function,
     FunctionSpec,
+    JsonObject,
     Message,
     Provenance,
     Record,
@@ -117,6 +118,14 @@ def test_what_json_cannot_hold_is_refused() -> None:
         Record(messages=[user("q")], metadata={"n": 2**70})
     with pytest.raises(ValidationError, match="can't be written as JSON"):
         Record(messages=[user("q")], tools=[Tool(function=FunctionSpec(name="f", parameters={"maximum": 2**70}))])
+
+
+def test_the_parameters_of_a_tool_keep_their_order() -> None:
+    """A teacher wrote its arguments in that order, so a student has to see them in it."""
+    parameters: JsonObject = {"type": "object", "properties": {"since": {}, "city": {}, "until": {}}}
+    record = Record(messages=[user("q")], tools=[Tool(function=FunctionSpec(name="f", parameters=parameters))])
+    [kept] = row_to_record(record_to_row(record)).tools
+    assert kept.function.model_dump_json() == record.tools[0].function.model_dump_json()
 
 
 def test_foreign_rows_are_adapted() -> None:

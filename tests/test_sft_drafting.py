@@ -12,7 +12,7 @@ from sft.acceptance import measure_acceptance
 from sft.drafting import Drafter, _advance
 from sft.generate import Request, generate
 from sft.model import CausalLM, Vocabulary, load_model, vocabulary_of
-from tests.test_train import learn
+from tests.test_train import WORLD, learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,7 +101,7 @@ def test_drafts_of_a_trained_head_are_accepted(
         (answer,) = generate(model, [asked], end, 0.0, 40, 2)
     finally:
         hook.remove()
-    measured = measure_acceptance(model, [asked.prompt], end, 40, 2)
+    measured = measure_acceptance(model, [asked.prompt], end, 40, 2, WORLD)
     assert measured.places == len(answer) > 8
     assert measured.mean_accepted_length > 1.5
     assert len(passes) <= round(len(answer) / measured.mean_accepted_length) + 1 < len(answer)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from gristmill.cli import main
 from gristmill.config import validate
@@ -20,10 +21,12 @@ from gristmill.testing import FaultServer
 from schemas import Function, FunctionSpec, Message, Record, Tool, ToolCall, assistant, user
 from schemas.arrow import records_to_table
 from schemas.evaluate_config import EvaluateConfig
+from schemas.sft_config import SFTConfig
 from sft.evaluate import Scores, evaluate, interval, score
+from sft.heldout import losses_of
 from sft.replies import read_reply
 from sft.serve import served
-from tests.test_train import learn
+from tests.test_train import learn, run, write_blend
 
 CITY = Tool(
     function=FunctionSpec(
@@ -77,6 +80,14 @@ def test_what_is_no_call_stays_text_and_an_open_trace_is_no_answer() -> None:
 # --- scores
 
 
+def test_calls_as_json_and_traces_that_the_reply_opens_are_read() -> None:
+    text = '<think>\nso\n</think>\nLet me.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Œ"}}\n</tool_call>'
+    found = read_reply(text, False, [CITY])
+    assert (found.reasoning_content, found.content) == ("so", "Let me.")
+    assert [json.loads(call.function.arguments) for call in found.tool_calls] == [{"city": "Œ"}]
+    assert read_reply("A <think> inside", False, []).content == "A <think> inside"
+
+
 def test_none_right_of_four_proves_little() -> None:
     found = score({"it": dict.fromkeys("abcd", False)}, seed=0, resamples=100)["it"]
     assert found.share == 0.0 and found.low < 1e-9 and 0.4 < found.high < 0.6
@@ -97,6 +108,9 @@ def test_differences_are_paired_and_bootstrapped() -> None:
     # of paired answers, of which 15 differ: narrower than that of two separate samples
     assert high - low == pytest.approx(4 * np.sqrt(0.15 * 0.85 / 100), abs=0.03)
     assert score({"before": before, "after": after}, 0, 2000) == found
+    failing = score({"before": {**before, "u": None}, "after": {**after, "t0": None, "u": True}}, 0, 100)
+    assert [(one.right, one.asked, one.failed) for one in failing.values()] == [(40, 100, 1), (55, 100, 1)]
+    assert failing["after"].difference and failing["after"].difference[0] == pytest.approx(15 / 99)  # of those in both
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -146,6 +160,31 @@ async def test_a_checkpoint_is_served(checkpoint: Path) -> None:
         assert cut[1]["choices"][0]["finish_reason"] == "length"
         status, refused = await ask(url, {"messages": [{"role": "assistant", "content": "Hi"}]})
         assert status == 400 and "a prompt ends with" in refused["error"]["message"]
+
+
+async def test_a_checkpoint_is_measured_in_the_format_that_it_was_trained_in(tmp_path: Path, one_thread: None) -> None:
+    """Its template lies beside its weights."""
+    content = {
+        "out": str(tmp_path / "run"),
+        "data": {
+            "blend": str(write_blend(tmp_path / "blend", train=sums(9, 7), valid=sums(5, 7, first=100))),
+            "tokenizer": "train:300",
+            "template": str(Path(__file__).parent / "data/chatml.jinja"),
+            "pack_tokens": 256,
+        },
+        "precision": "fp32",
+        "stages": [{"name": "s", "global_batch": 3, "lr": 3e-3, "steps": 2}],
+    }
+    run(validate(content, SFTConfig, "test"))
+    told = json.loads((tmp_path / "run/summary.json").read_bytes())["stages"][0]["held_out"]
+    checkpoint = tmp_path / "run/stages/s"
+    assert losses_of(checkpoint, tmp_path / "blend").per_token == pytest.approx(told["per_token"], rel=1e-6)
+    with served(checkpoint) as url:
+        _, found = await ask(url, {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
+    prompt = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    ids = AutoTokenizer.from_pretrained(checkpoint)(prompt)["input_ids"]
+    assert found["usage"]["prompt_tokens"] == len(ids)
+    assert found["choices"][0]["message"]["content"]  # no trace that the prompt had not opened
 
 
 def config(out: Path, records: Path, subjects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -230,6 +269,21 @@ def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path, capsys: py
     assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "3/6" in printed and "50.0%" in printed and "evaluation.json" in printed
+
+
+def test_questions_that_fail_are_counted_apart_and_told(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a share over those that are left isn't taken for one over all."""
+    lines = [record.to_json() for record in sums(6, 7, first=100)]
+    (tmp_path / "exam.jsonl").write_text("\n".join([*lines[:3], "{", *lines[3:]]) + "\n")
+    content = config(tmp_path / "out", tmp_path / "exam.jsonl", [{"name": "it", "checkpoint": str(checkpoint)}])
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump({**content, "exams": content["exams"][:1]}))
+    assert main(["evaluate", str(tmp_path / "evaluate.yaml"), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert "3/6" in printed.out and "all, it: 1 of 7 questions failed" in " ".join(printed.err.split())
+    told = json.loads((tmp_path / "out/evaluation.json").read_bytes())["all"]["it"]
+    assert (told["right"], told["asked"], told["failed"]) == (3, 6, 1)
 
 
 @pytest.mark.parametrize(

@@ -180,15 +180,20 @@ def test_what_is_no_checkpoint_is_named(
     assert complaint in capsys.readouterr().err
 
 
-def test_a_run_without_a_finished_stage_says_so(
+def test_a_run_that_has_nothing_to_export_says_so(
     trained: SFTConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(trained.out / "state", tmp_path / "run/state")
     name = (tmp_path / "run/state/latest").read_text()
     path = tmp_path / "run/state" / name / "progress.json"
+    assert main(["export", str(tmp_path / "run")]) == 2
+    assert "the stage is finished, but its folder is gone" in capsys.readouterr().err
     path.write_text(json.dumps({**json.loads(path.read_text()), "results": []}))
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "finished are: none" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:40])
+    assert main(["export", str(tmp_path / "run")]) == 2
+    assert "progress.json: can't be read" in capsys.readouterr().err
 
 
 def test_a_record_can_be_found_again(trained: SFTConfig, handed_over: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:
-    spec = spec_from_file_location("sft_gpu", Path(__file__).parents[1] / "benchmarks/sft_gpu.py")
-    assert spec and spec.loader
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        return import_module("sft_gpu")
 
 
 def test_it_measures_both_trainers(

@@ -14,8 +14,10 @@ from gristmill.config import validate
 from gristmill.errors import ConfigError
 from schemas.sft_config import Lora, SFTConfig
 from sft import train as train_module
+from sft.forecast import forecast
 from sft.metrics import StepMetrics, read_metrics
-from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model
+from sft.model import CausalLM, Vocabulary, has_mtp, load_model, save_model, vocabulary_of
+from sft.prep import prepare
 from tests.test_train import records, run, weights, write_blend
 
 VOCABULARY = Vocabulary(size=60, end=1, pad=0)
@@ -99,6 +101,21 @@ def test_other_models_train_resume_and_load(kind: str, blend: Path, tmp_path: Pa
         assert torch.equal(loaded(input_ids=ids).logits, training.model(input_ids=ids).logits)
         before = AutoModelForCausalLM.from_pretrained(init)(input_ids=ids).logits
         assert not torch.equal(before, loaded(input_ids=ids).logits)
+
+
+def test_conversations_beyond_the_models_positions_are_refused(blend: Path, tmp_path: Path) -> None:
+    """Before a step, and by --plan: a model with learned positions would fail, and others would learn nonsense."""
+    LlamaForCausalLM(LlamaConfig(**SHAPE, max_position_embeddings=64)).save_pretrained(tmp_path / "llama")
+    made = config(blend, tmp_path / "out", {"init": str(tmp_path / "llama")}, [{"name": "token"}])
+    renderer, data = prepare(made)
+    complaint = r"stages\.token: a conversation has [0-9]+ tokens, and the model is made for 64 \(max_position_emb"
+    with pytest.raises(ConfigError, match=complaint):
+        forecast(made, vocabulary_of(renderer.tokenizer), data)
+    with pytest.raises(ConfigError, match=complaint):
+        run(made)
+    path = tmp_path / "llama/config.json"
+    path.write_text(path.read_text().replace('"max_position_embeddings": 64', '"max_position_embeddings": 256'))
+    assert forecast(made, vocabulary_of(renderer.tokenizer), data)[0].steps == 3
 
 
 @pytest.mark.slow

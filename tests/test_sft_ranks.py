@@ -4,20 +4,24 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from gristmill.config import validate
 from schemas.sft_config import SFTConfig
+from sft.acceptance import Acceptance, measure_acceptance
 from sft.batches import PackFiles, trainable
 from sft.documents import Document
+from sft.heldout import HeldOut, held_out
 from sft.metrics import StepMetrics
 from sft.model import Vocabulary, load_model, save_model
 from sft.packing import write_packs
 from sft.sharding import load_shared, whole_weights
+from sft.sources import Sources
 from sft.stages import Cursor
 from sft.step import StageTrainer
 from sft.world import World
@@ -74,6 +78,15 @@ class Taken(NamedTuple):
     weights: dict[str, Tensor]
 
 
+def sourced() -> list[Document]:
+    """Every third from `b`."""
+    return [one._replace(source="aab"[number % 3]) for number, one in enumerate(documents(LENGTHS))]
+
+
+def packs_of(folder: Path) -> PackFiles:
+    return PackFiles(folder / "packs", Sources(["a", "b"]))
+
+
 class Watched(StageTrainer):
     """Keeps the gradients; a rank's share is what `split` says."""
 
@@ -81,7 +94,7 @@ class Watched(StageTrainer):
     gradients: dict[str, Tensor]
 
     def _share(self, packs: list[int]) -> list[Document]:
-        made = documents(LENGTHS)
+        made = sourced()
         if self.split == "spread":
             return trainable(made[self._world.rank :: self._world.size])
         return trainable(made) if self._world.rank == 0 else []
@@ -97,7 +110,7 @@ def take_step(world: World, case: Case, folder: Path) -> Taken:
     shared, _ = load_shared(config.model, VOCABULARY, 0, world, config.precision)
     if config.activation_checkpointing:
         shared.model.activation_checkpointing_enable()
-    trainer = Watched(shared, config, 0, PackFiles(folder / "packs"), world)
+    trainer = Watched(shared, config, 0, packs_of(folder), world)
     trainer.split = case.split
     _, metrics = trainer.step(Cursor(), 1)
     trainer.close()
@@ -113,7 +126,7 @@ def take_turns(world: World, folder: Path) -> dict[str, dict[str, Tensor]]:
     shared, _ = load_shared(config.model, VOCABULARY, 0, world, config.precision)
     found = {}
     for index, stage in enumerate(config.stages):
-        trainer = Watched(shared, config, index, PackFiles(folder / "packs"), world)
+        trainer = Watched(shared, config, index, packs_of(folder), world)
         trainer.split = "spread"
         trainer.step(Cursor(), index + 1)
         trainer.close()
@@ -122,10 +135,40 @@ def take_turns(world: World, folder: Path) -> dict[str, dict[str, Tensor]]:
     return found
 
 
+class Looked(NamedTuple):
+    """What is measured of a model, and the lengths of all the rows that its trunk was given for the losses."""
+
+    held_out: HeldOut
+    acceptance: Acceptance
+    rows: list[int]
+
+
+def look(world: World, folder: Path) -> Looked:
+    config = Case("hybrid").config(folder)
+    shared, _ = load_shared(config.model, VOCABULARY, 0, world, config.precision)
+    model = shared.model.eval()
+    rows: list[int] = []
+
+    def note(module: nn.Module, given: object, named: dict[str, Any]) -> None:
+        rows.extend(named["input_ids"].shape[0] * [named["input_ids"].shape[1]])
+
+    def measure() -> Looked:
+        hook = model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+        losses = held_out(model, trainable(sourced()), 1, world)
+        hook.remove()
+        prompts = [document.input_ids.tolist() for document in sourced()[:5]]
+        drafted = measure_acceptance(model, prompts, VOCABULARY.end, 12, 4, world)
+        return Looked(losses, drafted, sorted(length for own in world.gather(rows) for length in own if length > 1))
+
+    return shared.look(measure)
+
+
 def take_steps(world: World, folder: Path) -> None:
     found = {name: take_step(world, case, folder) for name, case in CASES.items()}
-    turns = take_turns(world, folder)
+    turns, looked = take_turns(world, folder), look(world, folder)
+    assert world.of_first("said by the first" if world.leads else None) == "said by the first"
     if world.leads:
+        torch.save(tuple(looked), folder / "looked.pt")
         torch.save({name: tuple(taken) for name, taken in found.items()}, folder / "found.pt")
         torch.save(turns, folder / "turns.pt")
 
@@ -166,13 +209,36 @@ def test_two_ranks_take_the_step_of_one(name: str, folder: Path, by_two: dict[st
     tolerance = TOLERANCE if case.settings.get("precision") != "bf16" else 4e-2
     assert difference(alone.gradients, together.gradients) < tolerance
     left, right = (
-        t.metrics.model_dump(exclude={"tokens_per_s", "stage"}, exclude_none=True) for t in (alone, together)
+        t.metrics.model_dump(exclude={"tokens_per_s", "stage", "loss_by_source"}, exclude_none=True)
+        for t in (alone, together)
     )
     assert left == pytest.approx(right, rel=tolerance)
+    by_source = [taken.metrics.loss_by_source for taken in (alone, together)]
+    assert by_source[0] == pytest.approx(by_source[1], rel=tolerance)
+    assert sorted(by_source[0]) == ([] if name == "healing" else ["a", "b"])
     assert alone.weights.keys() == together.weights.keys()
     biases = [key for key in alone.weights if key.endswith("e_score_correction_bias")]
     if tolerance == TOLERANCE:
         assert all(torch.equal(alone.weights[key], together.weights[key]) for key in biases)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("split", ["spread", "one without"])
+@pytest.mark.parametrize("loss", ["token", "sample"])
+def test_losses_by_source_are_those_of_each_conversation_alone(
+    loss: str, split: str, folder: Path, by_two: dict[str, Taken]
+) -> None:
+    model = load_model(str(folder / "hybrid"), VOCABULARY, 0)[0]
+    targets, expected = {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}
+    for conversation in trainable(sourced()):
+        ids = torch.from_numpy(conversation.input_ids.astype(np.int64))
+        losses = torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="none")
+        wanted = losses[torch.from_numpy(conversation.loss_mask[:-1]).bool()].double()
+        targets[conversation.source] += len(wanted) if loss == "token" else 1
+        expected[conversation.source] += float(wanted.sum() if loss == "token" else wanted.mean())
+    expected = {name: expected[name] / targets[name] for name in expected}
+    assert by_two[f"{loss}, {split}"].metrics.loss_by_source == pytest.approx(expected, rel=TOLERANCE)
+    assert expected["a"] != pytest.approx(expected["b"], rel=1e-3)
 
 
 @pytest.mark.parametrize("model", ["hybrid", "tied"])
@@ -182,6 +248,18 @@ def test_activations_computed_again_change_no_bit(model: str, folder: Path) -> N
     for left, right in ((plain.gradients, again.gradients), (plain.weights, again.weights)):
         assert left.keys() == right.keys()
         assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_two_ranks_divide_what_is_measured(folder: Path, by_two: dict[str, Taken]) -> None:
+    """With the same figures, and each conversation goes through the trunk of one of them."""
+    alone, together = look(ONE, folder), Looked(*torch.load(folder / "looked.pt", weights_only=False))
+    left, right = (found.held_out.model_dump() for found in (alone, together))
+    for key in left:
+        assert left[key] == pytest.approx(right[key], rel=TOLERANCE)
+    assert sorted(left["by_source"]) == ["a", "b"]
+    assert alone.acceptance == together.acceptance
+    lengths = sorted(len(document.input_ids) for document in trainable(sourced()))
+    assert alone.rows == together.rows == lengths
 
 
 def test_the_cases_differ(folder: Path, by_two: dict[str, Taken]) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from gristmill.config import validate
 from schemas import Record, assistant, user
 from schemas.arrow import records_to_table
 from schemas.blend_config import BlendConfig
-from schemas.sft_config import SFTConfig
+from schemas.sft_config import SFTConfig, Stage
 from sft import train as train_module
+from sft.batches import PackFiles
 from sft.documents import Document
-from sft.heldout import valid_sources
+from sft.metrics import read_metrics
 from sft.samples import MOST, choose
+from sft.sources import Sources
+from sft.stages import Plan
 from tests.test_train import document, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -94,9 +98,34 @@ def test_losses_by_source_are_parts_of_the_whole(summary: dict[str, Any], page: 
     assert list(found["by_source"]) == ["long", "short"]
     assert found["by_source"]["short"] == pytest.approx(found["by_category"]["a"])  # the only one of its category
     assert min(found["by_source"].values()) <= found["per_token"] <= max(found["by_source"].values())
-    assert set(valid_sources(out.parent / "blend").values()) == {"long", "short"}
-    assert valid_sources(out) == {}
     assert "Held-out loss by source" in page
+
+
+def test_the_training_loss_by_source_is_in_the_log_and_the_report(out: Path, page: str) -> None:
+    """Over all steps of the token stage the sources' losses, weighed by their tokens, are the loss."""
+    lines = [line for line in read_metrics(out / "metrics.jsonl") if line.stage == "token"]
+    packs = PackFiles(out / "data/token", Sources.of(out.parent / "blend", "train"))
+    plan = Plan(Stage(name="token", global_batch=3, lr=1, steps=3), len(packs), (0, 0))
+    for number, line in enumerate(lines):
+        assert line.loss is not None and set(line.loss_by_source) == {"long", "short"}
+        tokens: Counter[str] = Counter()
+        for held in (one for pack in plan.packs_of(number) for one in packs.documents(pack)):
+            tokens[held.source] += int(held.loss_mask.sum())
+        parts = sum(tokens[name] * loss for name, loss in line.loss_by_source.items())
+        assert parts / tokens.total() == pytest.approx(line.loss, rel=1e-6)
+    assert all(line.loss_by_source == {} for line in read_metrics(out / "metrics.jsonl") if line.stage != "token")
+    assert page.index("<h2>Loss by source") < page.index("Held-out loss by source")
+
+
+def test_each_row_of_a_blend_has_its_source(out: Path) -> None:
+    blend = out.parent / "blend"
+    for split in ("train", "valid"):
+        sources = Sources.of(blend, split)
+        rows = pq.read_table(blend / split, columns=["uuid", "generator"]).to_pylist()
+        expected = {"a": "short", "b": "long", "c": "long"}
+        assert [sources.source(row["uuid"]) for row in rows] == [expected[row["generator"]] for row in rows]
+        assert sources.source("0" * 32) == ""
+    assert Sources.of(out, "train").source(rows[0]["uuid"]) == ""
 
 
 def test_samples_are_answered_after_each_stage(summary: dict[str, Any], page: str) -> None:
@@ -120,7 +149,7 @@ def test_the_lineage_leads_back_to_runs_and_their_ledgers(out: Path, page: str) 
 
 
 def test_every_curve_is_there(page: str) -> None:
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 9
     for label in ("gradient norm", "learning rate", "tokens per second", "share accepted"):
         assert label in page
 

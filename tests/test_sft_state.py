@@ -1,6 +1,7 @@
 """The state that a run resumes from: SIGKILL wherever in its writing, and a disk that is full."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,3 +107,49 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path: Path) 
         assert check(small / "state") == 3
     finally:
         subprocess.run(["umount", "--lazy", small], check=True)
+
+
+def test_all_of_a_state_is_on_the_disk_before_it_is_the_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a machine that loses its power finds it, or the one before."""
+    folder = tmp_path / "state"
+    events: list[tuple[str, str]] = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def synced(descriptor: int) -> None:
+        events.append(("synced", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append(("renamed", str(target)))
+        return rename(path, target)
+
+    def replaced(path: Path, target: Path) -> Path:
+        events.append(("replaced", str(target)))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "replace", replaced)
+    save(folder, 1)
+    state = folder / (folder / "latest").read_text()
+    named = events.index(("renamed", str(state)))
+    latest = events.index(("replaced", str(folder / "latest")))
+    written = {str(path) for path in state.iterdir()}
+    assert {"progress.json", "rng-0.pt", ".metadata"} < {Path(path).name for path in written}
+    whole = {path.replace(f"{state}.new", str(state)).removesuffix(".tmp") for _, path in events[:named]}
+    assert written | {str(state)} <= whole
+    assert ("synced", str(folder)) in events[named:latest] and ("synced", str(folder / "latest")) in events[latest:]
+
+
+@pytest.mark.parametrize("name", ["progress.json", ".metadata", "__0_0.distcp", "rng-0.pt", "all of it"])
+def test_a_damaged_state_is_one_sentence(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    save(folder, 1)
+    state = folder / (folder / "latest").read_text()
+    if name == "all of it":
+        shutil.rmtree(state)
+    else:
+        (state / name).write_bytes((state / name).read_bytes()[:40])
+    with pytest.raises(GristmillError, match=r"state/step-00000001-0: this state can't be read \(.*or remove") as error:
+        check(folder)
+    assert "\n" not in str(error.value) and error.value.exit_status == 1

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import get_args
 
@@ -10,10 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.text_to_sql.grammar import Query, query_of, sample_query, suited_concepts
-from generators.text_to_sql.grammar.plan import Comparison, Order, Plan, Ref
+from generators.text_to_sql.grammar.catalog import catalog_of
+from generators.text_to_sql.grammar.coverage import passed_over
+from generators.text_to_sql.grammar.plan import (
+    Aggregate,
+    Change,
+    Comparison,
+    DatePart,
+    Growth,
+    Moving,
+    Order,
+    Plan,
+    Ref,
+)
+from generators.text_to_sql.load import bundled
+from generators.text_to_sql.paraphrase import check_paraphrase
 from generators.text_to_sql.schema import Column, Database, Table
-from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style, verbalise, words
-from generators.text_to_sql.verbalise.voice import PHRASES
+from generators.text_to_sql.verbalise import Instruction, Politeness, Register, Style, verbalise, words, wrapped
+from generators.text_to_sql.verbalise.conditions import Conditions, Noun
+from generators.text_to_sql.verbalise.names import Names
+from generators.text_to_sql.verbalise.voice import PHRASES, Voice
 from gristmill.text.diversity import diversity
 from tests.sql_worlds import all_worlds, own_worlds
 
@@ -136,8 +153,8 @@ def test_registers_have_words_of_their_own() -> None:
         register: " ".join(verbalise(query, Style("imperative", register, 0), Random(n)).text for n in range(60))
         for register in get_args(Register)
     }
-    assert "furnish" in texts["formal"].lower() and "pull up" in texts["conversational"].lower()
-    assert "ascertain" in texts["academic"].lower() and "emit" in texts["technical"].lower()
+    assert "supply" in texts["formal"].lower() and "pull up" in texts["conversational"].lower()
+    assert "tabulate" in texts["academic"].lower() and "extract" in texts["technical"].lower()
     assert re.search(r"\w_\w", texts["technical"]) and not re.search(r"\w_\w", texts["direct"])
 
 
@@ -184,6 +201,66 @@ def test_a_literal_is_never_touched(value: str) -> None:
     query = query_of(plan, database)
     for number, style in enumerate(STYLES[::9]):
         assert value in verbalise(query, style, Random(number)).text
+
+
+# --- what a question must not leave open -----------------------------------------------------------------------------
+
+
+def test_a_month_without_rows_is_no_previous_month() -> None:
+    """LAG looks at the row before; where months are missing, the question says so, and a rewording must too."""
+    part = DatePart(Ref((), "visit", "visit_date"), "month")
+    fee = Aggregate("sum", Ref((), "visit", "fee"))
+    for window in (Change(fee), Growth(fee, 1), Moving(fee, 2)):
+        whole = Plan("x", "visit", (part, fee, window), group=(part,), order=(Order(part),))
+        rare = replace(whole, filters=(Comparison(Ref((), "visit", "reason"), "eq", "chest pain"),))
+        assert passed_over(rare, catalog_of(CLINIC)) == part, "months without chest pain lie between others"
+        query = query_of(rare, CLINIC)
+        for number, style in enumerate(STYLES[::7]):
+            text = verbalise(query, style, Random(number)).text
+            assert "at least one such visit" in text, text
+            assert check_paraphrase(text, query, CLINIC) == []
+            assert check_paraphrase(text.replace("at least one such visit", "visits"), query, CLINIC) != []
+
+
+def test_the_ends_of_a_range_are_said_to_count() -> None:
+    for database in bundled().values():
+        for number in range(6):
+            query = sample_query(database, "filter_between", Random(number))
+            text = verbalise(query, Style.draw(rng := Random(number)), rng).text
+            between = re.search(r"\bbetween\b", text)
+            assert not between or re.search(r"inclusive|both included", text), text
+
+
+def test_conditions_open_alike() -> None:
+    """ "whose fee is ... and whose date ...", not "whose fee is ... and with a date ..."."""
+    filters = (Comparison(Ref((), "visit", "fee"), "gt", 50), Comparison(Ref((), "visit", "reason"), "eq", "rash"))
+    plan = Plan("x", "visit", (Ref((), "visit", "visit_id"),), filters=filters)
+    kinds = {"where": "whose", "for": "whose", "having": "with"}
+    for number in range(100):
+        voice = Voice(Style("declarative", "direct", 1), Random(number))
+        said = Conditions(Names(CLINIC, plan, voice), voice).restrictions(filters, Noun(person=False, many=True))
+        openings = [part.split()[0] for part in said.split(" and ")]
+        assert len(openings) == 2 and len({kinds.get(word, word) for word in openings}) == 1, said
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        (
+            "Sorry to bother you, but {core}? Many thanks.",
+            "Sorry to bother you, but for each city, what is it? Many thanks.",
+        ),
+        ("So, {core}?", "So, for each city, what is it?"),
+        ("Would you kindly tell me: {core}?", "for each city, would you kindly tell me: what is it?"),
+    ],
+)
+def test_what_stands_in_front_follows_an_opening_clause(template: str, sentence: str) -> None:
+    assert wrapped(template, "for each city ~ what is it", []) == sentence
+
+
+def test_no_question_speaks_sql() -> None:
+    texts = [text for _, text, _ in questions(300)]
+    assert not [text for text in texts if re.search(r"ORDER BY|GROUP BY|SELECT|LIMIT", text)]
 
 
 def test_same_seed_same_question() -> None:

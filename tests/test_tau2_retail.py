@@ -100,19 +100,19 @@ def mutants(domain: Domain, scenario: Scenario, rng: Random) -> Iterator[tuple[l
 
 def another(domain: Domain, name: str, value: Any, rng: Random) -> Any:
     """Another value that an agent might have put there: of the data, and where possible of the same kind."""
-    content = domain.start()
+    rows = domain.start().rows()
     if name == "reason":
         return "ordered by mistake" if value == "no longer needed" else "no longer needed"
     if name in ("order_id", "user_id"):
         table = name.removesuffix("_id") + "s"
-        ids = [row["id"] for place, row in content.rows.items() if place.startswith(table)]
+        ids = [row["id"] for place, row in rows.items() if place.startswith(table)]
         return rng.choice([key for key in ids if key != value])
     if name == "payment_method_id":
-        users = [content.row(place)["doc"] for place in content.rows if place.startswith("users[")]
+        users = [row["doc"] for place, row in rows.items() if place.startswith("users[")]
         owned = next(user["payment_methods"] for user in users if value in user["payment_methods"])
         return next((method for method in owned if method != value), "paypal_0000001")
     if isinstance(value, list):
-        products = [content.row(place)["doc"] for place in content.rows if place.startswith("products[")]
+        products = [row["doc"] for place, row in rows.items() if place.startswith("products[")]
         product = next(product for product in products if value[-1] in product["variants"])
         free = [key for key, variant in product["variants"].items() if variant["available"] and key != value[-1]]
         return [*value[:-1], rng.choice(free)]

@@ -19,7 +19,13 @@ from gristmill.tools.text_protocol import as_text, read_turn
 from schemas import Function, FunctionSpec, JsonObject, Message, Tool, ToolCall, assistant, system, tool, user
 from schemas.run_config import ModelConfig, RunConfig
 
-WEATHER = Tool(function=FunctionSpec(name="get_weather", description="The weather in a city."))
+WEATHER = Tool(
+    function=FunctionSpec(
+        name="get_weather",
+        description="The weather in a city.",
+        parameters={"type": "object", "properties": {"place": {"type": "string"}, "day": {"type": "string"}}},
+    )
+)
 CALLS = [ToolCall(id=f"call_{n}", function=Function(name="get_weather", arguments=f'{{"n": {n}}}')) for n in (1, 2)]
 TALK = [
     system("Be brief."),
@@ -36,6 +42,7 @@ def test_a_conversation_becomes_turns_that_alternate() -> None:
     turns = as_text(TALK, [WEATHER])
     assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert turns[0].content.startswith("Be brief.") and '"name":"get_weather"' in turns[0].content
+    assert turns[0].content.index('"place"') < turns[0].content.index('"day"'), "in the author's order"
     assert turns[1].content == "User: Weather?\nObservation: sunny"
     assert turns[3].content == "Observation: rain\nObservation: snow"
     assert not any(turn.tool_calls or turn.reasoning_content for turn in turns)

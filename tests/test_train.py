@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gristmill.cli import main
 from gristmill.config import validate
 from gristmill.errors import ConfigError, GristmillError
 from gristmill.render import Renderer
@@ -31,9 +38,9 @@ from sft.batches import PackFiles
 from sft.documents import Document
 from sft.heldout import held_out, prompt_of, unigram_entropy
 from sft.metrics import StepMetrics, read_metrics
-from sft.model import Vocabulary, load_model
+from sft.model import Vocabulary, load_model, vocabulary_of
 from sft.prep import prepare
-from sft.rollouts import cut_trace, write_rollouts
+from sft.rollouts import cut_trace, read_rollouts, write_rollouts
 from sft.stages import Cursor, Plan, new_optimizer, trained_parameters
 from sft.state import load_progress
 from sft.train import Training
@@ -156,7 +163,8 @@ def weights(made: SFTConfig, stage: str) -> dict[str, torch.Tensor]:
 
 def test_a_run_leaves_what_the_contract_says(finished: SFTConfig) -> None:
     lines = [json.loads(line) for line in (finished.out / "metrics.jsonl").read_text().splitlines()]
-    keys = ["step", "stage", "loss", "mtp_loss", "tokens", "conversations", "lr", "grad_norm", "tokens_per_s"]
+    measured = ["loss", "loss_by_source", "mtp_loss", "tokens", "conversations", "lr", "grad_norm", "tokens_per_s"]
+    keys = ["step", "stage", *measured]
     assert all(sorted(line) == sorted(keys) for line in lines)
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     by_stage = {name: [line for line in lines if line["stage"] == name] for name in ("token", "sample", "heal")}
@@ -262,6 +270,22 @@ def test_killed_and_resumed_is_uninterrupted(
     assert_same(made, finished)
 
 
+def test_a_run_prepares_its_data_once(blend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the rank that leads tells the others (tests/test_sft_ranks.py)."""
+    prepared: list[SFTConfig] = []
+
+    def counted(made: SFTConfig, *watch: Any) -> Any:
+        prepared.append(made)
+        return prepare(made, *watch)
+
+    monkeypatch.setattr("sft.prep.prepare", counted)
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=1)
+    made = config(blend, tmp_path / "out", stages=[short.model_dump()])
+    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
+    assert main(["sft", str(tmp_path / "sft.yaml")]) == 0
+    assert prepared == [made]
+
+
 def test_a_finished_run_repeats_nothing(finished: SFTConfig, tmp_path: Path) -> None:
     shutil.copytree(finished.out, tmp_path / "out")
     made = finished.model_copy(update={"out": tmp_path / "out"})
@@ -355,6 +379,29 @@ def test_a_full_disk_keeps_the_state_before(
     run(made)
     left, right = (one.out / "stages/token/model.safetensors" for one in (made, finished))
     assert left.read_bytes() == right.read_bytes()
+
+
+def test_memory_that_runs_out_elsewhere_is_a_sentence(
+    blend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the optimizer's moments are made, after the first pass."""
+
+    def too_small(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(step_module.StageTrainer, "_update", too_small)
+    short = Stage(name="short", global_batch=4, lr=1e-3, steps=1)
+    made = config(blend, tmp_path / "out", stages=[short.model_dump()])
+    (tmp_path / "sft.yaml").write_text(made.model_dump_json(exclude_none=True))
+    assert main(["sft", str(tmp_path / "sft.yaml")]) == 1
+    assert "gristmill: the device's memory is too small for the weights, gradients" in capsys.readouterr().err
+
+
+def test_a_line_of_the_log_that_is_none_is_named(tmp_path: Path) -> None:
+    line = '{"step":1,"stage":"s","loss":1,"mtp_loss":null,"tokens":1,"conversations":1,"lr":1,"grad_norm":1,'
+    (tmp_path / "metrics.jsonl").write_text(line + '"tokens_per_s":1}\n' + line + "\n" + line)
+    with pytest.raises(GristmillError, match=r"metrics\.jsonl, line 2: not a step of this training"):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_small_forward_passes_give_the_same_steps(finished: SFTConfig, tmp_path: Path) -> None:
@@ -465,19 +512,68 @@ def test_rollouts_answer_the_prompts_and_supervise_the_answers(
     assert len({tuple(d.input_ids.tolist()) for d in documents}) > 4  # two samples of a prompt differ
 
 
+def test_prompts_that_cannot_be_read_are_counted(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
+    table = records_to_table(records(3))
+    bad = pa.array(["{", "{}", "{}"])
+    (tmp_path / "train").mkdir()
+    place = table.schema.get_field_index("metadata")
+    pq.write_table(table.set_column(place, table.schema.field(place), bad), tmp_path / "train/0.parquet")
+    model = load_model("tiny", vocabulary_of(renderer.tokenizer), 0)[0].eval()
+    wanted = Rollouts(prompts=tmp_path, max_tokens=3)
+    write_rollouts(model, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD, lambda *_: None)
+    found = read_rollouts(tmp_path / "out")
+    assert found is not None and (found.prompts, found.unusable, found.sequences) == (3, 1, 2)
+
+
+@pytest.mark.parametrize("length", [{"steps": 2}, {"epochs": 1}])
+def test_answers_that_all_outgrow_a_pack_are_an_error(
+    finished: SFTConfig, renderer: Renderer, tmp_path: Path, length: dict[str, int]
+) -> None:
+    """Rather than a stage that learns nothing."""
+    longest = max(len(renderer.prompt(r.model_copy(update={"messages": r.messages[:1]}))) for r in records(30))
+    heal = finished.stages[2].model_dump(exclude={"steps", "epochs"}) | length
+    heal["data"]["pack_tokens"] = longest + 1
+    heal["data"]["rollouts"]["max_tokens"] = 2 * longest
+    made = config(finished.data.blend, tmp_path / "out", stages=[heal])
+    with pytest.raises(ConfigError, match=r"data\.rollouts: none of the 30 answers fits, with its prompt"):
+        run(made)
+
+
 def test_a_prompt_file_with_a_bad_line_is_refused(finished: SFTConfig, renderer: Renderer, tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"messages": 3}\n')
     wanted = Rollouts(prompts=tmp_path / "prompts.jsonl")
-    with pytest.raises(ConfigError, match="line:1 is no record"):
+    with pytest.raises(ConfigError, match="line:1: no record"):
         write_rollouts(None, wanted, renderer, tmp_path / "out", 128, (0, 0), WORLD, lambda *_: None)
 
 
-def test_missing_prompts_are_found_before_training(finished: SFTConfig, tmp_path: Path) -> None:
+def no_thinking(folder: Path) -> Path:
+    """A ChatML tokenizer that knows nothing of traces."""
+    made = Tokenizer(BPE())
+    made.pre_tokenizer, made.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    alphabet = sorted(ByteLevel.alphabet())
+    trainer = BpeTrainer(special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["text"], trainer)
+    folder.mkdir()
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_prompts_that_wont_do_are_found_before_training(finished: SFTConfig, tmp_path: Path) -> None:
     heal = finished.stages[2].model_dump()
     heal["data"]["rollouts"]["prompts"] = tmp_path / "nowhere"
     made = config(finished.data.blend, tmp_path / "out", stages=[finished.stages[0].model_dump(), heal])
     with pytest.raises(ConfigError, match=r"stages\.heal\.data\.rollouts\.prompts: .*nowhere is neither"):
         run(made)
+    heal["data"]["rollouts"] = {"prompts": tmp_path / "prompts.jsonl", "truncate": 0.1}
+    (tmp_path / "prompts.jsonl").write_text(records(1)[0].to_json() + "\n{\n")
+    with pytest.raises(ConfigError, match="line:2"):
+        run(made.model_copy(update={"stages": [made.stages[0], Stage(**heal)]}))
+    chatml, spoken = Path(__file__).parent / "data/chatml.jinja", records(1)[0]
+    (tmp_path / "prompts.jsonl").write_text(spoken.to_json() + "\n")
+    without = no_thinking(tmp_path / "tokenizer")
+    other = {"blend": str(finished.data.blend), "tokenizer": str(without), "template": str(chatml)}
+    with pytest.raises(ConfigError, match="no token '</think>'"):
+        run(config(finished.data.blend, tmp_path / "other", data=other, stages=[heal]))
     assert read_metrics(made.out / "metrics.jsonl") == []
 
 
@@ -521,9 +617,9 @@ def test_held_out_losses_are_means_over_tokens_and_conversations() -> None:
         sums.append((len(losses), losses.sum().item()))
     sums.sort()
     made = [one._replace(category="ab"[n % 2], reasoning="on") for n, one in enumerate(made)]
-    found = held_out(model, made, 60)
+    found = held_out(model, made, 60, WORLD)
     assert found.by_reasoning == {}
-    a, b = (held_out(model, [one for one in made if one.category == name], 60) for name in "ab")
+    a, b = (held_out(model, [one for one in made if one.category == name], 60, WORLD) for name in "ab")
     assert found.by_category == pytest.approx({"a": a.per_token, "b": b.per_token}, rel=1e-5)
     assert found.by_category["a"] != pytest.approx(found.by_category["b"], rel=1e-3)
     assert (found.conversations, found.tokens) == (5, sum(n for n, _ in sums))

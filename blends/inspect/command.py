@@ -4,12 +4,12 @@ import socket
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gristmill.commands import Command
+from gristmill.commands import Command, port
 
 
 def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run, a blend, a .parquet file or a folder of them")
-    parser.add_argument("--port", type=int, default=8787, help="on 127.0.0.1 (default 8787; 0 takes a free one)")
+    parser.add_argument("--port", type=port, default=8787, help="on 127.0.0.1 (default 8787; 0 takes a free one)")
 
 
 def _inspect(arguments: Namespace) -> int:

@@ -26,18 +26,19 @@ from generators.code_concepts.exercises import (
 )
 from generators.code_concepts.exercises.compose import Exercise
 from generators.code_concepts.exercises.grammar import Category
+from generators.code_concepts.exercises.words import LONGEST_TITLE
 from gristmill import Context, Record, Reject
 from judges.rewording import check_rewording, reword
 from schemas import Json, JsonObject, assistant, user
 
-TITLE_WORDS = (5, 8)
+TITLE_WORDS = (5, LONGEST_TITLE)
 
 MANNERS = 8
 """How many manners of asking each of the two prompts has."""
 
 _WHERE = {
-    "numbers": "in one list", "twins": "across two lists", "words": "in one list", "texts": "in one text",
-    "tables": "in one dictionary", "integers": "for one integer", "spans": "in one range",
+    "numbers": "in a list", "twins": "across two lists", "words": "in a list", "texts": "in a text",
+    "tables": "in a dictionary", "integers": "of an integer", "spans": "in a range",
 }  # fmt: skip
 _TYPES = {
     "int": "an integer", "str": "a string", "list[int]": "a list of integers", "list[str]": "a list of strings",
@@ -59,9 +60,9 @@ def posed_cells(categories: list[Category], variants: Sequence[str], seed: int) 
 
 
 async def by_rule(cell: Posed, settings: Settings, ctx: Context) -> Record:
-    """The record of one cell. Rejects: `exercise: unsuited`, `title: length`."""
+    """The record of one cell. Rejects: `exercise: unsuited`."""
     exercise, cases, share = await draw_exercise(cell, ctx)
-    title = checked_title(title_of(exercise))
+    title = title_of(exercise)
     text, phrasing = await reword(ctx, exercise.text, settings, check_rewording)
     difficulty = difficulty_of(exercise)
     parameters = parameters_of(exercise)
@@ -97,9 +98,9 @@ async def by_rule(cell: Posed, settings: Settings, ctx: Context) -> Record:
 
 
 def title_of(exercise: Exercise) -> str:
-    """The function's name as words, and where a short one looks: "Distinct trimmed rivers in one list"."""
-    words = exercise.name.replace("_", " ").capitalize()
-    return words if len(words.split()) >= TITLE_WORDS[0] else f"{words} {_WHERE[exercise.source.domains]}"
+    """The exercise's heading, and where a short one looks: "Longest of trimmed rivers in a list"."""
+    title = exercise.title
+    return title if len(title.split()) >= TITLE_WORDS[0] else f"{title} {_WHERE[exercise.source.domains]}"
 
 
 def checked_title(title: str) -> str:
@@ -148,7 +149,7 @@ def _bound(exercise: Exercise, name: str, values: list[Any]) -> str:
     low = 1 if added else min(exercise.domain.low, 0)
     match values[0]:
         case int():
-            return f"lies {_range(values, low)}"
+            return f"is {_range(values, low)}"
         case str():
             return "is one lower-case letter" if added else "has at most 1000 characters"
         case dict():

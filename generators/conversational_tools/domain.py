@@ -123,7 +123,11 @@ class Service:
 
     def changed(self) -> list[str]:
         """What is not as it was at the scenario's start."""
-        return changes(self._start, read_content(self._db)) if self._db.total_changes > self._untouched else []
+        return (
+            changes(self._start, read_content(self._db, self._start))
+            if self._db.total_changes > self._untouched
+            else []
+        )
 
 
 @lru_cache(maxsize=256)

@@ -121,6 +121,7 @@ class DraftAction(Answer):
 class DraftScenario(Answer):
     """A scenario (see scenario.py): its goal is the concern, its setup the data, its actions the expected calls."""
 
+    ask_first: bool
     concern: Annotated[str, Field(min_length=40, max_length=1500)]
     data: Annotated[list[str], Field(max_length=12)]
     expected_calls: Annotated[list[DraftAction], Field(max_length=8)]
@@ -145,5 +146,6 @@ class DraftScenario(Answer):
                 "must_tell": self.must_tell,
                 "must_not_tell": self.must_not_tell,
                 "must_not_call": [{"name": name} for name in self.must_not_call],
+                "ask_first": self.ask_first,
             }
         )

@@ -233,6 +233,5 @@ async def _scenario(
 
 def _rows(domain: Domain) -> str:
     """The data that a scenario starts from, as far as a prompt bears it."""
-    content = domain.start()
-    lines = [f"{place} {orjson.dumps(content.row(place)).decode()}" for place in content.rows]
+    lines = [f"{place} {orjson.dumps(row).decode()}" for place, row in domain.start().rows().items()]
     return "\n".join(lines[:120])

@@ -74,9 +74,9 @@ def _vocabulary(domain: Domain) -> Iterator[str]:
     for tool in domain.tools.values():
         yield from re.findall(r"\w+", canonical_json(tool.tool.function.parameters).decode())
     content = domain.start()
-    for table, types in content.types.items():
-        yield from (table, *types)
-    yield from (value for row in content.rows.values() for value in row.values() if isinstance(value, str))
+    for table in content.tables.values():
+        yield from (table.name, *table.types)
+        yield from (value for row in table.rows for value in row if isinstance(value, str))
 
 
 def _speaks_of(line: str, name: str) -> bool:
@@ -157,7 +157,7 @@ def _ungrounded(domain: Domain, scenario: Scenario) -> Found:
 def _values(image: bytes, setup: tuple[str, ...]) -> frozenset[Any]:
     """All values that the data holds at a scenario's start."""
     content = start_of(image, setup)[1]
-    return frozenset(value for place in content.rows for value in _leaves(content.row(place)))
+    return frozenset(value for row in content.rows().values() for value in _leaves(row))
 
 
 def _leaves(value: Any) -> Iterator[Any]:

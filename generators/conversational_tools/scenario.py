@@ -7,10 +7,12 @@
     end: ['parcels[GP-1042].held_until: null -> "2026-03-20"', 'parcels[GP-1042].status: "at_depot" -> "held"']
     must_tell: ["2.25"]
     must_not_call: [{name: return_to_sender}]
+    ask_first: true
 
 `goal` is all that the user knows. `setup` changes the domain's database beforehand, in SQL. `actions` are the calls
 that settle the matter; what they change is the expected end state, `end` (left out, it is found by replaying them). An
-agent may go any other way, so long as it changes the same and nothing else. No model is asked.
+agent may go any other way, so long as it changes the same and nothing else. With `ask_first` each change takes a
+question of the agent and the user's answer to it. No model is asked.
 
 Source: outcome by database state as in tau-bench (arXiv 2406.12045).
 """
@@ -55,6 +57,7 @@ class Scenario(Data):
     must_tell: list[Fact] = []
     must_not_tell: list[Fact] = []
     must_not_call: list[Action] = []
+    ask_first: bool = False
 
 
 class Done(Action):
@@ -72,6 +75,7 @@ class Outcome(Data):
     untold: list[str] = []
     disclosed: list[str] = []
     forbidden: list[str] = []
+    unasked: list[str] = []
 
     def fault(self) -> tuple[str, str] | None:
         """(reason, detail) of the gravest fault, None for a success."""
@@ -79,6 +83,8 @@ class Outcome(Data):
             return "forbidden_call", "; ".join(self.forbidden)
         if self.disclosed:
             return "disclosed", "; ".join(self.disclosed)
+        if self.unasked:
+            return "unasked_change", "; ".join(self.unasked)
         if self.missing or self.unexpected:
             parts = [
                 *(f"missing: {line}" for line in self.missing),
@@ -88,7 +94,7 @@ class Outcome(Data):
         return ("not_told", "; ".join(self.untold)) if self.untold else None
 
     def require_success(self, **payload: Any) -> None:
-        """Reject(outcome, forbidden_call|disclosed|wrong_state|not_told) where it is none."""
+        """Reject(outcome, forbidden_call|disclosed|unasked_change|wrong_state|not_told) where it is none."""
         if fault := self.fault():
             raise Reject("outcome", *fault, outcome=self.model_dump(mode="json"), **payload)
 
@@ -106,4 +112,24 @@ def check_outcome(
         untold=[fact[0] for fact in scenario.must_tell if not is_told(fact, said)],
         disclosed=[fact[0] for fact in scenario.must_not_tell if is_told(fact, said)],
         forbidden=[f"{done.name} {done.arguments}" for done in forbidden],
+        unasked=_unasked({action.name for action in scenario.actions}, talk) if scenario.ask_first else [],
     )
+
+
+def _unasked(changing: set[str], talk: Sequence[Message]) -> list[str]:
+    """Calls by which something changed without the user's word: their last message has to answer a question which the
+    agent put after it had looked into the matter, and one answer is for one change."""
+    refused = {one.tool_call_id for one in talk if one.role == "tool" and one.content.startswith('{"error"')}
+    informed = asked = agreed = False
+    found = []
+    for message in talk:
+        informed = informed or message.role == "tool"
+        if message.role == "user":
+            agreed, asked = asked, False
+        elif message.role == "assistant" and not message.tool_calls:
+            asked = informed and "?" in message.content
+        for call in message.tool_calls:
+            if call.function.name in changing and call.id not in refused:
+                found += [] if agreed else [f"{call.function.name} {call.function.arguments}"]
+                agreed = False
+    return found

@@ -9,26 +9,46 @@ column is compared: of FREE TEXT only whether there is any, because everybody wo
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import orjson
 
+Row = tuple[Any, ...]
+
+
+class Table(NamedTuple):
+    """`types` are the declared types of the columns, `keys` the places of the primary key in a row."""
+
+    name: str
+    sql: str
+    types: dict[str, str]
+    keys: list[int]
+    rows: list[Row]
+
+    def placed(self, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+        """Rows by where they are: ("parcels[GP-1042]", ...). Without a primary key by their number, sorted."""
+        if not self.keys:
+            yield from ((f"{self.name}[#{number}]", row) for number, row in enumerate(sorted(rows, key=repr), start=1))
+        for row in rows if self.keys else ():
+            yield f"{self.name}[{', '.join(str(row[place]) for place in self.keys)}]", row
+
+    def values(self, row: Row) -> dict[str, Any]:
+        """A row as it is compared."""
+        pairs = zip(self.types.items(), row, strict=True)
+        return {name: _comparable(value, kind) for (name, kind), value in pairs}
+
 
 class Content(NamedTuple):
-    """What a database holds: {"parcels[GP-1042]": {"status": "held", ...}}, and the declared types of its columns by
-    table."""
+    """What a database holds."""
 
-    rows: dict[str, dict[str, Any]]
-    types: dict[str, dict[str, str]]
+    tables: dict[str, Table]
 
-    def row(self, place: str) -> Any:
-        """A row's values as they are compared; ABSENT where there is none."""
-        if place not in self.rows:
-            return ABSENT
-        types = self.types[place.partition("[")[0]]
-        return {name: _comparable(value, types[name]) for name, value in self.rows[place].items()}
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """{"parcels[GP-1042]": {"status": "held", ...}}, as they are compared."""
+        tables = self.tables.values()
+        return {place: table.values(row) for table in tables for place, row in table.placed(table.rows)}
 
 
 ABSENT = object()
@@ -116,20 +136,20 @@ def refuse_clock(statement: str) -> None:
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
-def read_content(db: sqlite3.Connection) -> Content:
-    """All that a database holds."""
-    content = Content({}, {})
-    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"):
-        columns = db.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
-        content.types[table] = {column[1]: column[2].upper() for column in columns}
-        keys = [place for place, column in enumerate(columns) if column[5]]
-        found = [tuple(row) for row in db.execute(f"SELECT * FROM {quoted(table)}")]
-        if not keys:
-            found.sort(key=repr)
-        for number, row in enumerate(found):
-            label = ", ".join(str(row[place]) for place in keys) if keys else f"#{number + 1}"
-            content.rows[f"{table}[{label}]"] = dict(zip(content.types[table], row, strict=True))
-    return content
+def read_content(db: sqlite3.Connection, known: Content | None = None) -> Content:
+    """All that a database holds. What its tables are like needn't be asked where it is `known`."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    wanted = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+    tables = {}
+    for name, sql in cursor.execute(wanted).fetchall():
+        table = known.tables.get(name) if known else None
+        if table is None or table.sql != sql:
+            columns = cursor.execute(f"PRAGMA table_info({quoted(name)})").fetchall()
+            keys = [place for place, column in enumerate(columns) if column[5]]
+            table = Table(name, sql, {column[1]: column[2].upper() for column in columns}, keys, [])
+        tables[name] = table._replace(rows=cursor.execute(f"SELECT * FROM {quoted(name)}").fetchall())
+    return Content(tables)
 
 
 def _comparable(value: Any, kind: str) -> Any:
@@ -147,10 +167,22 @@ def _comparable(value: Any, kind: str) -> Any:
 
 def changes(before: Content, after: Content) -> list[str]:
     """What differs, one line for each place: "place: old -> new"."""
-    places = sorted({*before.rows, *after.rows})
-    differing = (place for place in places if before.rows.get(place) != after.rows.get(place))
-    found = (difference for place in differing for difference in _walk(place, before.row(place), after.row(place)))
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for name in {**before.tables, **after.tables}:
+        old, new = before.tables.get(name), after.tables.get(name)
+        if old is None or new is None or old.rows != new.rows:
+            had, has = _placed(old, new), _placed(new, old)
+            pairs.update((place, (had.get(place, ABSENT), has.get(place, ABSENT))) for place in {**had, **has})
+    found = (difference for place in sorted(pairs) for difference in _walk(place, *pairs[place]))
     return [f"{place}: {_shown(old)} -> {_shown(new)}" for place, old, new in found]
+
+
+def _placed(table: Table | None, other: Table | None) -> dict[str, dict[str, Any]]:
+    """The rows of a table that another state of it lacks; all, where they are known by their number."""
+    if table is None:
+        return {}
+    same = set(other.rows) if other and table.keys else ()
+    return {place: table.values(row) for place, row in table.placed([row for row in table.rows if row not in same])}
 
 
 def _walk(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:

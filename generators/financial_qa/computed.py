@@ -10,7 +10,6 @@ authored`). A rewording replaces the question only if it asks the same (judges/r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -19,11 +18,11 @@ from generators.financial_qa.excerpts import Excerpt, excerpt
 from generators.financial_qa.facts import Fact
 from generators.financial_qa.formulas import NotComputable
 from generators.financial_qa.library import Key, Library
-from generators.financial_qa.metrics import metrics
+from generators.financial_qa.metrics import metrics, several_revenues
 from generators.financial_qa.segments import breakdown
 from generators.financial_qa.solve import solve
 from generators.financial_qa.tasks import Asked
-from generators.financial_qa.telling import Telling, Unit, scale_of, short_name
+from generators.financial_qa.telling import Telling, Unit, short_name
 from generators.financial_qa.templates import Template
 from generators.financial_qa.wording import capital, listed, wording
 from generators.financial_qa.work import Solution, Used
@@ -41,7 +40,10 @@ def vocabulary() -> Vocabulary:
 
 
 def tellings(task: Asked, library: Library, style: int) -> list[Telling]:
-    """How the filings of a task are told, the company's own first. Reject(facts, missing) where one isn't there."""
+    """How the filings of a task are told, the company's own first. Reject(facts, missing) where one isn't there.
+    Quarters that are compared are named by number, as they needn't end on one day.
+    """
+    style = 1 if task.peers and task.form.startswith("10-Q") else style
     found = []
     for key in (task.key, *(Key(peer, *task.key[1:]) for peer in task.peers)):
         if key not in library.filings:
@@ -67,7 +69,7 @@ async def by_computation(
     excerpts = [excerpt(one.filing, solution.of(one.company), template.sections, tokens // len(told)) for one in told]
     introduced = "\n\n".join([ctx.rng.choice(wording()["systems"]), *(one.text for one in excerpts)])
     return Record(
-        messages=[system(introduced), user(shown), assistant(solution.answer, trace(solution, told[0], ctx.rng))],
+        messages=[system(introduced), user(shown), assistant(solution.answer, trace(solution, ctx.rng))],
         category=template.group,
         metadata={
             "mode": "computed", "trace": "authored", **phrasing, "question": text,
@@ -94,7 +96,10 @@ def about(task: Asked, template: Template, told: Sequence[Telling], excerpts: Se
 
 def question(template: Template, told: Sequence[Telling], number: int) -> str:
     first = told[0]
-    pattern = template.ask[number % len(template.ask)]
+    asks = template.ask
+    if several_revenues(first.filing):
+        asks = [ask for ask in asks if "sales" not in ask.lower()] or asks
+    pattern = asks[number % len(asks)]
     values = {
         "c": first.company, "cs": first.possessive(), "y": first.period(), "b": first.period(-1),
         "yy": first.period(-2), "p": listed([one.company for one in told[1:]]) if told[1:] else "",
@@ -125,19 +130,18 @@ def names_of(template: Template, told: Sequence[Telling]) -> list[str]:
 # --- working and proof -----------------------------------------------------------------------------------------------
 
 
-def trace(solution: Solution, telling: Telling, rng: Random) -> str:
+def trace(solution: Solution, rng: Random) -> str:
     words = wording()
     several = len({used.company for used in solution.used}) > 1
-    facts = [
-        f"{used.name} of {used.told}{f' at {used.company}' if several else ''} for {used.period}"
-        for used in solution.used
-    ]
-    last = solution.expected[-1]
-    lines = [rng.choice(words["begins"]).format(facts=listed(facts))]
+    groups: dict[str, list[str]] = {}
+    for used in solution.used:
+        of_which = f"at {used.company} {used.when}" if several else used.when
+        groups.setdefault(of_which, []).append(f"{used.name} of {used.told}")
+    facts = "; ".join(f"{of_which}, {listed(told)}" for of_which, told in groups.items())
+    lines = [rng.choice(words["begins"]).format(facts=facts)]
     if solution.steps:
         lines += [rng.choice(words["joins"]), *solution.steps]
-    scale = scale_of(used.fact for used in solution.used if len(used.fact.unit) == 3)
-    lines.append(rng.choice(words["ends"]).format(result=replace(telling, scale=scale).told(last.value, last.unit)))
+    lines.append(rng.choice(words["ends"]).format(result=solution.result))
     return "\n".join(lines)
 
 

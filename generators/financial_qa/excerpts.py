@@ -39,7 +39,7 @@ def excerpt(filing: Filing, facts: Iterable[Fact], sections: Iterable[str], toke
     """The blocks that tell the facts, with their captions, and as much of the sections as has room."""
     title = f"# {filing.company}: Form {filing.form} for the period ended {spelled(filing.period_end)}"
     if not filing.blocks:
-        return Excerpt(f"{title}\n\n{_table_of_facts(filing)}", ["XBRL company facts"])
+        return Excerpt(f"{title}\n\n{_table_of_facts(filing, facts)}", ["XBRL company facts"])
     shown = {number for fact in facts if fact.block >= 0 for number in _with_caption(filing, fact.block)}
     room = tokens * CHARACTERS_PER_TOKEN - sum(len(filing.blocks[number].text) for number in shown)
     for section in wanted_sections(filing, sections):
@@ -83,15 +83,18 @@ def _with_caption(filing: Filing, number: int) -> list[int]:
     return list(range(first, number + 1))
 
 
-def _table_of_facts(filing: Filing) -> str:
-    """What the company tagged for the period and the two before it."""
+def _table_of_facts(filing: Filing, facts: Iterable[Fact]) -> str:
+    """What the company tagged for the period and the two before it, each metric by the tag of the facts, if it has any
+    there: it may have changed its tag midway.
+    """
+    wanted = {fact.concept for fact in facts}
     rows: list[tuple[str, list[Fact | None]]] = []
     for metric in metrics().values():
-        if all_told := find(filing, metric, 0):
-            told = [find(filing, metric, offset, all_told.concept) for offset in (0, -1, -2)]
-            rows.append((metric.name, told))
-    facts = [fact for _, told in rows for fact in told if fact]
-    telling = Telling(filing, filing.company, scale=scale_of(fact for fact in facts if len(fact.unit) == 3))
+        concepts = sorted(metric.concepts, key=lambda concept: concept not in wanted)
+        if own := next((fact for concept in concepts if (fact := find(filing, metric, 0, concept))), None):
+            rows.append((metric.name, [own, *(find(filing, metric, offset, own.concept) for offset in (-1, -2))]))
+    amounts = [fact for _, told in rows for fact in told if fact and len(fact.unit) == 3]
+    telling = Telling(filing, filing.company, scale=scale_of(amounts))
     head = f"| {filing.company} | {' | '.join(telling.period(offset) for offset in (0, -1, -2))} |"
     lines = [f"| {name} | {' | '.join(telling.figure(fact) if fact else '' for fact in told)} |" for name, told in rows]
     return "\n".join([head, "| --- | --- | --- | --- |", *lines])

@@ -8,6 +8,7 @@ Arithmetic is exact (fractions of decimals); nothing is rounded before the last 
 """
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -27,10 +28,13 @@ Name = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation: its terms in words, the same with figures, and what it gives."""
+    """One operation: its terms in words, the same with figures, and what it gives. `facts` are the figures of the
+    facts alone, without a value on the way.
+    """
 
     words: str
     figures: str
+    facts: str
     value: Fraction
     dimension: Dimension
 
@@ -107,17 +111,17 @@ def _at(key: str, offset: int) -> ast.expr:
     return ast.parse(f"{key}[{offset}]" if offset else key, mode="eval").body
 
 
-def compute(formula: str, filing: Filing, show: "Show") -> Computed:
-    """The formula's value for a filing's period. NotComputable where it has none."""
-    tree = parsed(formula)
+def compute(formula: str, filing: Filing, show: "Show", offset: int = 0, compared: Sequence[int] = (0,)) -> Computed:
+    """The formula's value for the filing's period, or `offset` years away, where it has a value for all periods that
+    are `compared`, by the same tags. NotComputable where it has none.
+    """
+    tree = parsed(shifted(formula, offset) if offset else formula)
     done = Computed(Fraction(0))
-    for key, offsets in _wanted(formula).items():
-        series = find_series(filing, metrics()[key], offsets)
+    for key, years in _over(formula, compared).items():
+        series = find_series(filing, metrics()[key], years)
         if series is None:
-            raise NotComputable(
-                f"{metrics()[key].name} is not tagged for {'all periods' if len(offsets) > 1 else 'it'}"
-            )
-        done.inputs |= {(key, offset): fact for offset, fact in series.items()}
+            raise NotComputable(f"{metrics()[key].name} is not tagged for {'all periods' if len(years) > 1 else 'it'}")
+        done.inputs |= {(key, year + offset): series[year + offset] for year in _wanted(formula)[key]}
     if len({fact.unit[:3] for fact in done.inputs.values() if fact.unit not in ("shares", "pure")}) > 1:
         raise NotComputable("the facts are in several currencies")
     done.value = _Evaluation(done, show).term(tree).value
@@ -137,6 +141,7 @@ class _Term:
     value: Fraction
     words: str
     figure: str
+    facts: str
     dimension: Dimension
 
 
@@ -147,17 +152,20 @@ class _Evaluation:
     def term(self, node: ast.expr) -> _Term:
         match node:
             case ast.Constant(value=int(number)):
-                return _Term(Fraction(number), str(number), str(number), "number")
+                return _Term(Fraction(number), str(number), str(number), str(number), "number")
             case ast.Call(args=[ast.Name(id=key)]):
                 before, after = self._done.inputs[key, -1], self._done.inputs[key, 0]
-                figures = f"({self._show.figure(before)} + {self._show.figure(after)}) / 2"
+                figures = f"({self._show.figure(before)} + {operand(self._show.figure(after))}) / 2"
                 value = (Fraction(before.value) + Fraction(after.value)) / 2
-                return self._step(f"average {metrics()[key].name}", figures, value, metrics()[key].measure)
+                return self._step(
+                    f"average {metrics()[key].name}", figures, f"({figures})", value, metrics()[key].measure
+                )
             case ast.BinOp(left=left, op=operator, right=right):
                 return self._operation(node, left, operator, right)
         key, offset = _name(node)
         fact, metric = self._done.inputs[key, offset], metrics()[key]
-        return _Term(Fraction(fact.value), self._show.words(metric, offset), self._show.figure(fact), metric.measure)
+        figure = self._show.figure(fact)
+        return _Term(Fraction(fact.value), self._show.words(metric, offset), figure, figure, metric.measure)
 
     def _operation(self, node: ast.expr, left: ast.expr, operator: ast.operator, right: ast.expr) -> _Term:
         one, other = self.term(left), self.term(right)
@@ -172,15 +180,16 @@ class _Evaluation:
             case _:
                 value = one.value + other.value if isinstance(operator, ast.Add) else one.value - other.value
                 dimension = one.dimension
-        if isinstance(left, ast.Constant) and left.value == 0:  # a cost as a part: less than nothing
-            return _Term(value, f"− {other.words}", self._show.result(value, other.dimension), other.dimension)
         sign = _SIGNS[type(operator)]
-        words = f"{_enclosed(left, one.words, operator)} {sign} {_enclosed(right, other.words, operator)}"
-        return self._step(words, f"{one.figure} {sign} {other.figure}", value, dimension)
+        words, facts = (
+            f"{_enclosed(left, before, operator)} {sign} {_enclosed(right, after, operator, last=True)}"
+            for before, after in ((one.words, other.words), (one.facts, operand(other.facts)))
+        )
+        return self._step(words, f"{one.figure} {sign} {operand(other.figure)}", facts, value, dimension)
 
-    def _step(self, words: str, figures: str, value: Fraction, dimension: Dimension) -> _Term:
-        self._done.steps.append(Step(words, figures, value, dimension))
-        return _Term(value, words, self._show.result(value, dimension), dimension)
+    def _step(self, words: str, figures: str, facts: str, value: Fraction, dimension: Dimension) -> _Term:
+        self._done.steps.append(Step(words, figures, facts, value, dimension))
+        return _Term(value, words, self._show.result(value, dimension), facts, dimension)
 
 
 def _quotient(over: Dimension, under: Dimension) -> Dimension:
@@ -189,14 +198,12 @@ def _quotient(over: Dimension, under: Dimension) -> Dimension:
     return "per_share" if (over, under) == ("money", "shares") else "number"
 
 
-def _enclosed(node: ast.expr, words: str, operator: ast.operator) -> str:
+def _enclosed(node: ast.expr, words: str, operator: ast.operator, *, last: bool = False) -> str:
     """In parentheses where a reader would take it otherwise."""
     if not isinstance(node, ast.BinOp):
         return words
-    weak = isinstance(node.op, ast.Add | ast.Sub)
-    return (
-        f"({words})" if isinstance(operator, ast.Mult | ast.Div) or (isinstance(operator, ast.Sub) and weak) else words
-    )
+    taken_off = last and isinstance(operator, ast.Sub) and isinstance(node.op, ast.Add | ast.Sub)
+    return f"({words})" if taken_off or isinstance(operator, ast.Mult | ast.Div) else words
 
 
 def decimal_of(value: Fraction, places: int) -> Decimal:
@@ -206,9 +213,21 @@ def decimal_of(value: Fraction, places: int) -> Decimal:
     return (Decimal(whole) if value >= 0 else Decimal(-whole)).scaleb(-places)
 
 
-def computable(formula: str, filing: Filing) -> bool:
-    """Whether all facts that it needs are there."""
-    return all(find_series(filing, metrics()[key], offsets) for key, offsets in _wanted(formula).items())
+def operand(figure: str) -> str:
+    """In parentheses where it is negative: a sign never follows a sign."""
+    return f"({figure})" if figure.startswith("-") else figure
+
+
+def computable(formula: str, filing: Filing, compared: Sequence[int]) -> bool:
+    """Whether all facts that it needs for these periods are there."""
+    return all(find_series(filing, metrics()[key], years) for key, years in _over(formula, compared).items())
+
+
+def _over(formula: str, compared: Sequence[int]) -> dict[str, list[int]]:
+    """The years of each metric that the formula needs for all of these periods."""
+    return {
+        key: sorted({year + offset for year in years for offset in compared}) for key, years in _wanted(formula).items()
+    }
 
 
 @cache

@@ -56,9 +56,22 @@ def find(filing: Filing, metric: Metric, offset: int, concept: str | None = None
     """The company's own fact (no segment's) for the filing's period, or one `offset` years from it."""
     for name in [concept] if concept else metric.concepts:
         for fact in filing.facts.of(name):
-            if not fact.dimensions and fits(filing, fact, metric.flow, offset) and _measures(fact, metric.measure):
+            if (
+                not fact.dimensions and fits(filing, fact, metric.flow, offset) and _measures(fact, metric.measure)
+                and not _rounded_in_words(filing, fact)
+            ):  # fmt: skip
                 return fact
     return None
+
+
+def _rounded_in_words(filing: Filing, fact: Fact) -> bool:
+    """ "$2.1 billion" beside statements in millions: no ratio or growth of it has the digits that an answer gives. Only
+    documents say how precise a fact is; company facts don't.
+    """
+    if not filing.blocks:
+        return False
+    of_assets = [told.decimals for told in filing.facts.of("us-gaap:Assets") if told.decimals is not None]
+    return fact.decimals is not None and bool(of_assets) and fact.decimals < max(of_assets)
 
 
 def find_series(filing: Filing, metric: Metric, offsets: list[int]) -> dict[int, Fact] | None:
@@ -85,6 +98,14 @@ def end_of(filing: Filing, offset: int) -> date:
         return end.replace(year=end.year + offset)
     except ValueError:  # 29 February
         return end.replace(year=end.year + offset, day=28)
+
+
+def several_revenues(filing: Filing) -> bool:
+    """Whether it tells several revenues of its own for the period, such as net sales and those with membership fees.
+    Which of them "sales" are is then open; total revenue is the first of them.
+    """
+    found = (find(filing, metrics()["revenue"], 0, concept) for concept in metrics()["revenue"].concepts)
+    return len({fact.value for fact in found if fact}) > 1
 
 
 def _measures(fact: Fact, measure: Measure) -> bool:

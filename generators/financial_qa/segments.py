@@ -29,6 +29,8 @@ _AXES = {
 _MOST = 12
 """Members of an axis that are tried in all combinations."""
 _ROUNDING = Decimal("0.0005")
+_RESIDUAL = re.compile(r"(?:all )?other(?: revenues?)?|corporate(?: and other)?|unallocated.*", re.IGNORECASE)
+"""What is left over is in the sum, but it is no part that could be the smallest or the fastest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,10 @@ def solve_segments(template: Template, works: list[Work], rng: Random) -> str:
     if found is None:
         raise NotComputable("no breakdown of revenue adds up")
     parts = sorted(found.parts, key=lambda part: -part.after.value)
+    if template.how in ("fastest", "slowest", "spread"):
+        parts = [part for part in parts if not _RESIDUAL.fullmatch(part.name)]
+    if len(parts) < 2:
+        raise NotComputable("there is one part only")
     for part in parts:
         work.use((f"revenue of {part.name}", part.name), work.telling.period(), part.after)
         if template.how in ("fastest", "slowest", "shift", "contribution"):
@@ -153,6 +159,7 @@ def _share(template: Template, work: Work, found: Breakdown, parts: list[Part]) 
     told = work.expect(template.name, Fraction(largest.after.value) / total, "percent")
     now, whole = _amount(work, largest.after.value), _amount(work, total)
     work.line(f"Share of {largest.name} = {now} / {whole} = {told}")
+    work.solution.result = f"{largest.name}, with {told}"
     return {"part": largest.name, "now": now, "total": whole, "told": told}
 
 
@@ -163,7 +170,9 @@ def _growth(template: Template, work: Work, found: Breakdown, parts: list[Part])
         told[part.name] = work.telling.told(work.derive(part.growth, "number"), "percent")
         work.line(f"Growth of {part.name} = ({now} − {then}) / {then} = {told[part.name]}")
     pick = (max if template.how == "fastest" else min)(parts, key=lambda part: part.growth)
-    work.expect(template.name, pick.growth, "percent")
+    if template.how == "fastest" and pick.growth <= 0:
+        raise NotComputable(f"none of the {found.kinds} grew")
+    work.solution.result = f"{pick.name}, with {work.expect(template.name, pick.growth, 'percent')}"
     return {
         "part": pick.name, "told": told.pop(pick.name), "now": _amount(work, pick.after.value),
         "then": _amount(work, pick.before.value), "listing": listed([f"{name} {rate}" for name, rate in told.items()]),
@@ -191,10 +200,11 @@ def _shift(template: Template, work: Work, found: Breakdown, parts: list[Part]) 
     shares = Fraction(largest.before.value) / before, Fraction(largest.after.value) / after
     then, now = (work.telling.told(work.derive(share, "number"), "percent") for share in shares)
     change = shares[1] - shares[0]
+    for fact, total, share, offset in ((largest.before, before, then, -1), (largest.after, after, now, 0)):
+        amounts = f"{_amount(work, fact.value)} / {_amount(work, total)}"
+        work.line(f"Share of {largest.name}, {work.telling.period(offset)} = {amounts} = {share}")
+    exactly = work.difference("Change", shares[1], shares[0], "percent")
     told = work.expect(template.name, change, "points")
-    periods = f"{then} in {work.telling.period(-1)}, {now} in {work.telling.period()}"
-    exactly = work.rounding(*shares, "points")
-    work.line(f"Share of {largest.name}: {periods}; change {told}{exactly}")
     return {
         "exactly": exactly,
         "part": largest.name,
@@ -211,8 +221,12 @@ def _contribution(template: Template, work: Work, found: Breakdown, parts: list[
         now, then = _amount(work, part.after.value), _amount(work, part.before.value)
         told[part.name] = _amount(work, work.derive(Fraction(part.after.value - part.before.value)))
         work.line(f"Change of {part.name} = {now} − {then} = {told[part.name]}")
+    total = sum(part.after.value - part.before.value for part in parts)
     pick = max(parts, key=lambda part: abs(part.after.value - part.before.value))
-    work.expect(template.name, Fraction(pick.after.value - pick.before.value), "money")
+    if (pick.after.value - pick.before.value) * total <= 0:
+        raise NotComputable("the largest change goes against the change of the whole")
+    by = work.expect(template.name, Fraction(pick.after.value - pick.before.value), "money")
+    work.solution.result = f"{pick.name}, with {by}"
     rest = {name: change for name, change in told.items() if name != pick.name}
     return {
         "part": pick.name,

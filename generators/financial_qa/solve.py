@@ -11,15 +11,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from random import Random
 
-from generators.financial_qa.formulas import NotComputable, decimal_of
+from generators.financial_qa.formulas import Computed, NotComputable, decimal_of, operand
 from generators.financial_qa.segments import solve_segments
-from generators.financial_qa.telling import Telling, Unit, possessive, spelled
-from generators.financial_qa.templates import Template
+from generators.financial_qa.telling import Telling, possessive, spelled, unit_of_difference, when
+from generators.financial_qa.templates import TAKEN_OFF, Template
 from generators.financial_qa.wording import answer, capital, listed, moved
 from generators.financial_qa.work import Solution, Work
-
-OFFSETS = {"growth": (0, -1), "change": (0, -1), "trend": (0, -1, -2), "total": (0, -1, -2), "cagr": (0, -2)}
-"""For which periods a shape needs its formula; the others need the filing's own."""
 
 
 def solve(template: Template, telling: Telling, peers: Sequence[Telling], rng: Random) -> Solution:
@@ -31,49 +28,49 @@ def solve(template: Template, telling: Telling, peers: Sequence[Telling], rng: R
 
 
 def _value(template: Template, works: list[Work], rng: Random) -> str:
-    work, period = works[0], works[0].telling.period()
+    work = works[0]
     done = work.compute(template.formula)
     work.show(done, template.name, template.unit)
     told = work.expect(template.name, done.value, template.unit)
-    inputs = [
-        f"{used.name} of {used.told}{'' if used.period == period else f' in {used.period}'}"
-        for used in work.solution.used
-    ]
-    return answer(template.shape, rng, told=told, inputs=listed(inputs), y=period, **_names(template, work))
+    calculation = f"{done.steps[-1].words} = {done.steps[-1].facts}" if done.steps else ""
+    return answer(template.shape, rng, told=told, calculation=calculation, at=_at(work, done), **_names(template, work))
 
 
 def _growth(template: Template, works: list[Work], rng: Random) -> str:
     work, (before, after), (one, other) = _two(template, works[0], -1)
-    if before <= 0:
+    if before.value <= 0:
         raise NotComputable(f"{template.name} was not above zero before")
-    difference = work.telling.told(work.derive(after - before), template.unit)
-    growth = (after - before) / before
+    difference = work.derive(after.value - before.value)
+    growth = difference / before.value
     told = work.expect(f"growth of {template.name}", growth, "percent")
-    work.line(f"Change = {other} − {one} = {difference}")
-    work.line(f"Growth = {difference} / {one} = {told}")
+    change = work.telling.told(difference, template.unit)
+    work.line(f"Change = {other} − {one} = {change}")
+    work.line(f"Growth = {change} / {one} = {told}")
     return answer(
-        "growth", rng, told=work.telling.told(abs(growth), "percent"), difference=difference, then=one, now=other,
-        y=work.telling.period(), b=work.telling.period(-1), **moved(float(growth)), **_names(template, work),
+        "growth", rng, told=work.telling.told(abs(growth), "percent"),
+        difference=work.telling.told(abs(difference), template.unit), then=one, now=other,
+        at=_at(work, after), before=_at(work, before, -1), **moved(float(growth)), **_names(template, work),
     )  # fmt: skip
 
 
 def _change(template: Template, works: list[Work], rng: Random) -> str:
     work, (before, after), (one, other) = _two(template, works[0], -1)
-    difference, unit = after - before, _unit_of_difference(template.unit)
-    told = work.expect(f"change of {template.name}", difference, unit)
-    exactly = work.rounding(before, after, template.unit)
-    work.line(f"Change = {other} − {one} = {told}{exactly}")
-    return answer(
-        "change", rng, told=work.telling.told(abs(difference), unit), exactly=exactly, then=one, now=other,
-        y=work.telling.period(), b=work.telling.period(-1), **moved(float(difference)), **_names(template, work),
+    difference, of_both = after.value - before.value, unit_of_difference(template.unit)
+    exactly = work.difference("Change", after.value, before.value, template.unit)
+    work.expect(f"change of {template.name}", difference, of_both)
+    told = answer(
+        "change", rng, told=work.telling.told(abs(difference), of_both), exactly=exactly, then=one, now=other,
+        at=_at(work, after), before=_at(work, before, -1), **moved(float(difference)), **_names(template, work),
     )  # fmt: skip
+    verdict = template.verdict[difference < 0] if template.verdict and difference else ""
+    return f"{verdict.format(c=work.telling.company)} {told}".strip()
 
 
 def _cagr(template: Template, works: list[Work], rng: Random) -> str:
     work, (first, last), (one, other) = _two(template, works[0], -2)
-    if first <= 0 or last <= 0:
+    if first.value <= 0 or last.value <= 0:
         raise NotComputable(f"{template.name} is not above zero")
-    quotient = work.derive(last / first, "number")
+    quotient = work.derive(last.value / first.value, "number")
     told = work.expect(f"compound growth of {template.name}", Fraction(float(quotient) ** 0.5) - 1, "percent")
     work.line(f"Quotient = {other} / {one} = {decimal_of(quotient, 4)}")
     work.line(f"Compound rate = square root of {decimal_of(quotient, 4)} − 1 = {told}")
@@ -83,12 +80,12 @@ def _cagr(template: Template, works: list[Work], rng: Random) -> str:
     )  # fmt: skip
 
 
-def _two(template: Template, work: Work, offset: int) -> tuple[Work, tuple[Fraction, Fraction], tuple[str, str]]:
-    """The formula's values for an earlier period and for the filing's own, and how they are told."""
+def _two(template: Template, work: Work, offset: int) -> tuple[Work, tuple[Computed, Computed], tuple[str, str]]:
+    """The formula for an earlier period and for the filing's own, and how its values are told."""
     before, after = work.compute(template.formula, offset), work.compute(template.formula)
     one = work.show(before, f"{template.name} of {work.telling.period(offset)}", template.unit)
     other = work.show(after, f"{template.name} of {work.telling.period()}", template.unit)
-    return work, (before.value, after.value), (one, other)
+    return work, (before, after), (one, other)
 
 
 def _series(template: Template, work: Work) -> list[tuple[str, Fraction, str]]:
@@ -110,6 +107,7 @@ def _trend(template: Template, works: list[Work], rng: Random) -> str:
     course = "It fell each year" if first > second > third else course
     best, _, told = max(series, key=lambda point: point[1])
     work.line(f"The highest of the three is {told}, in {best}.")
+    work.solution.result = f"{best}, with {told}"
     listing = listed([f"{shown} in {period}" for period, _, shown in series])
     return answer("trend", rng, listing=listing, course=course, best=best, told=told, **_names(template, work))
 
@@ -119,44 +117,59 @@ def _total(template: Template, works: list[Work], rng: Random) -> str:
     series = _series(template, work)
     total = sum((value for _, value, _ in series), Fraction(0))
     told = work.expect(f"{template.name} of three years", total, template.unit)
-    work.line(f"Total = {' + '.join(shown for _, _, shown in series)} = {told}")
+    work.line(f"Total = {' + '.join(operand(shown) for _, _, shown in series)} = {told}")
     listing = listed([f"{shown} in {period}" for period, _, shown in series])
     return answer("total", rng, listing=listing, told=told, **_names(template, work))
 
 
 def _compare(template: Template, works: list[Work], rng: Random) -> str:
-    found: list[tuple[Fraction, str, Work]] = []
+    found: list[tuple[Computed, str, Work]] = []
     for work in works:
         done, name = work.compute(template.formula), f"{template.name} of {work.telling.company}"
         work.show(done, name, template.unit)
-        found.append((done.value, work.expect(name, done.value, template.unit), work))
-    found.sort(key=lambda one: -one[0])
+        found.append((done, work.expect(name, done.value, template.unit), work))
+    found.sort(key=lambda one: -one[0].value)
     (most, high, first), (least, low, _) = found[0], found[-1]
-    difference = first.expect("difference", most - least, _unit_of_difference(template.unit), required=False)
-    exactly = first.rounding(least, most, template.unit)
-    first.line(f"Difference = {high} − {low} = {difference}{exactly}")
-    listing = listed([f"{told} at {work.telling.company}" for _, told, work in found])
-    note = _different_periods([work.telling for work in works])
+    if high == low:
+        raise NotComputable(f"both have a {template.name} of {high}")
+    exactly = first.difference("Difference", most.value, least.value, template.unit)
+    difference = first.expect("difference", most.value - least.value, unit_of_difference(template.unit), required=False)
+    first.solution.result = f"{first.telling.company}, by {difference}"
     return answer(
-        "compare", rng, listing=listing, difference=difference, exactly=exactly, y=first.telling.period(), note=note,
-        **_names(template, first),
+        "compare", rng, listing=listed([f"{told} at {work.telling.company}" for _, told, work in found]),
+        difference=difference, exactly=exactly, at=_at(first, most), most="higher" if len(found) == 2 else "highest",
+        note=_different_periods([work.telling for work in works]), **_names(template, first),
     )  # fmt: skip
 
 
 def _bridge(template: Template, works: list[Work], rng: Random) -> str:
-    work, parts = works[0], []
+    """Parts that give a whole which the filing tells by itself. NotComputable where they don't."""
+    work, product = works[0], template.how == "product"
+    parts: list[tuple[str, Fraction, str, bool]] = []
+    words, shown, joined = "", "", Fraction(product)
     for name, formula in template.parts.items():
-        done, unit = work.compute([formula]), template.units.get(name, template.unit)
+        taken_off = formula.startswith(TAKEN_OFF)
+        done, unit = work.compute([formula.removeprefix(TAKEN_OFF)]), template.units.get(name, template.unit)
         work.show(done, name, unit)
-        parts.append((name, done.value, work.expect(name, done.value, unit)))
-    told = work.expect(template.name, work.compute([template.whole]).value, template.unit)
-    product = template.how == "product"
-    work.line(f"{capital(template.name)} = {(' × ' if product else ' + ').join(one for _, _, one in parts)} = {told}")
-    largest = max(parts, key=lambda part: abs(part[1]))[0]
+        parts.append((name, done.value, work.expect(name, done.value, unit), taken_off))
+        joined = joined * done.value if product else joined + done.value * (-1 if taken_off else 1)
+        sign = f" {'×' if product else '−' if taken_off else '+'} " if shown else ""
+        words += f"{sign}{name}"
+        shown += f"{sign}{operand(parts[-1][2] if unit == 'money' else str(decimal_of(done.value, 4)))}"
+    whole = work.compute([template.whole])
+    if joined != whole.value:
+        raise NotComputable(f"the parts don't come to {template.name}")
+    told = work.expect(template.name, whole.value, template.unit)
+    work.line(f"{capital(template.name)} = {words} = {shown} = {told}")
+    kept, taken = ([part for part in parts if part[3] is off] for off in (False, True))
+    listing = listed([f"{name} of {amount}" for name, _, amount, _ in kept])
+    listing += f", less {listed([f'{name} of {amount}' for name, _, amount, _ in taken])}" if taken else ""
+    rivals, kind = (taken, "deduction") if taken else (kept, "part")
+    largest = max(rivals, key=lambda part: abs(part[1]))[0]
+    note = f"The {'larger' if len(rivals) == 2 else 'largest'} {kind} is {largest}."
     return answer(
-        "bridge", rng, listing=listed([f"{name} {shown}" for name, _, shown in parts]), told=told,
-        joined="multiply to" if product else "add up to", y=work.telling.period(),
-        note="" if product else f"The largest part by size is {largest}.", **_names(template, work),
+        "bridge", rng, told=told, at=_at(work, whole), listing=listing,
+        note="" if product or len(rivals) == 1 else note, **_names(template, work),
     )  # fmt: skip
 
 
@@ -170,8 +183,9 @@ def _names(template: Template, work: Work) -> dict[str, str]:
     return {"c": work.telling.company, "cs": work.telling.possessive(), "name": template.name}
 
 
-def _unit_of_difference(unit: Unit) -> Unit:
-    return "points" if unit == "percent" else unit
+def _at(work: Work, done: Computed, offset: int = 0) -> str:
+    """ "in fiscal 2023", or "at the end of fiscal 2023" for what follows from balances alone."""
+    return f"{when(*done.inputs.values())} {work.telling.period(offset)}"
 
 
 def _different_periods(tellings: Sequence[Telling]) -> str:

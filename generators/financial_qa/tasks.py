@@ -12,10 +12,11 @@ from random import Random
 from typing import Protocol
 
 from generators.financial_qa.filings.read import Filing
-from generators.financial_qa.formulas import computable, shifted
+from generators.financial_qa.formulas import NotComputable, computable
 from generators.financial_qa.library import Key, Library
 from generators.financial_qa.segments import breakdown
-from generators.financial_qa.solve import OFFSETS
+from generators.financial_qa.solve import solve
+from generators.financial_qa.telling import Telling
 from generators.financial_qa.templates import Template
 from gristmill.walk import paired
 from schemas import Seed
@@ -103,10 +104,15 @@ def feasible(template: Template, filing: Filing) -> bool:
     if not template.asked_of(filing.form) or not template.computable:
         return False
     if template.shape == "segments":
-        return breakdown(filing) is not None
+        return breakdown(filing) is not None and _solved(template, filing)
     if template.shape == "bridge":
-        return all(computable(formula, filing) for formula in template.all_formulas())
-    return all(
-        any(computable(shifted(formula, offset) if offset else formula, filing) for formula in template.formula)
-        for offset in OFFSETS.get(template.shape, (0,))
-    )
+        return _solved(template, filing)
+    return any(computable(formula, filing, template.compared) for formula in template.formula)
+
+
+def _solved(template: Template, filing: Filing) -> bool:
+    try:
+        solve(template, Telling(filing, filing.company), [], Random(0))
+    except NotComputable:
+        return False
+    return True

@@ -17,13 +17,13 @@ from generators.financial_qa.filings.read import Filing
 from generators.financial_qa.formulas import Dimension, decimal_of
 from generators.financial_qa.metrics import Metric, end_of
 
-Unit = Literal["percent", "points", "times", "days", "money", "per_share", "dollars"]
+Unit = Literal["percent", "points", "times", "plain", "days", "money", "per_share", "dollars"]
 
 YEAR_STYLES = ("fiscal {year}", "fiscal year {year}", "FY{year}")
 _QUARTERS = {"Q1": "first", "Q2": "second", "Q3": "third", "Q4": "fourth"}
 _SCALES = {0: "", 3: " thousand", 6: " million", 9: " billion"}
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-PLACES = {"percent": 1, "points": 1, "times": 2, "days": 1, "per_share": 2, "dollars": 2}
+PLACES = {"percent": 1, "points": 1, "times": 2, "plain": 2, "days": 1, "per_share": 2, "dollars": 2}
 _SUFFIXES = (" inc", " corp", " corporation", " co", " company", " plc", " ltd", " group", " holdings")
 
 
@@ -82,15 +82,16 @@ class Telling:
         currencies = [fact.unit for fact in self.filing.facts if len(fact.unit) == 3]
         return _SYMBOLS.get(currencies[0] if currencies else "USD", "$")
 
-    def told(self, value: Fraction, unit: Unit) -> str:
-        """A result as an answer ends in it."""
+    def told(self, value: Fraction, unit: Unit, finer: int = 0) -> str:
+        """A result as an answer ends in it, or with so many places more."""
         if unit == "money":
             return money(value, self.symbol, self.scale)
-        return result(value, unit, self.symbol)
+        return result(value, unit, self.symbol, finer)
 
 
-def result(value: Fraction, unit: Unit, symbol: str = "$") -> str:
-    number = f"{decimal_of(value * 100 if unit in ('percent', 'points') else value, PLACES[unit]):,f}"
+def result(value: Fraction, unit: Unit, symbol: str = "$", finer: int = 0) -> str:
+    places = PLACES[unit] + finer
+    number = f"{decimal_of(value * 100 if unit in ('percent', 'points') else value, places):,f}"
     match unit:
         case "percent":
             return f"{number}%"
@@ -100,7 +101,14 @@ def result(value: Fraction, unit: Unit, symbol: str = "$") -> str:
             return f"{number} times"
         case "days":
             return f"{number} days"
-    return signed(symbol, value, PLACES[unit])
+        case "plain":
+            return number
+    return signed(symbol, value, places)
+
+
+def unit_of_difference(unit: Unit) -> Unit:
+    """Of two results of this unit: "3.5 times" and "2.9 times" differ by a plain 0.6."""
+    return "points" if unit == "percent" else "plain" if unit == "times" else unit
 
 
 def money(value: Fraction, symbol: str, scale: int) -> str:
@@ -118,6 +126,11 @@ def grouped(value: Fraction, places: int) -> str:
     """With thousands separators, and no zeros at the end."""
     text = f"{decimal_of(value, places):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def when(*facts: Fact) -> str:
+    """What stands before the period of such facts: balances are of its end."""
+    return "in" if any(fact.start for fact in facts) else "at the end of"
 
 
 def scale_of(facts: Iterable[Fact]) -> int:

@@ -26,13 +26,16 @@ Shape = Literal[
 ]
 Form = Literal["10-K", "10-Q"]
 
+_COMPARED = {"growth": (0, -1), "change": (0, -1), "trend": (0, -1, -2), "total": (0, -1, -2), "cagr": (0, -2)}
+TAKEN_OFF = "- "
+"""Before a part of a sum that is taken off: {revenue: revenue, cost of revenue: - cost_of_revenue}."""
 _QUESTIONS = ("question", "Question", "query", "prompt", "text")
 _COMPANIES = ("company", "Company", "ticker", "Source Docs")
 _ITEM = re.compile(r"item[\s_]*(\d{1,2}[ABC]?)", re.IGNORECASE)
 
 
 class Template(Config):
-    """See templates.yaml. `forms` left empty is found from the formulas: a mix of flows and balances needs a year."""
+    """See templates.yaml. `verdict` is what a rise and what a fall mean, where the question asks for more than them."""
 
     key: str
     group: str
@@ -44,6 +47,7 @@ class Template(Config):
     whole: str = ""
     parts: dict[str, str] = {}
     units: dict[str, Unit] = {}
+    verdict: Annotated[list[str], Field(max_length=2)] = []
     sections: list[str] = ["7", "8"]
     forms: list[Form] = []
     ask: Annotated[list[str], Field(min_length=1)]
@@ -56,8 +60,14 @@ class Template(Config):
     def comparative(self) -> bool:
         return self.shape in ("compare", "peers")
 
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """For which periods, in years from the filing's own, a formula is needed."""
+        return _COMPARED.get(self.shape, (0,))
+
     def all_formulas(self) -> list[str]:
-        return [*self.formula, *self.parts.values(), *([self.whole] if self.whole else [])]
+        parts = [part.removeprefix(TAKEN_OFF) for part in self.parts.values()]
+        return [*self.formula, *parts, *([self.whole] if self.whole else [])]
 
     def asked_of(self, form: str) -> bool:
         return form.removesuffix("/A") in (self.forms or ("10-K", "10-Q"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from fractions import Fraction
 
 from generators.financial_qa.facts import Fact
@@ -12,11 +13,11 @@ from generators.financial_qa.formulas import (
     compute,
     decimal_of,
     names_in,
+    operand,
     parsed,
-    shifted,
 )
 from generators.financial_qa.metrics import end_of, metrics
-from generators.financial_qa.telling import PLACES, Telling, Unit, scale_of
+from generators.financial_qa.telling import PLACES, Telling, Unit, scale_of, unit_of_difference, when
 from generators.financial_qa.templates import Template
 from generators.financial_qa.wording import capital
 
@@ -35,6 +36,10 @@ class Used:
     def name(self) -> str:
         return self.names[0]
 
+    @property
+    def when(self) -> str:
+        return f"{when(self.fact)} {self.period}"
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -48,7 +53,7 @@ class Expected:
 
 @dataclass(slots=True)
 class Solution:
-    """`derived` are all values on the way, so that a judge knows them too."""
+    """`derived` are all values on the way, so that a judge knows them too; the working ends in `result`."""
 
     used: list[Used] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -56,6 +61,7 @@ class Solution:
     expected: list[Expected] = field(default_factory=list)
     answer: str = ""
     formula: str = ""
+    result: str = ""
 
     def of(self, company: str) -> list[Fact]:
         return [used.fact for used in self.used if used.company == company]
@@ -67,13 +73,14 @@ class Work:
     def __init__(self, telling: Telling, template: Template, solution: Solution) -> None:
         self.telling = replace(telling, scale=scale_of(_facts(telling, template) or telling.filing.facts))
         self.solution = solution
+        self._compared = template.compared
 
     def compute(self, formulas: Sequence[str], offset: int = 0) -> Computed:
         """The first of the formulas for which the facts are there, `offset` years away."""
         problem = NotComputable("no formula")
         for formula in formulas:
             try:
-                done = compute(shifted(formula, offset) if offset else formula, self.telling.filing, self.telling)
+                done = compute(formula, self.telling.filing, self.telling, offset, self._compared)
             except NotComputable as fault:
                 problem = fault
                 continue
@@ -90,7 +97,7 @@ class Work:
             self.solution.used.append(used)
 
     def show(self, done: Computed, label: str, unit: Unit) -> str:
-        """A line for each step, the last one ending in the result as it is told; the result."""
+        """A line for each step, the last one ending in the result as it is told; the result. A bare fact has none."""
         told = self.telling.told(done.value, unit)
         for step in done.steps[:-1]:
             self.line(f"{capital(step.words)} = {step.figures} = {self.telling.result(step.value, step.dimension)}")
@@ -99,9 +106,6 @@ class Work:
             exact = self.telling.result(last.value, last.dimension)
             shown = f"{exact}, or {told}" if unit in ("percent", "points") else told
             self.line(f"{capital(label)} = {last.words} = {last.figures} = {shown}")
-        else:
-            ((_, fact),) = done.inputs.items()
-            self.line(f"{capital(label)}: {self.telling.figure(fact)}")
         return told
 
     def line(self, line: str) -> None:
@@ -112,17 +116,29 @@ class Work:
         self.solution.derived.append((value, dimension))
         return value
 
-    def rounding(self, one: Fraction, other: Fraction, unit: Unit) -> str:
-        """ " before rounding" where the difference of two results, as they are told, isn't that of their values."""
-        places = 0 if unit == "money" else PLACES[unit]
-        factor = 100 if unit in ("percent", "points") else 1
-        told = decimal_of(other * factor, places) - decimal_of(one * factor, places)
-        return "" if unit == "money" or told == decimal_of((other - one) * factor, places) else " before rounding"
+    def difference(self, label: str, most: Fraction, least: Fraction, unit: Unit) -> str:
+        """A line for the difference of two results. Where it isn't that of the results as they are told, the line tells
+        all of them with two places more, and a word on it is given.
+        """
+        of_both = unit_of_difference(unit)
+        told = self.telling.told(most - least, of_both)
+        one, other, finer = self.telling.told(most, unit), self.telling.told(least, unit), ""
+        if unit != "money" and _rounded(most, unit) - _rounded(least, unit) != _rounded(most - least, unit):
+            one, other = (self.telling.told(value, unit, 2) for value in (most, least))
+            between = Fraction(_rounded(most, unit, 2) - _rounded(least, unit, 2))
+            finer = f"{self.telling.told(between / (100 if unit == 'percent' else 1), of_both, 2)}, or "
+        self.line(f"{label} = {one} − {operand(other)} = {finer}{told}")
+        return " (taken before rounding)" if finer else ""
 
     def expect(self, name: str, value: Fraction, unit: Unit, *, required: bool = True) -> str:
         """Notes a result, and gives it as it is told."""
         self.solution.expected.append(Expected(name, value, unit, required))
-        return self.telling.told(value, unit)
+        self.solution.result = self.telling.told(value, unit)
+        return self.solution.result
+
+
+def _rounded(value: Fraction, unit: Unit, finer: int = 0) -> Decimal:
+    return decimal_of(value * 100 if unit in ("percent", "points") else value, PLACES[unit] + finer)
 
 
 def _facts(telling: Telling, template: Template) -> Iterable[Fact]:

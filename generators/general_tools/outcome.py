@@ -66,8 +66,10 @@ def require_called(names: Sequence[str], talk: Sequence[Message]) -> None:
 
 
 def require_told(tells: Sequence[list[str]], talk: Sequence[Message]) -> None:
-    """Reject(outcome, not_told) where the assistant's words lack a fact, in each of the ways to write it."""
-    said = "\n".join(message.content for message in spoken(talk) if message.role == "assistant")
+    """Reject(outcome, not_told) where the assistant's words lack a fact, in each of the ways to write it. What was said
+    before a tool gave the fact was a guess and doesn't count."""
     for ways in tells:
-        if not is_told(ways, said):
-            raise Reject("outcome", "not_told", f"the assistant never says {' or '.join(ways)}")
+        given = (at for at, message in enumerate(talk) if message.role == "tool" and is_told(ways, message.content))
+        heard = spoken(talk[next(given, 0) :])
+        if not is_told(ways, "\n".join(message.content for message in heard if message.role == "assistant")):
+            raise Reject("outcome", "not_told", f"the assistant never says {' or '.join(ways)} once it is known")

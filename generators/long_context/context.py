@@ -4,9 +4,11 @@
     context    pieces, joined by blank lines; the length is the sum of the pieces' tokens
 
 A piece is counted with what follows it: tokens("... inspected.\\n\\nA") - tokens("A"). Tokenizers cut text before
-letters and brackets, so these counts add up, and no context is ever tokenised as a whole.
+letters and brackets, so these counts add up, and no context is ever tokenised as a whole. Most of them also cut before
+the spaces of a line; pieces that are made of few different words are then sums over words that were counted once.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,12 +49,20 @@ class Placed(NamedTuple):
     numbers: list[int]
 
 
+_WORD = re.compile(" *[^ ]+| +$")
+_WORDS_KEPT = 1 << 15
+_SAMPLE = "At the end of the day, [12] of the “old” notes (so far) were read out in Łódź on 3 May 1964: why?\n\nA"
+"""A tokenizer that joins words, or puts a mark before each text, gives other counts for its words."""
+
+
 class TokenCounter:
     """Tokens of pieces under one tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._next = self._raw(["A"])[0]
+        self._word = lru_cache(_WORDS_KEPT)(self.count)
+        self._cuts_at_spaces = self._sum_of_words(_SAMPLE) == self.count(_SAMPLE)
+        self._next = self.count("A")
         self.header = cache(self._header)
 
     def _raw(self, texts: Sequence[str]) -> list[int]:
@@ -62,13 +72,23 @@ class TokenCounter:
         counts = self._raw([f"{text}{separator}A" for text in texts])
         return [Piece(text, count - self._next) for text, count in zip(texts, counts, strict=True)]
 
+    def pieces_by_word(self, texts: Sequence[str], separator: str = SEPARATOR) -> list[Piece]:
+        """The same of texts whose words come again and again, several times as fast."""
+        return [Piece(text, self.count_by_word(f"{text}{separator}A") - self._next) for text in texts]
+
     def count(self, text: str) -> int:
         """Tokens of a text at the end of a message."""
         return self._raw([text])[0]
 
+    def count_by_word(self, text: str) -> int:
+        return self._sum_of_words(text) if self._cuts_at_spaces else self.count(text)
+
+    def _sum_of_words(self, text: str) -> int:
+        return sum(map(self._word, _WORD.findall(text)))
+
     def _header(self, number: int) -> Piece:
         text = f"[{number}]\n"
-        return Piece(text, self._raw([f"{text}A"])[0] - self._next)
+        return Piece(text, self.count(f"{text}A") - self._next)
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ import yaml
 
 _CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
 _SPACES = re.compile(r" {2,}| (?=[,;:?]|\.(?!\.))")
-ASIDE_SHARE = 0.85
+ASIDE_SHARE = 0.7
 
 
 @cache

@@ -38,7 +38,7 @@ def compose(policy: PolicyName, prompt: Prompt, resource: Resource, material: Ma
     values |= {"name": resource.name, "how": resource.how, "emergency": resource.emergency}
     try:
         response = _RESPONSES[policy](material, values, rng)
-        trace = _form("trace", policy, _of_trace(policy, prompt, material, values, rng), rng)
+        trace = _form("trace", _kind(policy, material), _of_trace(policy, prompt, material, values), rng)
     except KeyError as missing:
         raise Reject("material", "missing", f"a composed answer needs {missing}; use mode: teacher") from None
     return Composed(trace, response)
@@ -85,13 +85,12 @@ def _support(material: Material, values: Mapping[str, str], rng: Random) -> str:
     opening, resource, safety = (
         _form("supportive_resources", part, values, rng) for part in ("opening", "resource", "safety")
     )
-    middle = [material["step"], resource]
-    rng.shuffle(middle)
-    return " ".join(part for part in [opening, *middle, safety] if part)
+    return f"{opening} {material['step']} {resource} {safety}"
 
 
 def _summary(material: Material, values: Mapping[str, str], rng: Random) -> str:
-    opening, closing = (_form("summarise_without_reproduction", part, values, rng) for part in ("opening", "closing"))
+    first = "opening" if _seen(material) else "unseen"
+    opening, closing = (_form("summarise_without_reproduction", part, values, rng) for part in (first, "closing"))
     return f"{opening} {' '.join(material['say'])} {closing}"
 
 
@@ -118,15 +117,23 @@ _RESPONSES = {
 }
 
 
-def _of_trace(
-    policy: PolicyName, prompt: Prompt, material: Material, values: Mapping[str, str], rng: Random
-) -> Mapping[str, str]:
+def _seen(material: Material) -> bool:
+    """Whether the work is known, and not merely asked for: today's paper, a friend's novel."""
+    return bool(material.get("seen", True))
+
+
+def _kind(policy: PolicyName, material: Material) -> str:
+    """Which of a policy's traces fits: a question of values is none of evidence, and what wasn't seen can't be told."""
+    if policy == "balanced_neutral" and "say" in material:
+        return f"{policy}_values"
+    return policy if _seen(material) else f"{policy}_unseen"
+
+
+def _of_trace(policy: PolicyName, prompt: Prompt, material: Material, values: Mapping[str, str]) -> Mapping[str, str]:
     if policy == "answer_helpfully":
         alarming = _ALARMING.search(prompt.text)
         return {**values, "word": alarming[0] if alarming else "this", "first": material["say"][0]}
-    if policy == "balanced_neutral":
-        if "say" in material:
-            return {**values, "reason": "This is a question of values, on which reasonable people differ."}
+    if policy == "balanced_neutral" and "say" not in material:
         known = f"The text itself reports it: {values['evidence']}"
         unknown = f"The text names {values['a']} and {values['b']}, but not who {values['verb']}."
         return {**values, "reason": known if values["evidence"] else unknown}

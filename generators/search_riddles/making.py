@@ -11,6 +11,7 @@ from random import Random
 from generators.search_riddles.knowledge import Knowledge
 from generators.search_riddles.riddles import Maker, Riddle
 from generators.search_riddles.sparql.endpoint import Endpoint
+from generators.search_riddles.sparql.queries import short
 from generators.search_riddles.vocabulary import Vocabulary, known_kinds
 from generators.search_riddles.walks import Lost, Walker, WalkLimits
 from gristmill.errors import GristmillError
@@ -19,6 +20,8 @@ from schemas import JsonObject
 
 SAME_ANSWER = 2
 """Riddles that may have one answer."""
+SAME_FACT = 0.025
+"""Share of the riddles made so far whose walks may go over one statement; two always may."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ async def make_riddles(
     kinds = rounds(sorted(hubs), rng)
     lengths = Counter(dict.fromkeys(limits.hops, 0))
     answers: Counter[str] = Counter()
+    facts: Counter[tuple[str, str, str]] = Counter()
     questions: set[str] = set()
     while len(made.riddles) < wanted and made.drawn < most_walks:
         hops = min(lengths, key=lambda one: (lengths[one], rng.random()))
@@ -76,6 +80,8 @@ async def make_riddles(
             made.valid += 1
             if answers[walk.answer] >= SAME_ANSWER:
                 raise Lost("same_answer", graph.entity(walk.answer).label)
+            if worn := [fact for fact in walk.facts if facts[fact] >= max(2, SAME_FACT * len(made.riddles))]:
+                raise Lost("same_fact", " ".join(map(short, worn[0])))
             riddle = await maker.riddle(walk, rng)
             if riddle.question in questions:
                 raise Lost("same_question")
@@ -88,6 +94,7 @@ async def make_riddles(
         questions.add(riddle.question)
         lengths[hops] += 1
         answers[walk.answer] += 1
+        facts.update(walk.facts)
         walker.answers[riddle.answer.kind] += 1
     return made
 

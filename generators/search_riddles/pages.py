@@ -63,7 +63,8 @@ def _sentences(graph: Knowledge, vocabulary: Vocabulary, entity: Entity) -> Iter
             continue
         told[step.property, step.forward] += 1
         if told[step.property, step.forward] <= MOST_OF_A_KIND:
-            said = vocabulary.relation(step.property).said(step.forward)[0]
+            subject = entity if step.forward else other
+            said = vocabulary.relation(step.property, vocabulary.kind(subject)).said(step.forward).verbs[0]
             yield f"{entity.label} {said.replace('{}', other.label)}."
 
 

@@ -35,7 +35,7 @@ from generators.search_riddles.sparql.endpoint import QueryFailed
 from generators.search_riddles.sparql.queries import PREFIXES, short, term, values
 from generators.search_riddles.vocabulary import Kind, Vocabulary, known_kinds, known_relations, meta_relations
 from generators.search_riddles.walks import Lost, Walk, sayable
-from generators.search_riddles.wording import Constraint, Wording
+from generators.search_riddles.wording import FORMS, Constraint, Wording
 from schemas import Config, Seed
 
 MOST_ANSWERS = 20
@@ -115,7 +115,7 @@ class Maker:
         answers = await self._queried(query)
         if walk.answer not in answers or len(answers) > self._limits.answers:
             raise Lost("unanswerable" if walk.answer not in answers else "ambiguous", f"{len(answers)} answers")
-        wording = Wording(self._graph, self._vocabulary, walk, rng)
+        wording = Wording(self._graph, self._vocabulary, walk, rng, names=self._without_classes(walk, constraints))
         shape = wording.shape()
         question = wording.riddle(constraints, shape)
         riddle = Riddle(
@@ -159,11 +159,14 @@ class Maker:
         return [position for _ in range(_PER_ENTITY) for position in ordered]
 
     async def _pruned(self, walk: Walk, chosen: list[Constraint]) -> list[Constraint]:
-        """Without the constraints that nothing depends on. Lost where what is said further along is enough without the
-        walk's first step: then the hops before it are no part of the riddle."""
+        """Without the constraints that nothing depends on; one always tells the start. Lost where what is said further
+        along is enough without the walk's first step: then the hops before it are no part of the riddle."""
         for one in sorted(chosen, key=lambda one: -one.position):
             fewer = [other for other in chosen if other is not one]
-            if fewer and len(await self._answers(walk, fewer)) <= self._limits.answers:
+            if (
+                any(other.position == 0 for other in fewer)
+                and len(await self._answers(walk, fewer)) <= self._limits.answers
+            ):
                 chosen = fewer
         later = [one for one in chosen if one.position > 0]
         if later and len(await self._answers(walk, later, start=1)) <= self._limits.answers:
@@ -175,6 +178,12 @@ class Maker:
         if self._graph.whole:
             return reached(self._graph, walk, constraints, start)
         return await self._queried(uniqueness(walk, constraints, start))
+
+    def _without_classes(self, walk: Walk, constraints: Sequence[Constraint]) -> bool:
+        """Whether the relations alone have few enough answers, so that `the author of ...` needn't say `novelist`."""
+        if not self._graph.whole:
+            return False
+        return len(reached(self._graph, walk, constraints, classes=False)) <= self._limits.answers
 
     async def _queried(self, query: str) -> list[str]:
         try:
@@ -202,6 +211,8 @@ class Maker:
         label = self._graph.entity(step.other).label
         if step.property in meta_relations() or not sayable(label) or stems(label) & barred:
             return False
+        if step.other in {kind.work for kind in walk.kinds}:  # a physicist who worked as a physicist
+            return False
         text = Text(label)
         return not any(text.first_of(self._graph.entity(one).names) for one in walk.entities)
 
@@ -222,8 +233,8 @@ class Maker:
 
     def _fact(self, at: str, step: Step) -> Fact:
         subject, value = (at, step.other) if step.forward else (step.other, at)
-        relation = self._vocabulary.relation(step.property)
-        said = relation.said(True)[0].replace("{}", self._graph.entity(value).label)
+        relation = self._vocabulary.relation(step.property, self._vocabulary.kind(self._graph.entity(subject)))
+        said = relation.said(True).verbs[0].replace("{}", self._graph.entity(value).label)
         return Fact(subject=short(subject), property=short(step.property), object=short(value),
                     text=f"{self._graph.entity(subject).label} {said}")  # fmt: skip
 
@@ -235,9 +246,11 @@ def _relations_at(walk: Walk, position: int) -> set[tuple[str, bool]]:
 
 
 def reached(
-    graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0, most: int = MOST_ANSWERS
-) -> list[str]:
-    """What `uniqueness` asks for, found in memory: all entities that the walk's relations lead to, step by step."""
+    graph: Knowledge, walk: Walk, constraints: Sequence[Constraint], start: int = 0, most: int = MOST_ANSWERS,
+    classes: bool = True,
+) -> list[str]:  # fmt: skip
+    """What `uniqueness` asks for, found in memory: all entities that the walk's relations lead to, step by step.
+    Without `classes` an entity may be of any, where something else is said of it."""
     at: Set[str] | None = None
     for position in range(start, len(walk.entities)):
         if at is not None:
@@ -247,8 +260,9 @@ def reached(
             step = constraint.step
             fitting = set(graph.others(step.other, step.property, not step.forward))
             at = fitting if at is None else at & fitting
-        members = graph.members(tuple(walk.kinds[position].classes), walk.kinds[position].work)
-        at = members if at is None else at & members
+        if classes or at is None:
+            members = graph.members(tuple(walk.kinds[position].classes), walk.kinds[position].work)
+            at = members if at is None else at & members
     return sorted(at or ())[:most]
 
 
@@ -300,6 +314,7 @@ def _everyday() -> frozenset[str]:
 def _words() -> Iterator[str]:
     for kind in known_kinds():
         yield from (token for noun in [kind.name, *kind.nouns] for token in tokens(noun))
-    for relation in known_relations().values():
-        yield from (token for said in [*relation.out, *relation.into] for token in tokens(said))
+    for relation in (one for sorts in known_relations().values() for one in sorts.values()):
+        yield from (token for said in [*relation.out.wordings, *relation.into.wordings] for token in tokens(said))
+    yield from (token for form in FORMS for token in tokens(form))
     yield from ("international", "national", "northern", "southern", "eastern", "western", "south", "north")

@@ -62,6 +62,12 @@ class Walk:
     def answer(self) -> str:
         return self.entities[-1]
 
+    @property
+    def facts(self) -> list[tuple[str, str, str]]:
+        """Its statements, in the graph's direction."""
+        pairs = zip(self.entities, self.steps, strict=False)
+        return [(at, s.property, s.other) if s.forward else (s.other, s.property, at) for at, s in pairs]
+
 
 class Lost(Exception):
     """A walk or a riddle that is thrown away, with the word that is counted."""
@@ -123,7 +129,7 @@ class Walker:
         barred: Counter[str] = Counter()
         groups: dict[tuple[str, bool], list[Step]] = defaultdict(list)
         for step in around:
-            reason = self._reason(step)
+            reason = self._reason(at, step)
             if reason:
                 barred[reason] += 1
             else:
@@ -132,10 +138,11 @@ class Walker:
             barred["fan_out"] += len(groups.pop(key))
         self._open[at], self._barred[at] = list(groups.items()), barred
 
-    def _reason(self, step: Step) -> str:
+    def _reason(self, at: str, step: Step) -> str:
         if step.property in meta_relations():
             return "meta_relation"
-        if not self._vocabulary.relation(step.property).hop:
+        subject = self._vocabulary.kind(self._graph.entity(at if step.forward else step.other))
+        if not self._vocabulary.relation(step.property, subject).hop:
             return "description"
         kind = self.kind(step.other)
         return kind if isinstance(kind, str) else ""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from jinja2 import TemplateError, TemplateRuntimeError, nodes
 from pydantic import ConfigDict, Field
+from pydantic_core import PydanticSerializationError, to_json
 
 from gristmill import Context, Generator, Reject
 from gristmill.errors import ConfigError, TaskFailed
@@ -69,8 +70,8 @@ class Template(Generator[Row, Params]):
         return [object_shape(s.name, s.properties) if s.properties is not None else None for s in self.params.steps]
 
     def tasks(self) -> Iterator[Row | BadSeed]:
-        for _, row in read_rows(self.seeds or ""):
-            yield row if isinstance(row, BadSeed) else Row.model_validate(row)
+        for where, row in read_rows(self.seeds or ""):
+            yield row if isinstance(row, BadSeed) else _task(where, row)
 
     async def run(self, seed: Row, ctx: Context) -> Record:
         row = seed.model_dump(mode="json")
@@ -94,6 +95,15 @@ class Template(Generator[Row, Params]):
     def _structured(self, given: dict[str, Any]) -> dict[str, Json]:
         """The objects that steps gave: verdicts and labels are worth keeping, texts are in the messages already."""
         return {step.name: given[step.name] for step in self.params.steps if step.properties is not None}
+
+
+def _task(where: str, row: dict[str, Any]) -> Row | BadSeed:
+    """A row as a task, unless a column of it holds what no text can say, as one of pictures does."""
+    try:
+        to_json(row)
+    except (PydanticSerializationError, UnicodeDecodeError):
+        return BadSeed(where, "holds bytes that are no UTF-8 text")
+    return Row.model_validate(row)
 
 
 def _pick(prompt: Prompt, given: dict[str, Any]) -> dict[str, Any]:

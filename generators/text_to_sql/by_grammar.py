@@ -18,8 +18,6 @@ from typing import Protocol
 from generators.text_to_sql.cells import Cell
 from generators.text_to_sql.context import LAYOUTS, QueryContext, choose_context, show
 from generators.text_to_sql.grammar import Query, Unsuited, query_of, sample_query
-from generators.text_to_sql.grammar.catalog import catalog_of
-from generators.text_to_sql.grammar.sql import to_sql
 from generators.text_to_sql.paraphrase import check_paraphrase
 from generators.text_to_sql.schema import Database
 from generators.text_to_sql.teacher import ENGINES
@@ -29,7 +27,7 @@ from judges.rewording import Rewords, reword
 from judges.sql_concepts import CONCEPTS
 from judges.sql_engine import Limits
 from judges.sql_execution import prove, prove_in_sqlite
-from judges.sql_world import Refuted, SQLProof, comparable
+from judges.sql_world import Refuted, SQLProof
 from schemas import Json, assistant, user
 
 DRAWS = 20
@@ -91,8 +89,6 @@ async def _draw(cell: Cell, database: Database, limits: Limits, ctx: Context) ->
             drawn = sample_query(database, cell.concept, ctx.rng)
         except Unsuited as unsuited:
             raise Reject("grammar", "unsuited", str(unsuited)) from None
-        if is_idle(drawn):
-            continue
         query = drawn if cell.dialect == "sqlite" else query_of(drawn.plan, database, cell.dialect)
         context = choose_context(drawn, ctx.rng)
         own = cell.concept if "sqlite" in CONCEPTS[cell.concept].dialects else ""
@@ -110,19 +106,6 @@ async def _draw(cell: Cell, database: Database, limits: Limits, ctx: Context) ->
             raise Reject("execution", "engines_disagree", detail, query=query.sql)
         return query, context, proof
     raise Reject("grammar", "no_rows", f"{DRAWS} draws of {cell.concept} on {cell.database} returned nothing to learn")
-
-
-def is_idle(query: Query) -> bool:
-    """It finds nothing, one row of zeros, or the same rows as without its outermost WHERE, and so shows nothing."""
-    catalog = catalog_of(query.database)
-    rows = catalog.execute(query.sql)
-    if not any(value is not None for row in rows for value in row) or (len(rows) == 1 and not any(rows[0])):
-        return True
-    if not query.ast.args.get("where"):
-        return False
-    unfiltered = query.ast.copy()
-    unfiltered.set("where", None)
-    return Counter(comparable(catalog.execute(to_sql(unfiltered)))) == Counter(comparable(rows))
 
 
 def agree(one: SQLProof, other: SQLProof, ordered: bool) -> bool:

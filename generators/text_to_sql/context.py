@@ -8,7 +8,8 @@
                             branch(branch_id INTEGER primary key, name VARCHAR(50), city VARCHAR(20))
                             customer(customer_id INTEGER primary key, branch_id INTEGER -> branch.branch_id, ...)
 
-The world holds every row of these tables; a prompt shows two or three of each, as a person would paste them.
+The world holds every row of these tables; a prompt shows a few of each, as a person would paste them: they load as they
+stand, every foreign key finds its row.
 """
 
 from random import Random
@@ -67,8 +68,8 @@ def _neighbours(database: Database, used: set[str]) -> set[str]:
 
 
 def show(tables: tuple[Table, ...], layout: Layout, dialect: Dialect, rng: Random) -> str:
-    """The schema as text, with two or three rows of each table where the layout has rows."""
-    rows = [_some_rows(table, rng) for table in tables]
+    """The schema as text, with a few rows of each table where the layout has rows."""
+    rows = _some_rows(tables, rng)
     if layout == "ddl":
         return "\n\n".join(ddl(tables, dialect))
     if layout == "ddl_inserts":
@@ -84,9 +85,28 @@ def show(tables: tuple[Table, ...], layout: Layout, dialect: Dialect, rng: Rando
     return "\n\n".join(f"{outline}\n{_lines(table, some, dialect)}" for outline, table, some in parts)
 
 
-def _some_rows(table: Table, rng: Random) -> Rows:
-    chosen = rng.sample(range(len(table.rows)), min(len(table.rows), rng.choice((2, 3))))
-    return [table.rows[index] for index in sorted(chosen)]
+def _some_rows(tables: tuple[Table, ...], rng: Random) -> list[Rows]:
+    """Two or three rows of each table, and of its parents all rows that these point to."""
+    chosen: dict[str, set[int]] = {table.name: set() for table in tables}
+    for table in reversed(tables):  # children first: what they point to may be enough of their parents
+        more = [index for index in range(len(table.rows)) if index not in chosen[table.name]]
+        wanted = rng.choice((2, 3)) - len(chosen[table.name])
+        for index in rng.sample(more, max(0, min(len(more), wanted))):
+            _take(table, index, chosen, {table.name: table for table in tables})
+    return [[table.rows[index] for index in sorted(chosen[table.name])] for table in tables]
+
+
+def _take(table: Table, index: int, chosen: dict[str, set[int]], present: dict[str, Table]) -> None:
+    """The row, and the rows that it points to."""
+    if index in chosen[table.name]:
+        return
+    chosen[table.name].add(index)
+    for key in table.foreign_keys:
+        if parent := present.get(key.table):
+            value = table.values(key.column)[index]
+            for place, other in enumerate(parent.values(key.to_column)):
+                if other == value:
+                    _take(parent, place, chosen, present)
 
 
 def _lines(table: Table, rows: Rows, dialect: Dialect, comment: str = "") -> str:

@@ -1,13 +1,18 @@
 """The commands of the CLI. Each module holds one or two `Command`s, registered as `gristmill.commands` entry points."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from gristmill.errors import ConfigError
+
 INTERRUPTED = 130
 """The exit status of a command that was asked to stop."""
+
+_NEEDED = {"blend": ("numpy", "rensa"), "sft": ("numpy", "tokenizers", "torch", "transformers")}
 
 PLAIN_SECONDS = 10.0
 """How often long work says where it is, where there is no terminal to show it on all the time."""
@@ -38,6 +43,13 @@ def calm_threads() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def check_extra(extra: str) -> None:
+    """ConfigError where the packages of `extra` aren't there: better at once than after hours of another's work."""
+    missing = [name for name in _NEEDED[extra] if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"this needs {', '.join(missing)}: pip install 'gristmill[{extra}]'.")
+
+
 def run_command(name: str, *arguments: str | Path) -> int:
     """Runs the command `name` within this process, its arguments read as from the command line; its exit status."""
     from gristmill import registry
@@ -46,6 +58,13 @@ def run_command(name: str, *arguments: str | Path) -> int:
     parser = ArgumentParser(prog=f"gristmill {name}")
     command.configure(parser)
     return command.run(parser.parse_args([*map(str, arguments)]))
+
+
+def port(text: str) -> int:
+    """What `--port` is given."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; a number from 0 to 65535 is expected")
+    return int(text)
 
 
 def add_config(parser: ArgumentParser, help: str, *, optional: bool = False) -> None:

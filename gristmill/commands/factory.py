@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads
+from gristmill.commands import Command, add_config, calm_threads, check_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +42,8 @@ def _factory(arguments: Namespace) -> int:
 
     calm_threads()  # some parts load torch, to read a tokenizer
     factory = load_factory(arguments.config, arguments.overrides)
+    for extra in ("blend", "sft") if factory.training else ("blend",):
+        check_extra(extra)
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     with RunFolder(factory.out).lock(), terminated_as_interrupted():
         journal = Journal(factory.out)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gristmill.plan import Plan
     from gristmill.runs import RunFolder
 
+_SHOWN = 200  # characters of what went wrong
+
 
 def _configure(parser: ArgumentParser) -> None:
     add_config(parser, "the run's YAML file")
@@ -66,7 +68,7 @@ def run_plan(
                 summary = export_run(folder, ledger, plan.config, plan.fingerprint)
         finally:
             ledger.close()
-    check_result(plan, summary)
+    check_result(plan, summary, folder)
     return summary
 
 
@@ -107,21 +109,33 @@ async def _drive(
         note_session(ledger, started, engine.meter.calls_reused)
 
 
-def check_result(plan: "Plan", summary: dict[str, Any]) -> None:
+def check_result(plan: "Plan", summary: dict[str, Any], folder: "RunFolder") -> None:
     """Raises where the run ended but not as its config wants."""
-    from gristmill.errors import TooFewRecords, TooManyFailed
+    from gristmill.errors import ConfigError, TooFewRecords, TooManyFailed
 
     config = plan.config
+    if config.seeds and not summary["tasks"]:
+        raise ConfigError(f"seeds: {config.seeds} holds no rows, so there is nothing to do.")
     if summary["failed"] > config.max_failed * summary["tasks"]:
         raise TooManyFailed(
             f"{summary['failed']} of {summary['tasks']} tasks failed, more than max_failed = {config.max_failed:g} "
-            f"allows: {_reasons(summary)}. See rejects/; repeating the command tries them again."
+            f"allows: {_reasons(summary)}; for example {_failed_example(folder)}. See rejects/; repeating the command "
+            "tries them again."
         )
     if config.samples is not None and summary["records"] < config.samples:
         raise TooFewRecords(
             f"the tasks ran out at {summary['records']} of {config.samples} records ({summary['tasks']} tasks; lost: "
             f"{_reasons(summary) or 'nothing'}). Raise max_tasks or add seeds and repeat the command."
         )
+
+
+def _failed_example(folder: "RunFolder") -> str:
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    failed = ds.dataset(folder.rejects).head(1, columns=["task_id", "detail"], filter=pc.field("status") == "failed")
+    [row] = failed.to_pylist()
+    return f"task {row['task_id']}, {' '.join(row['detail'].split())[:_SHOWN]}".rstrip(".")
 
 
 def _reasons(summary: dict[str, Any]) -> str:

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from gristmill.api import Generator, NoParams
 from gristmill.commands import Command, add_config
 from gristmill.context import Context
@@ -51,6 +49,7 @@ class Recorded(Generator[Judged, NoParams]):
 
 def records_in(files: Iterable[Path]) -> Iterator[Record | BadSeed]:
     """The records of files, of anybody's making; a BadSeed for each row that is none."""
+    from gristmill.config import first_fault
     from gristmill.seeds import read_rows
     from schemas.arrow import foreign_row_to_record
 
@@ -61,8 +60,8 @@ def records_in(files: Iterable[Path]) -> Iterator[Record | BadSeed]:
                 continue
             try:
                 yield foreign_row_to_record(row)
-            except (ValidationError, ValueError) as error:
-                yield BadSeed(where, f"no record: {' '.join(str(error).split())[:300]}")
+            except ValueError as error:
+                yield BadSeed(where, f"no record: {first_fault(error)}")
 
 
 def record_files(path: Path) -> list[Path]:
@@ -112,8 +111,11 @@ def judge_plan(content: dict[str, Any], source: Path, where: str) -> "Plan":
 def _judge(arguments: Namespace) -> int:
     from gristmill.commands.generate import result_table, run_plan
     from gristmill.config import read_yaml
+    from gristmill.errors import ConfigError
     from gristmill.runs import RunFolder
 
+    if arguments.run.resolve() == arguments.source.resolve():
+        raise ConfigError(f"--run: {arguments.run} is what is judged; choose another folder for the verdicts.")
     content = read_yaml(arguments.config, arguments.overrides)
     folder = RunFolder(arguments.run)
     summary = run_plan(judge_plan(content, arguments.source, str(arguments.config)), folder, quiet=arguments.quiet)

@@ -32,7 +32,7 @@ def _preview(arguments: Namespace) -> int:
     from schemas.run_config import ExecutorConfig, QuotaConfig, RunConfig
 
     tasks = max(arguments.n, arguments.estimate)
-    if tasks < 1:
+    if tasks < 1 or arguments.n < 0 or arguments.estimate < 0:
         raise ConfigError("preview needs at least one task: -n 1.")
     config = load_config(arguments.config, arguments.overrides, RunConfig)
     few = {"samples": None, "max_tasks": None, "tasks": tasks, "quota": QuotaConfig(), "executor": ExecutorConfig()}

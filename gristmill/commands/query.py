@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.commands import Command
+from gristmill.terminal import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,9 +78,11 @@ def _table(columns: list[str], rows: list[tuple[Any, ...]]) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", show_header=any(columns))
     for index, column in enumerate(columns):
         numeric = any(_is_number(row[index]) for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        table.add_column(
+            Text(printable(column)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     for row in rows:
-        table.add_row(*(Text(_cut(_text(value)), style="dim" if value is None else "") for value in row))
+        table.add_row(*(Text(_cut(printable(_text(value))), style="dim" if value is None else "") for value in row))
     return table
 
 

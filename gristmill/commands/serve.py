@@ -2,9 +2,9 @@
 
 import signal
 import socket
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 
-from gristmill.commands import Command
+from gristmill.commands import Command, port
 from gristmill.errors import GristmillError
 
 _DEFAULT_PORT = 8788
@@ -17,13 +17,7 @@ curl {url}/chat/completions -H 'Content-Type: application/json' \\
 
 
 def _configure(parser: ArgumentParser) -> None:
-    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help="default: %(default)s; 0 takes a free one")
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"{text!r} is no port; a number from 0 to 65535 is expected")
-    return int(text)
+    parser.add_argument("--port", type=port, default=_DEFAULT_PORT, help="default: %(default)s; 0 takes a free one")
 
 
 def _serve(arguments: Namespace) -> int:

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,31 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 def _list(arguments: Namespace) -> int:
     from gristmill import registry
+    from gristmill.errors import ConfigError
 
     for kind in ("generators", "judges"):
         print(f"{kind}:")
         names = registry.names(kind)
         width = max(map(len, names))
         for name in names:
-            tell(f"  {name:<{width}} {first_line(registry.load(kind, name))}", 6)
+            try:
+                said = first_line(registry.load(kind, name))
+            except ConfigError as error:  # the others are there all the same
+                said = str(error)
+            tell(f"  {name:<{width}} {said}", 6)
     recipes = Path("recipes")
     print("recipes:" if recipes.is_dir() else "recipes: none in this folder")
-    for path in sorted(recipes.rglob("*.yaml")):
-        comment = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        tell(f"  {path!s:<44} {comment}", 6)
+    paths = sorted(recipes.rglob("*.yaml"))
+    width = max((len(str(path)) for path in paths), default=0)
+    for path in paths:
+        tell(f"  {path!s:<{width}} {first_sentence(path.read_text(encoding='utf-8', errors='replace'))}", 6)
     return 0
+
+
+def first_sentence(recipe: str) -> str:
+    """What a recipe's comment at its top says first."""
+    lines = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), recipe.splitlines())]
+    return " ".join(lines).partition(". ")[0].rstrip(".")
 
 
 def first_line(plugin: Any) -> str:

@@ -15,7 +15,7 @@ import orjson
 
 from gristmill.llm.reply import split_think
 from gristmill.llm.structured import json_text
-from schemas import JsonObject, canonical_json
+from schemas import JsonObject
 
 Form = Literal["json_schema", "json_object", "tool", "text"]
 ORDER: tuple[Form, ...] = ("json_schema", "json_object", "tool", "text")
@@ -122,5 +122,5 @@ def _reshaped(request: JsonObject, form: Form) -> JsonObject:
         rest["response_format"] = {"type": "json_object"}
     messages: Any = rest["messages"]
     last = messages[-1]
-    told = f"{last['content']}\n\n{_INSTRUCTION}{canonical_json(schema).decode()}"
+    told = f"{last['content']}\n\n{_INSTRUCTION}{orjson.dumps(schema).decode()}"
     return {**rest, "messages": [*messages[:-1], {**last, "content": told}]}

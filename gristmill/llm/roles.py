@@ -43,6 +43,8 @@ class Role:
         self._constant["model"] = self.model
         self._constant.update(config.extra_body)
         self.slowest = 0.0
+        price = config.price
+        self._prices = price.input, price.input if price.cached is None else price.cached, price.output
 
     def chat_request(
         self, messages: list[Message], tools: list[Tool], shape: Shape[Any] | None, sampling: JsonObject
@@ -94,10 +96,8 @@ class Role:
 
     def cost(self, usage: Usage) -> float:
         """USD for these tokens."""
-        price = self.config.price
-        cached_price = price.input if price.cached is None else price.cached
-        fresh = usage.input - usage.cached
-        return (fresh * price.input + usage.cached * cached_price + usage.output * price.output) / 1e6
+        fresh, cached, output = self._prices
+        return ((usage.input - usage.cached) * fresh + usage.cached * cached + usage.output * output) / 1e6
 
 
 class Roles:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gristmill.errors import ConfigError
 from gristmill.render.encoder import TokenIds
-from gristmill.render.jinja import JinjaTemplate
+from gristmill.render.jinja import MARK_START, JinjaTemplate
 from gristmill.render.nemotron3 import Nemotron3
 from gristmill.render.pieces import History, RenderError, Template
 from gristmill.render.renderer import Mask, Renderer, TokenCount, TokenSequence, plain_texts
@@ -22,6 +22,7 @@ __all__ = [
     "TokenCount",
     "TokenIds",
     "TokenSequence",
+    "checkpoint_renderer",
     "from_folder",
     "load_renderer",
     "load_template",
@@ -39,6 +40,15 @@ def load_renderer(
 
 def renderer_for(tokenizer: ChatTokenizer, template: str, history: History = "truncate") -> Renderer:
     return Renderer(tokenizer, load_template(template, tokenizer), history)
+
+
+def checkpoint_renderer(folder: Path) -> Renderer:
+    """That of a checkpoint, by the tokenizer and the template beside its weights; a template that doesn't mark what the
+    assistant writes is none that a checkpoint was trained with here, and `nemotron3` stands in for it."""
+    saved = folder / "chat_template.jinja"
+    source = saved.read_text(encoding="utf-8") if saved.is_file() else ""
+    is_other = MARK_START.search(source) and source != Nemotron3().source
+    return renderer_for(from_folder(folder), str(saved) if is_other else "nemotron3")
 
 
 def load_template(name: str, tokenizer: ChatTokenizer | None = None) -> Template:

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from gristmill.errors import Reject
-from schemas import Function, Message, Tool, ToolCall, canonical_json, system, user
+from schemas import Function, Message, Tool, ToolCall, system, user
 
 STOP = ["\nObservation:"]
 """Where a model begins to invent the tool's answer."""
@@ -43,7 +43,7 @@ _MARKER = re.compile(r"^(Thought|Action|Action Input|Answer|Observation):[ \t]*"
 
 def as_text(messages: Sequence[Message], tools: Iterable[Tool]) -> list[Message]:
     """The conversation without calls and tool turns, its system turn (a new one where there is none) with the tools."""
-    listed = "\n".join(canonical_json(tool.function.model_dump(mode="json")).decode() for tool in tools)
+    listed = "\n".join(tool.function.model_dump_json() for tool in tools)
     told = _INSTRUCTIONS.replace("{tools}", listed)
     if messages and messages[0].role == "system":
         return [system(f"{messages[0].content}\n\n{told}"), *_turns(messages[1:])]

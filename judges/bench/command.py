@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gristmill.commands import Command, add_config
 from schemas import Config, Data, Record
@@ -72,11 +72,11 @@ def bench(keys: BenchKeys, content: dict[str, Any], folder: Path, where: str, **
     from gristmill.runs import RunFolder, write_atomically
     from judges.bench.figures import figures
 
-    folder.mkdir(parents=True, exist_ok=True)
-    source = folder / "labelled.jsonl"
-    write_atomically(source, "".join(_labelled_lines(keys.labelled)))
+    run, source = RunFolder(folder), folder / "labelled.jsonl"
+    with run.lock():
+        write_atomically(source, "".join(_labelled_lines(keys.labelled)))
     judged = {**content, "judges": [_asked_always(judge) for judge in content.get("judges") or []]}
-    run_plan(judge_plan(judged, source, where), RunFolder(folder), **how)
+    run_plan(judge_plan(judged, source, where), run, **how)
     measured = {
         name: figures(decisions, precision=keys.precision) for name, decisions in _decisions(folder / "records").items()
     }
@@ -97,6 +97,7 @@ def _labelled_lines(names: Sequence[str]) -> Iterator[str]:
     """The records of the sets, one JSON line each. ConfigError where a set isn't there or a row has no label."""
     import orjson
 
+    from gristmill.config import first_fault
     from gristmill.errors import ConfigError
     from gristmill.seeds import BadSeed, read_rows
     from judges.bench.sets import bundled_rows, bundled_sets
@@ -111,9 +112,9 @@ def _labelled_lines(names: Sequence[str]) -> Iterator[str]:
                 raise ConfigError(f"{name}: {row.where}: {row.detail}")
             try:
                 label = _label(row)
-            except (ValidationError, ValueError) as error:
-                problem = " ".join(str(error).split())[:200]
-                raise ConfigError(f"{name}: {where}: no label (true, false or {{right: ...}}): {problem}") from None
+            except ValueError as error:
+                fault = first_fault(error)
+                raise ConfigError(f"{name}: {where}: no label (true, false or {{right: ...}}): {fault}.") from None
             yield orjson.dumps({**row, "label": label.model_dump()}, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 

@@ -11,7 +11,7 @@ rewording would change what is asked.
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -146,14 +146,18 @@ async def draw_exercise(cell: Exercised, ctx: Context) -> tuple[Exercise, list[C
     for _ in range(DRAWS):
         exercise = compose(source, fold, domain, ctx.rng)
         changed = list(mutants(exercise_code(exercise)))
-        cases = await _probe(exercise, changed, ctx)
+        rivals = [exercise_code(replace(exercise, body=body)) for body in exercise.rivals]
+        cases = await _probe(exercise, [*changed, *rivals], ctx)
         if fault := _shallow(exercise, cases, len(changed)):
             continue
         chosen = choose(cases, len(changed), ctx.rng)
-        share = len(frozenset[int]().union(*(case.kills for case in chosen))) / len(changed)
-        if share >= KILLED:
+        noticed = frozenset[int]().union(*(case.kills for case in chosen))
+        killed = sum(number < len(changed) for number in noticed)
+        share = killed / len(changed)
+        if share >= KILLED and len(noticed) == killed + len(rivals):
             return exercise, chosen, share
-        fault = f"tests notice {share:.0%} of the mutants"
+        idle = killed + len(rivals) - len(noticed)
+        fault = f"tests notice {share:.0%} of the mutants, and {idle} parts of the exercise do nothing"
     raise Reject("exercise", "unsuited", f"{DRAWS} draws, the last one: {fault}")
 
 

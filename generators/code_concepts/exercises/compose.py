@@ -21,9 +21,7 @@ from random import Random
 from string import Template
 
 from generators.code_concepts.exercises.grammar import Change, Domain, Fold, Knob, Source, Test, grammar
-
-SCENE_SHARE = 0.4
-"""How often a text says what its parameter is about, where nothing depends on it."""
+from generators.code_concepts.exercises.words import Filled, text_of, title_of
 
 TEST_SHARE = 0.75
 """How often elements are put to a test where the fold doesn't need one and a change is there."""
@@ -32,20 +30,6 @@ _PARAMETERS: Mapping[Knob, tuple[str, ...]] = {
     "value": ("limit", "threshold", "bound"), "divisor": ("divisor", "factor"), "small": ("step", "shift"),
     "letter": ("letter",), "length": ("size",), "gap": ("tolerance",), "digit": ("ending",),
 }  # fmt: skip
-_NONE_LEFT = (
-    "If there are none, the result is $r.", "Without any such $n, return $r.",
-    "Should there be none, $r is the result.",
-    "Where nothing qualifies, $r is returned.", "Give $r if there are none of them.", "Answer $r when no $n qualify.",
-    "$r stands for none at all.", "The default, for lack of such $n, is $r.", "Fall back on $r where no $n fit.",
-    "Zero hits among the $n mean $r.", "Should all $n fail, the outcome is $r.", "$r marks that no $n were found.",
-    "Nothing found at all makes it $r.", "Lacking such $n, one gets $r.", "Use $r where there isn't any.",
-    "It is $r as long as no $n count.", "Were there none, $r would be right.",
-    "Return $r in the absence of such $n.", "None of them? Then it is $r.", "When no $n are left, that gives $r.",
-)  # fmt: skip
-_NONE_GIVEN = (
-    "For $n the result is $r.", "With $n, return $r.", "Given $n, it is $r.", "In the case of $n, give $r.",
-    "The answer to $n is $r.", "$r belongs to $n.", "Applied to $n, the function returns $r.", "Answer $n with $r.",
-)  # fmt: skip
 _KEPT = ("chosen", "matching", "relevant", "selected")
 _COLLECTED = {"neighbours": "pairs", "twins": "pairs", "letters": "symbols", "sentence": "words", "digits": "digits",
               "upto": "numbers", "span": "numbers"}  # fmt: skip
@@ -66,9 +50,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Exercise:
-    """`constants` are the numbers and letters that the operations use: inputs are made around them."""
+    """`constants` are the numbers and letters that the operations use: inputs are made around them. `rivals` are bodies
+    in which one part of the exercise does nothing: no test that tells them apart, no exercise.
+    """
 
     name: str
+    title: str
     signature: str
     text: str
     body: str
@@ -78,6 +65,7 @@ class Exercise:
     constants: tuple[int | str, ...]
     operations: tuple[str, ...]
     form: int
+    rivals: tuple[str, ...]
 
 
 def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise:
@@ -85,22 +73,33 @@ def compose(source: Source, fold: Fold, domain: Domain, rng: Random) -> Exercise
     test, change = _operations(source, fold, domain, rng)
     parameter, filled = _constants(test, change, domain, rng)
     names = _names(source, domain, rng)
-    code = {**names, **_code(source, test, change, filled, names, rng)}
-    form = rng.randrange(len(fold.code))
+    form, skips = rng.randrange(len(fold.code)), rng.random() < 0.4
+    spelling = rng.choice(change.code) if change else ""
+
+    def body(lines: str, test: Test | None, spelling: str) -> str:
+        code = _code(source, test, spelling, filled, names)
+        return _body(lines, names | code, bool(test), skips)
+
     value_kind = change.gives if change else source.kind
     gives = Template(fold.gives).substitute(type=_TYPES.get(value_kind, "int"))
     name = _function_name(source, fold, test, change, domain)
     return Exercise(
         name=name,
+        title=title_of(source, fold, test, change, domain),
         signature=f"def {name}({_arguments(source, domain, parameter)}) -> {gives}:",
-        text=_text(source, fold, test, change, filled, names, domain, rng),
-        body=_body(fold.code[form], code, bool(test), rng),
+        text=text_of(source, fold, test, change, filled, names, domain, rng),
+        body=body(fold.code[form], test, spelling),
         source=source,
         domain=domain,
         parameter=parameter,
         constants=tuple(value for value, _, _ in filled.values()),
         operations=tuple(part.key for part in (test, change, fold) if part),
         form=form,
+        rivals=(
+            *([body(fold.code[form], None, spelling)] if test else []),
+            *([body(fold.code[form], test, "")] if change and change.gives == change.of else []),
+            *([body(fold.bare, test, spelling)] if fold.bare else []),
+        ),
     )
 
 
@@ -116,10 +115,6 @@ def _operations(source: Source, fold: Fold, domain: Domain, rng: Random) -> tupl
     change = rng.choice(changes) if changes and (must_change or rng.random() < 0.6) else None
     tested = fold.needs == "test" or change is None or rng.random() < TEST_SHARE
     return (rng.choice(tests) if tested else None), change
-
-
-Filled = dict[str, tuple[int | str, str, str]]
-"""{"test" or "change": (value, how the code spells it, how the text does)}."""
 
 
 def _constants(
@@ -200,25 +195,24 @@ def _names(source: Source, domain: Domain, rng: Random) -> dict[str, str]:
     }
 
 
-def _code(
-    source: Source, test: Test | None, change: Change | None, filled: Filled, names: Mapping[str, str], rng: Random
-) -> dict[str, str]:
+def _code(source: Source, test: Test | None, change: str, filled: Filled, names: Mapping[str, str]) -> dict[str, str]:
+    """What the lines of a form are filled with; `change` is the spelling of the change, "" for none."""
+
     def spell(template: str, part: str) -> str:
         return Template(template).substitute(names, k=filled[part][1] if part in filled else "")
 
-    value = spell(rng.choice(change.code), "change") if change else names["whole"]
-    cond = spell(test.code, "test") if test else ""
+    value = spell(change, "change") if change else names["whole"]
+    cond = spell(test.code, "test") if test else "True"
     each = f"{value} for {names['target']} in {names['xs']}" + (f" if {cond}" if test else "")
     result = "value" if change or source.kind == "pair" else names["x"]
-    unless = spell(test.unless, "test") if test else ""
+    unless = spell(test.unless, "test") if test else "False"
     term = f"({value})" if isinstance(ast.parse(value, mode="eval").body, ast.BinOp) else value
     held = f"({cond})" if " or " in cond else cond
     return {"value": value, "term": term, "cond": cond, "held": held, "unless": unless, "each": each, "result": result}
 
 
-def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
+def _body(form: str, code: Mapping[str, str], tested: bool, skips: bool) -> str:
     """The lines of a form; those with `@` go below the test, which either holds them or skips what fails it."""
-    skips = rng.random() < 0.4
     lines: list[str] = []
     entered = False
     for line in form.rstrip("\n").split("\n"):
@@ -234,68 +228,12 @@ def _body(form: str, code: Mapping[str, str], tested: bool, rng: Random) -> str:
     heads = [re.sub(r"\bfor \$x\b", "for $target", line) for line in lines]
     body = Template("\n".join(heads)).substitute(code)
     kept = [line for line in body.split("\n") if not re.fullmatch(r"\s*(\w+) = \1", line)]
-    return "\n".join(f"    {line}" for line in kept)
+    return _without_idle_key("\n".join(f"    {line}" for line in kept))
 
 
-# --- the words -------------------------------------------------------------------------------------------------------
-
-
-def _text(
-    source: Source,
-    fold: Fold,
-    test: Test | None,
-    change: Change | None,
-    filled: Filled,
-    names: Mapping[str, str],
-    domain: Domain,
-    rng: Random,
-) -> str:
-    """A scene, the request and its edge cases, in one of two orders."""
-
-    def say(template: str, part: str, **more: str) -> str:
-        return Template(template).substitute(names, k=filled[part][2] if part in filled else "", **more)
-
-    elements, predicate = names["nouns"], ""
-    if test and source.kind == "entry":
-        predicate = f"{domain.one} is {say(rng.choice(test.be), 'test')}"
-        elements = f"{elements} {rng.choice(('whose', 'of which the'))} {predicate}"
-    elif test:
-        predicate = say(rng.choice([*(f"are {be}" for be in test.be), *test.verb]), "test")
-        plain = f"{elements} {rng.choice(('that', 'which'))} {predicate}"
-        elements = rng.choice([plain, *(say(name, "test", n=elements) for name in test.names)])
-    values = say(rng.choice(change.says), "change", e=elements) if change else elements
-    if source.kind == "entry":
-        predicate = "are such that the " + predicate
-    asked = Template(rng.choice(fold.says)).substitute(names, v=values, pred=predicate)
-    request = f"{rng.choice(_verbs(asked, fold))} {asked}."
-    scene = [rng.choice(domain.scenes)] if source.key == "digits" or rng.random() < SCENE_SHARE else []
-    if source.notes:
-        scene.append(Template(rng.choice(source.notes)).substitute(many=domain.many, other=domain.other))
-    edges = _edges(source, fold, bool(test), names, rng)
-    text = " ".join([*scene, request, *edges] if rng.random() < 0.6 else [request, *scene, *edges])
-    return re.sub(r",([,.;:])", r"\1", text)
-
-
-def _verbs(asked: str, fold: Fold) -> tuple[str, ...]:
-    if asked.startswith("whether"):
-        return "Return", "Tell", "Decide", "Check"
-    if asked.startswith(("how ", "what ", "into ", "at ")):
-        return "Return", "Find out", "Work out", "Determine"
-    if fold.gives.startswith(("list", "dict")):
-        return "Return", "Build", "Produce", "Give back"
-    return "Return", "Compute", "Find", "Work out", "Determine", "Calculate"
-
-
-def _edges(source: Source, fold: Fold, tested: bool, names: Mapping[str, str], rng: Random) -> list[str]:
-    """What comes out where nothing goes in."""
-    if fold.few:
-        return [rng.choice(fold.few)]
-    if tested and not fold.universal:
-        forms: tuple[str, ...] = _NONE_LEFT
-        n = re.split(" from | of `| in `| that | between | not | made |, | 1", names["nouns"])[0]
-    elif source.empty:
-        forms = _NONE_GIVEN
-        n = Template(source.empty).substitute(names, nouns=names["numbers"])
-    else:
-        return []
-    return [Template(rng.choice(forms)).substitute(n=n, r=fold.nothing or "None")]
+def _without_idle_key(body: str) -> str:
+    """A loop over the values alone, where it has no use for the keys."""
+    for key, value, table in re.findall(r"for (\w+), (\w+) in (\w+)\.items\(\)", body):
+        if len(re.findall(rf"\b{key}\b", body)) == 1:
+            body = body.replace(f"for {key}, {value} in {table}.items()", f"for {value} in {table}.values()")
+    return body

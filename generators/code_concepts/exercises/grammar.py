@@ -24,12 +24,15 @@ FOLDER = Path(__file__).parent
 
 
 class Test(Config):
-    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself, `names` name the elements too."""
+    """`code` and `unless` are opposites; `be` follows "are", `verb` stands by itself, `names` name the elements too;
+    `only` and `never` are keys of sources.
+    """
 
     key: str
     of: Kind
     domain: Sign = "any"
     only: list[str] = []
+    never: list[str] = []
     k: Knob = ""
     code: str
     unless: str
@@ -40,6 +43,8 @@ class Test(Config):
 
 
 class Change(Config):
+    """`title` says it in a heading where `tag` is no adjective."""
+
     key: str
     of: Kind
     gives: Kind
@@ -48,11 +53,12 @@ class Change(Config):
     code: list[str]
     says: list[str]
     tag: str
+    title: str = ""
 
 
 class Fold(Config):
     """`plain` folds take elements unchanged, `sequence` ones need them to have places; `nothing` is the result for
-    no elements, `few` a further edge case.
+    no elements, `few` a further edge case, `bare` the code of a program that the fold must differ from.
     """
 
     key: str
@@ -63,9 +69,11 @@ class Fold(Config):
     universal: bool = False
     gives: str
     name: str
+    title: str
     says: list[str]
     nothing: str | None
     few: list[str] = []
+    bare: str = ""
     code: list[str]
 
 
@@ -110,7 +118,8 @@ class Grammar(Config):
         """Tests that elements of this source can be put to: an entry is tested by its value."""
         if source.kind == "entry":
             return [test for test in self.tests if test.of == "number" and test.be and not test.only]
-        return [test for test in self.tests if test.of == source.kind and source.key in (test.only or [source.key])]
+        fit = [test for test in self.tests if test.of == source.kind and source.key not in test.never]
+        return [test for test in fit if source.key in (test.only or [source.key])]
 
     def changes_of(self, source: Source, fold: Fold) -> list[Change]:
         if fold.plain:

@@ -74,8 +74,9 @@ def tell(
     story = TASKS[task](rng, steps_for(length, steps))
     shape, instruction = draw_format(story.answer, rng)
     lead, question = rng.choice(LEADS), asked(story.question, instruction, rng)
-    room = length - counter.count(f"{lead}\n\n{question}")
-    context = fill(counter.pieces([step.text for step in story.steps]), fillers, room, depth, counter, rng)
+    room = length - counter.count_by_word(f"{lead}\n\n{question}")
+    steps_told = counter.pieces_by_word([step.text for step in story.steps])
+    context = fill(steps_told, fillers, room, depth, counter, rng)
     numbered = [(step, number) for step, number in zip(story.steps, context.numbers, strict=True) if step.note]
     relevant = [offset for step, offset in zip(story.steps, context.offsets, strict=True) if step.note]
     trace = _trace(story, numbered, rng.choice(_QUOTES))

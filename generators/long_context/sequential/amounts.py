@@ -1,5 +1,6 @@
 """Tasks that compute as they go: balances of accounts (`ledger`), and registers set from one another (`chain`)."""
 
+from collections.abc import Callable
 from random import Random
 
 from generators.long_context.sequential.story import Step, Story, words
@@ -13,11 +14,10 @@ LARGEST = 5000
 def ledger(rng: Random, steps: int) -> Story:
     """Payments in and out of an account, and transfers with another one; that one has payments of its own."""
     stock = words()
-    variant = rng.choice(("final", "final", "lowest", "highest"))
     fund, second = rng.sample(stock["funds"], 2)
     balances = {fund: 0, second: 0}
     history: list[int] = []
-    told: list[Step] = []
+    told: list[tuple[str, int | None]] = []  # text, change of the account
 
     def tell(kind: str, change: dict[str, int], **slots: object) -> None:
         text = str(rng.choice(stock["entries"][kind])).format(person=rng.choice(stock["people"]), **slots)
@@ -25,14 +25,7 @@ def ledger(rng: Random, steps: int) -> Story:
             balances[name] += amount
         if fund in change:
             history.append(balances[fund])
-            extreme = {
-                "final": "",
-                "lowest": f", lowest so far {min(history)}",
-                "highest": f", highest so far {max(history)}",
-            }
-            told.append(Step(text, f"{change[fund]:+d}, balance {balances[fund]}{extreme[variant]}"))
-        else:
-            told.append(Step(text))
+        told.append((text, change.get(fund)))
 
     for name in (fund, second):
         amount = rng.randint(200, 900)
@@ -47,15 +40,31 @@ def ledger(rng: Random, steps: int) -> Story:
         amount = rng.randint(1, most)
         change = {"in": {name: amount}, "out": {name: -amount}, "move": {name: -amount, other: amount}}[kind]
         tell(kind, change, fund=name, second=other, amount=amount)
-    answer = {"final": history[-1], "lowest": min(history), "highest": max(history)}[variant]
+    extremes = {"lowest": min, "highest": max}
+    variant = rng.choice(("final", "final", *(name for name, of in extremes.items() if of(history) != history[0])))
+    answer = extremes[variant](history) if variant in extremes else history[-1]
     return Story(
-        told,
+        _booked(told, extremes.get(variant), variant),
         vary(rng.choice(stock["ledger_questions"][variant]), rng).format(fund=fund),
         answer,
         start=f"I book what concerns the {fund} account, line by line.",
         end=f"The {fund} account ends at {history[-1]} crowns; lowest {min(history)}, highest {max(history)}.",
         facts={"variant": variant, "fund": fund},
     )
+
+
+def _booked(told: list[tuple[str, int | None]], extreme: Callable[[list[int]], int] | None, variant: str) -> list[Step]:
+    """The notes with the balance after each that changes it, and the extreme so far."""
+    history: list[int] = []
+    steps = []
+    for text, change in told:
+        note = ""
+        if change is not None:
+            history.append((history[-1] if history else 0) + change)
+            so_far = f", {variant} so far {extreme(history)}" if extreme else ""
+            note = f"{change:+d}, balance {history[-1]}{so_far}"
+        steps.append(Step(text, note))
+    return steps
 
 
 def chain(rng: Random, steps: int) -> Story:

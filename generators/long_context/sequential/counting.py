@@ -64,7 +64,7 @@ def keys(rng: Random, steps: int) -> Story:
     near = [Step(told(rng.choice(others))) for _ in order]
     question = vary(rng.choice(stock["keys_questions"][variant]), rng).format(places=listed(places))
     if variant == "value":
-        question += " Write each as `passphrase (count)`."
+        question += f" {vary(rng.choice(stock['keys_form']), rng)}"
     answer = winner if variant == "most" else {place: f"{phrase[place]} ({times[place]})" for place in places}
     return Story(
         interleaved(relevant, near, rng), question, answer,

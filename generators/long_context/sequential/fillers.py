@@ -16,7 +16,7 @@ def make_fillers(seed: int, tokens: int, counter: TokenCounter) -> Fillers:
     pieces, total = [], 0
     snippets = _snippets(Random(f"{seed}|fillers"))
     while total < tokens:
-        made = counter.pieces(list(islice(snippets, BATCH)))
+        made = counter.pieces_by_word(list(islice(snippets, BATCH)))
         pieces += made
         total += sum(piece.tokens for piece in made)
     return Fillers.of(pieces)

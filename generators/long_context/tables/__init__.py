@@ -11,18 +11,20 @@ that are read.
 Source: Nemotron 3 Super report (arXiv 2604.12374), long context: persona records, ground truth by SQL.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from generators.long_context.answers import Value, as_json, draw_format, plain, write_answer
+from generators.long_context.answers import Value, as_json, draw_format, write_answer
 from generators.long_context.context import Depth, Piece, TokenCounter, band_places
 from generators.long_context.tables.crowd import Crowd
 from generators.long_context.tables.draw import Ask, Draw, Unsuited
 from generators.long_context.tables.layouts import LAYOUTS, Layout
-from generators.long_context.tables.table import Table, quoted, written
+from generators.long_context.tables.table import Table, quoted
 from generators.long_context.tables.templates import FAMILIES
+from generators.long_context.tables.trace import write_trace
 from generators.long_context.tables.worlds import Records, people_world, table_world
-from generators.long_context.wording import asked, vary
+from generators.long_context.wording import asked
 from gristmill import Reject
 from schemas import JsonObject
 
@@ -34,11 +36,11 @@ CANDIDATES = 5
 
 LARGEST_COUNT = 45
 
-QUESTION_TOKENS = 45
-"""What is left for the question at least: the context is made before it is known."""
+QUESTION_TOKENS = 50
+"""What is left for the question: the context is made before it is known."""
 
 DRAWN_WORDINGS = 8
-"""So many wordings are drawn, of which the one is taken that fills a context best."""
+"""So many wordings are drawn until one fits within 1 % of the length; else the nearest one is taken."""
 
 LEADS = (
     "Here are the records of a register. Answer the question below them.",
@@ -48,11 +50,6 @@ LEADS = (
     "I have copied a set of records here. My question follows.",
     "These records are all that is known.",
 )
-_ENDS = (
-    "[So|Therefore|That makes] the answer[: | is ]{answer}.",
-    "[From these|Taken together], {answer} [follows|results].",
-    "[This|That] [gives|leads to] {answer}.",
-)  # fmt: skip
 
 
 class Told(NamedTuple):
@@ -82,40 +79,50 @@ class Told(NamedTuple):
 def ask(family: str, length: int, depth: Depth, source: Table | Crowd, counter: TokenCounter, rng: Random) -> Told:
     """A question of a family over a context of its own, `length` tokens together: rows of the table, or people."""
     lead, name = rng.choice(LEADS), rng.choice(list(LAYOUTS))
-    layout, whole = LAYOUTS[name], length - counter.count(f"{lead}\n\n")
+    layout, whole = LAYOUTS[name], length - counter.count_by_word(f"{lead}\n\n")
     room = whole - QUESTION_TOKENS
     if isinstance(source, Table):
         records = table_world(source, room, layout, counter, rng)
     else:
         records = people_world(source.stream(rng), room, layout, counter, rng)
     left = whole - sum(piece.tokens for piece in [*records.heads, *records.pieces, *records.second])
-    return tell(family, records, name, depth, lead, left, counter, rng)
+    return tell(family, records, name, depth, lead, (left, length // 100), counter, rng)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
 def tell(
-    family: str, records: Records, layout: str, depth: Depth, lead: str, left: int, counter: TokenCounter, rng: Random
-) -> Told:
-    """A question of the family over the records, of about `left` tokens, in a context where what matters stands at the
-    depth."""
+    family: str, records: Records, layout: str, depth: Depth, lead: str, room: tuple[int, int], counter: TokenCounter,
+    rng: Random,
+) -> Told:  # fmt: skip
+    """A question of the family over the records, in a context where what matters stands at the depth. `room` are the
+    tokens that are left for the question, and how many more or fewer it may have."""
     draw = Draw(records.world, rng)
     try:
         template, ask, value, keys = _ask(draw, family, rng)
-        employers = _second_keys(draw, ask)
-        trace = _trace(draw, ask, keys, value, rng)
+        wanted = {*keys, *_second_keys(draw, ask)}
+        context, tokens, offsets, read = _placed(records, wanted, LAYOUTS[layout], depth, rng)
+        trace = write_trace(draw, ask, read, value, rng)
     finally:
         draw.close()
     form, instruction = draw_format(value, rng)
-    drawn = [asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)]
-    question = min(drawn, key=lambda text: abs(counter.count(text) - left))
-    wanted = {*keys, *employers}
-    context, tokens, offsets = _placed(records, wanted, LAYOUTS[layout], depth, rng)
+    question = _fitting((asked(ask.question, instruction, rng) for _ in range(DRAWN_WORDINGS)), room, counter)
     return Told(
         lead, context, tokens, question, trace, write_answer(value, form), value, ask,
         f"{family}/{template}", form, layout, offsets,
     )  # fmt: skip
+
+
+def _fitting(drawn: Iterator[str], room: tuple[int, int], counter: TokenCounter) -> str:
+    """The first of the wordings that fits, so that no length of question prevails; else the nearest."""
+    left, slack = room
+    gaps: dict[str, int] = {}
+    for text in drawn:
+        gaps[text] = abs(counter.count_by_word(text) - left)
+        if gaps[text] <= slack:
+            return text
+    return min(gaps, key=gaps.__getitem__)
 
 
 def _ask(draw: Draw, family: str, rng: Random) -> tuple[str, Ask, Value, list[str]]:
@@ -150,62 +157,41 @@ def _second_keys(draw: Draw, ask: Ask) -> list[str]:
     links = [column for column in draw.table.columns if column.link == "second" and column.name in ask.shows]
     if not links or " c " not in f"{ask.sql} ":
         return []
-    found = draw.query(f"SELECT DISTINCT {quoted(links[0].name)} FROM t WHERE {ask.evidence} ORDER BY 1")
+    found = draw.query(
+        f"SELECT DISTINCT {quoted(links[0].name)} FROM t WHERE {ask.followed or ask.evidence} ORDER BY 1"
+    )
     return [row[0] for row in found if row[0] is not None]
 
 
 def _placed(
     records: Records, wanted: set[str], layout: Layout, depth: Depth, rng: Random
-) -> tuple[str, int, list[int]]:
-    """The context: records in a random order, those that matter within the band. Text, tokens, their offsets."""
+) -> tuple[str, int, list[int], list[str]]:
+    """The context: records in a random order, those that matter within the band. Its text and tokens, and where those
+    that matter begin, with their keys."""
     world = records.world
     tables = [(world.table, records.pieces), *([(world.second, records.second)] if world.second else [])]
     labelled = [
-        [(row[table.key] in wanted, piece) for row, piece in zip(table.rows, pieces, strict=True)]
+        [(str(row[table.key]), piece) for row, piece in zip(table.rows, pieces, strict=True)]
         for table, pieces in tables
     ]
     sections = [[one for section in labelled for one in section]] if layout.mixed else labelled
-    texts, offsets, tokens = [], [], 0
+    texts, offsets, read, tokens = [], [], [], 0
     for position, section in enumerate(sections):
         if records.heads:
             texts.append(("\n" if position else "") + records.heads[position].text)
             tokens += records.heads[position].tokens
-        for matters, piece in _ordered(section, depth, rng):
-            if matters:
+        for key, piece in _ordered(section, wanted, depth, rng):
+            if key in wanted:
                 offsets.append(tokens)
+                read.append(key)
             texts.append(piece.text)
             tokens += piece.tokens
-    return "".join(texts).rstrip("\n"), tokens, offsets
+    return "".join(texts).rstrip("\n"), tokens, offsets, read
 
 
-def _ordered(section: list[tuple[bool, Piece]], depth: Depth, rng: Random) -> list[tuple[bool, Piece]]:
+def _ordered(section: list[tuple[str, Piece]], wanted: set[str], depth: Depth, rng: Random) -> list[tuple[str, Piece]]:
     rng.shuffle(section)
-    wanted = [one for one in section if one[0]]
-    places = set(band_places(len(wanted), len(section), depth, rng))
-    relevant, others = iter(wanted), iter([one for one in section if not one[0]])
+    matter = [one for one in section if one[0] in wanted]
+    places = set(band_places(len(matter), len(section), depth, rng))
+    relevant, others = iter(matter), iter([one for one in section if one[0] not in wanted])
     return [next(relevant if place in places else others) for place in range(len(section))]
-
-
-def _trace(draw: Draw, ask: Ask, keys: list[str], value: Value, rng: Random) -> str:
-    """The records that matter, with the columns that are read, and what follows from them."""
-    table = draw.table
-    shown = [column for column in table.columns if column.name in ask.shows]
-    by_key = {row[table.key]: row for row in table.rows}
-    heading = vary(
-        f"[What matters here|The {table.nouns} that matter|Relevant {table.nouns}|I look at these {table.nouns}] "
-        f"({len(keys)}):",
-        rng,
-    )
-    lines = [
-        f"- {key}: " + ", ".join(f"{column.label} {written(by_key[key][column.name])}" for column in shown)
-        for key in keys
-    ]
-    second = draw.world.second
-    companies = set(_second_keys(draw, ask))
-    if second is not None and companies:
-        lines += [
-            f"- {row[second.key]}: "
-            + ", ".join(f"{column.label} {written(row[column.name])}" for column in second.columns[1:])
-            for row in second.rows if row[second.key] in companies
-        ]  # fmt: skip
-    return "\n".join([heading, *lines, vary(rng.choice(_ENDS), rng).replace("{answer}", plain(value))])

@@ -9,8 +9,9 @@ anew.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -23,6 +24,13 @@ AnswerKind = Literal["one", "list", "mapping", "yes_no"]
 MOST_LISTED = 12
 MOST_EVIDENCE = 60
 """Rows that a question may rest on: the trace goes through them."""
+
+CANDIDATES = 3
+"""Rows, or groups, that an extreme, a mean or a sum is taken over at least."""
+
+
+_LETTERS = "'øłđðħæœəıþß', 'olddhaoeits'"
+"""Letters of alphabets that others sort as these."""
 
 
 class Unsuited(Exception):
@@ -38,24 +46,40 @@ class Condition:
     column: Column
 
 
+class Tally(NamedTuple):
+    """What a reader keeps track of: `of` is SQL on a row, empty (or false) for one that adds nothing."""
+
+    how: Literal["count", "sum", "max", "min", "nearest"]
+    of: str
+
+
 @dataclass(frozen=True)
 class Ask:
     """A question with its truth: `sql` gives the answer, `evidence` is what holds of the rows of t that it rests on,
-    and `shows` are the columns that one has to read."""
+    and `shows` are the columns that one has to read. `followed` holds of the rows from which one goes on to the second
+    table, where that isn't all of them."""
 
     question: str
     sql: str
     evidence: str
     shows: list[str]
     kind: AnswerKind = "one"
+    tally: Tally | None = None
+    followed: str = ""
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """In memory, for the whole process: opening one costs more than a world's questions."""
+    return duckdb.connect(config={"threads": 1})
 
 
 class Draw:
-    """One world with its database. Close it after use."""
+    """One world, its tables the temporary ones of a connection of its own. Close it after use."""
 
     def __init__(self, world: World, rng: Random) -> None:
         self.world, self.table, self.rng = world, world.table, rng
-        self._database = duckdb.connect(config={"threads": 1})
+        self._database = _database().cursor()
         for name, table in (("t", world.table), ("c", world.second)):
             if table is not None:
                 self._load(name, table)
@@ -63,13 +87,17 @@ class Draw:
     def _load(self, name: str, table: Table) -> None:
         data = pa.Table.from_pylist([{column.name: row[column.name] for column in table.columns} for row in table.rows])
         self._database.register(f"_{name}", data)
-        self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+        self._database.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM _{name}")
 
     def close(self) -> None:
         self._database.close()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return self._database.execute(sql).fetchall()
+
+    def each(self, expression: str) -> dict[str, Any]:
+        """What SQL gives for each row, by its key."""
+        return dict(self.query(f"SELECT {self.key}, {expression} FROM t"))
 
     # --- words --------------------------------------------------------------------------------------------------------
 
@@ -78,8 +106,11 @@ class Draw:
         return vary(text, self.rng).format(noun=self.table.noun, nouns=self.table.nouns, **slots)
 
     def tie_rule(self) -> str:
-        return self.say("[Ties go|Where two are equal, the place goes] to the {name} that comes first in the alphabet.",
-                        name=self.table.columns[0].label)  # fmt: skip
+        return self.say(
+            "[[Ties go|In a tie, the place goes] to the {name} that comes first in the alphabet|Equal ones are ordered "
+            "by {name}, from A to Z|Ties are broken by {name}, alphabetically].",
+            name=self.table.columns[0].label,
+        )  # fmt: skip
 
     @property
     def key(self) -> str:
@@ -87,28 +118,55 @@ class Draw:
 
     # --- SQL ----------------------------------------------------------------------------------------------------------
 
-    @property
-    def by_name(self) -> str:
-        return f"lower(strip_accents({self.key}))"
-
-    def ranked(self, column: Column, down: bool = True) -> str:
-        """What SQL orders by, the tie rule included."""
-        return f"{quoted(column.name)} {'DESC' if down else 'ASC'}, {self.by_name}"
-
-    def best(self, value: str, where: str, end: Literal["max", "min"] = "max") -> str:
-        """The rows under a condition that have its largest (smallest) value."""
-        return f"SELECT {self.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+    def ranked(self, column: Column, where: str, down: bool, limit: str) -> str:
+        """The rows under a condition by a column, with the tie rule."""
+        return self._ordered(where, f"{quoted(column.name)} {'DESC' if down else 'ASC'}, ", limit)
 
     def listed(self, where: str) -> str:
         """The rows under a condition, in alphabetical order."""
-        return f"SELECT {self.key} FROM t WHERE {where} ORDER BY {self.by_name}"
+        return self._ordered(where)
+
+    def _ordered(self, where: str, before: str = "", limit: str = "") -> str:
+        """Unsuited where alphabets disagree: on accents, or on the place of letters like ø, ł and ə."""
+        start = f"SELECT {self.key} FROM t WHERE {where} ORDER BY {before}"
+        bare = f"lower(strip_accents({self.key}))"
+        orders = [f"{start}{by} {limit}".rstrip() for by in (bare, f"translate({bare}, {_LETTERS})", self.key)]
+        if any(self.query(one) != self.query(orders[0]) for one in orders[1:]):
+            raise Unsuited
+        return orders[0]
+
+    # --- what makes a question worth asking ---------------------------------------------------------------------------
+
+    def counts(self, *wheres: str) -> list[int]:
+        """How many rows meet each of the conditions."""
+        each = ", ".join(f"count(*) FILTER (WHERE {where})" for where in wheres)
+        return [*self.query(f"SELECT {each} FROM t")[0]]
+
+    def several(self, where: str) -> None:
+        """Unsuited where fewer rows than CANDIDATES meet a condition: a choice among them is none."""
+        if self.counts(where)[0] < CANDIDATES:
+            raise Unsuited
+
+    def matters(self, where: str, *without: str) -> None:
+        """Unsuited where as many rows meet a condition without one of its parts: nobody would have to read that."""
+        found, *others = self.counts(where, *without)
+        if found in others:
+            raise Unsuited
+
+    @staticmethod
+    def without(where: str, *left_out: str) -> str:
+        """The rows under the first condition that meet none of the others; an empty cell meets none."""
+        return " AND ".join([where, *(f"({one}) IS NOT TRUE" for one in left_out)])
 
     # --- columns and rows ---------------------------------------------------------------------------------------------
 
     def column(self, kind: Kind, *besides: Column, table: Table | None = None) -> Column:
-        """One that is no link (those belong to the joins)."""
+        """One that is no link (those belong to the joins), and that the ones besides tell nothing of."""
+        kin = {one.kin for one in besides} - {""}
         found = [
-            one for one in (table or self.table).columns if one.kind == kind and not one.link and one not in besides
+            one
+            for one in (table or self.table).columns
+            if one.kind == kind and not one.link and one not in besides and one.kin not in kin
         ]
         if not found:
             raise Unsuited
@@ -155,7 +213,7 @@ class Draw:
             value, other = self.rng.sample(common, 2)
             how = how or "eq"
             sql = {
-                "eq": f"{name} = {literal(value)}", "ne": f"{name} <> {literal(value)}",
+                "eq": f"{name} = {literal(value)}", "ne": f"{name} IS DISTINCT FROM {literal(value)}",
                 "in": f"{name} IN ({literal(value)}, {literal(other)})",
             }[how]  # fmt: skip
         else:
@@ -174,11 +232,6 @@ class Draw:
             }[how]  # fmt: skip
         text = vary(column.clause(how), self.rng).format(label=column.label, value=written(value), other=written(other))
         return Condition(text, sql, column)
-
-    def not_of(self, condition_on: Column) -> tuple[Condition, str]:
-        """A category that is excluded: its condition, and the SQL of the rows that have it."""
-        found = self.of(condition_on, "ne")
-        return found, found.sql.replace("<>", "=")
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -205,9 +258,35 @@ class Draw:
         return keys
 
 
-def counted(where: str) -> str:
-    """How many rows are under a condition, in SQL."""
-    return f"SELECT count(*) FROM t WHERE {where}"
+# --- questions of three kinds -----------------------------------------------------------------------------------------
+
+
+def counting(question: str, where: str, evidence: str, shows: list[str]) -> Ask:
+    """How many rows are under a condition."""
+    return Ask(question, f"SELECT count(*) FROM t WHERE {where}", evidence, shows, tally=Tally("count", where))
+
+
+def adding(question: str, column: Column, where: str, evidence: str, shows: list[str]) -> Ask:
+    """The sum of a column under a condition."""
+    name = quoted(column.name)
+    return Ask(
+        question, f"SELECT sum({name}) FROM t WHERE {where}", evidence, shows, tally=Tally("sum", _under(where, name))
+    )
+
+
+def choosing(
+    d: Draw, question: str, value: str, where: str, evidence: str, shows: list[str],
+    how: Literal["max", "min", "nearest"] = "max",
+) -> Ask:  # fmt: skip
+    """The row under a condition with the largest (smallest) value. Unsuited where there is hardly a choice."""
+    d.several(where)
+    end = "max" if how == "max" else "min"
+    sql = f"SELECT {d.key} FROM t WHERE {where} AND {value} = (SELECT {end}({value}) FROM t WHERE {where})"
+    return Ask(question, sql, evidence, shows, tally=Tally(how, _under(where, value)))
+
+
+def _under(where: str, value: str) -> str:
+    return f"CASE WHEN {where} THEN {value} END"
 
 
 def plain_cell(value: Any) -> Any:

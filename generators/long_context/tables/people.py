@@ -12,49 +12,48 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from random import Random
 
-from generators.long_context.tables.table import Column, Row, Table
+from generators.long_context.tables.table import Column, Row, Table, number_in
 from gristmill.personas import TODAY, Persona
 
 COLUMNS = [
     Column("name", "key", "name"),
     Column("born", "date", "date of birth", {"before": "born before {value}", "after": "born after {value}",
-           "between": "born between {value} and {other}, both days included"}),
+           "between": "born between {value} and {other} (both days included)"}),
     Column("hired", "date", "day of hiring", {"before": "hired before {value}", "after": "hired after {value}",
-           "between": "hired between {value} and {other}, both days included"}),
+           "between": "hired between {value} and {other} (both days included)"}),
     Column("salary", "number", "monthly salary", {
         "above": "[earning|with a salary of] more than {value}",
         "below": "[earning|with a salary of] less than {value}",
-        "between": "earning [between {value} and {other} (inclusive)|from {value} to {other}]"}),
-    Column("commute", "number", "way to work in minutes", {
-        "above": "with a way to work of more than {value} minutes",
-        "below": "with a way to work of less than {value} minutes",
-        "between": "with a way to work of {value} to {other} minutes"}),
+        "between": "earning [between {value} and {other}|from {value} to {other}] (inclusive)"}),
+    Column("commute", "number", "commuting time in minutes", {
+        "above": "with a commuting time of more than {value} minutes",
+        "below": "with a commuting time of less than {value} minutes",
+        "between": "with a commuting time of {value} to {other} minutes (inclusive)"}),
     Column("employer", "category", "employer", {"eq": "[employed by|on the payroll of] {value}",
            "ne": "not employed by {value}", "in": "employed by {value} or {other}"}, link="second"),
-    Column("mentor", "category", "mentor", {"eq": "[mentored by|with] {value} [|as mentor]"}, link="own"),
-    Column("sex", "category", "sex"),
-    Column("country", "category", "country", {"eq": "[from|living in] {value}", "ne": "[not from|from outside] {value}",
-           "in": "from {value} or {other}"}),
-    Column("city", "category", "city", {"eq": "[from|living in] the city of {value}"}),
-    Column("occupation", "category", "occupation"),
-    Column("industry", "category", "industry", {"eq": "[working in|in the industry of] {value}",
-           "ne": "working outside {value}", "in": "working in {value} or in {other}"}),
-    Column("education", "category", "education"),
+    Column("mentor", "category", "mentor", {"eq": "mentored by {value}"}, link="own"),
+    Column("sex", "category", "sex", kin="name"),
+    Column("country", "category", "country", kin="home"),
+    Column("city", "category", "city", {"eq": "[from|living in] the city of {value}"}, kin="home"),
+    Column("occupation", "category", "occupation", kin="work"),
+    Column("industry", "category", "industry", {"eq": "working in {value}",
+           "ne": "working outside {value}", "in": "working in {value} or in {other}"}, kin="work"),
+    Column("education", "category", "education", kin="work"),
     Column("marital", "category", "marital status"),
     Column("hobby", "category", "hobby"),
     Column("language", "category", "first language",
-    {"eq": "[with {value} as first language|whose first language is {value}]"}),
-    Column("children", "number", "number of children", {
-        "above": "with more than {value} children", "below": "with a number of children below {value}"}),
+           {"eq": "[with {value} as first language|whose first language is {value}]"}, kin="home"),
+    Column("children", "number", "number of children"),
 ]  # fmt: skip
 
+FOUNDED = Column("founded", "number", "founding year", {
+    "above": "founded after {value}", "below": "founded before {value}",
+    "between": "founded from {value} to {other} (inclusive)"})  # fmt: skip
 COMPANY_COLUMNS = [
     Column("company", "key", "company"),
-    Column("sector", "category", "sector", {"eq": "in the sector {value}", "ne": "outside the sector {value}"}),
-    Column("seat", "category", "seat", {"eq": "[with its seat in|based in] {value}",
-    "ne": "based elsewhere than in {value}"}),
-    Column("founded", "number", "founding year", {"above": "founded after {value}", "below": "founded before {value}",
-           "between": "founded from {value} to {other}"}),
+    Column("sector", "category", "sector", kin="name"),
+    Column("seat", "category", "seat", {"eq": "[based|seated] in {value}"}),
+    FOUNDED,
     Column("staff", "number", "number of staff"),
 ]  # fmt: skip
 
@@ -112,10 +111,10 @@ def rows(people: Iterator[Persona], employers: Table, mentors: list[str], rng: R
         sector = person.industry if person.industry in _LAST else _OTHER_SECTOR
         age = person.age if person.age is not None else 40
         born = person.born or TODAY - timedelta(days=int(365.25 * age) + 100)
+        employer = rng.choice([row for row in employers.rows if row["sector"] == sector])
         yield {
-            "name": person.name, "born": born, "hired": _hired(born, rng),
-            "salary": 10 * rng.randint(140, 680), "commute": rng.randint(3, 95),
-            "employer": rng.choice([row["company"] for row in employers.rows if row["sector"] == sector]),
+            "name": person.name, "born": born, "hired": _hired(born, number_in(employer, FOUNDED), rng),
+            "salary": 10 * rng.randint(140, 680), "commute": rng.randint(3, 95), "employer": employer["company"],
             "mentor": rng.choice(mentors) if mentors else None,
             "sex": person.sex or None, "country": person.country or None, "city": person.city or None,
             "occupation": person.occupation or None, "industry": person.industry or None,
@@ -126,6 +125,7 @@ def rows(people: Iterator[Persona], employers: Table, mentors: list[str], rng: R
         taken.add(person.name)
 
 
-def _hired(born: date, rng: Random) -> date:
-    earliest = born + timedelta(days=18 * 366)
+def _hired(born: date, founded: float, rng: Random) -> date:
+    """A day on which the person is of age and the company there."""
+    earliest = max(born + timedelta(days=18 * 366), date(int(founded) + 1, 1, 1))
     return earliest + timedelta(days=rng.randrange(max(1, (TODAY - earliest).days)))

@@ -18,19 +18,19 @@ Row = dict[str, Cell]
 _SAYS: dict[Kind, dict[str, str]] = {
     "key": {},
     "category": {
-        "eq": "[whose {label} is {value}|with {value} as [the |]{label}|where the {label} is {value}]",
-        "ne": "[whose {label} is not {value}|with another {label} than {value}]",
+        "eq": "[whose {label} is {value}|with {value} as {label}]",
+        "ne": "[whose {label} is not {value}|whose {label} is other than {value}]",
         "in": "whose {label} is [either |]{value} or {other}",
     },
     "number": {
-        "above": "[whose {label} is above {value}|where the {label} is more than {value}]",
-        "below": "[whose {label} is below {value}|where the {label} is less than {value}]",
-        "between": "[whose {label} lies between {value} and {other} (inclusive)|where {label} is {value} to {other}]",
+        "above": "whose {label} [is above|is more than|exceeds] {value}",
+        "below": "whose {label} is [below|less than|under] {value}",
+        "between": "whose {label} [lies between {value} and {other}|is from {value} to {other}] (inclusive)",
     },
     "date": {
         "before": "whose {label} is before {value}",
         "after": "whose {label} is after {value}",
-        "between": "whose {label} lies between {value} and {other}, both days included",
+        "between": "whose {label} lies between {value} and {other} (both days included)",
     },
 }  # fmt: skip
 
@@ -38,13 +38,15 @@ _SAYS: dict[Kind, dict[str, str]] = {
 @dataclass(frozen=True)
 class Column:
     """`label` is how people call it; `says` replaces the clauses of its kind where it names one. A link holds the key
-    of a row: of this table (`own`) or of the second one (`second`)."""
+    of a row: of this table (`own`) or of the second one (`second`). Columns of one `kin` tell of one another, as a city
+    does of its country: no question asks for one of them under a condition on the other."""
 
     name: str
     kind: Kind
     label: str
     says: dict[str, str] = field(default_factory=dict)
     link: Literal["", "own", "second"] = ""
+    kin: str = ""
 
     def clause(self, how: str) -> str:
         return self.says.get(how) or _SAYS[self.kind][how]

@@ -64,7 +64,8 @@ def _filled(
 
     def pieces(of: Table, some: list[Row]) -> list[Piece]:
         texts = [layout.write(of, row) for row in some]
-        return [Piece(text + layout.separator, count) for text, count in counter.pieces(texts, layout.separator)]
+        counted = counter.pieces_by_word(texts, layout.separator)
+        return [Piece(text + layout.separator, tokens) for text, tokens in counted]
 
     tables = [table] if second is None else [table, second]
     heads = [_head(one, layout, counter) for one in tables] if layout.head else []

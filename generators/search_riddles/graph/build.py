@@ -63,6 +63,11 @@ _KNOWN = {"Africa": "Q15", "Asia": "Q48", "Europe": "Q46", "North America": "Q49
 _LABELS = {"United States of America": "United States", "People's Republic of China": "China",
            "Kingdom of Denmark": "Denmark", "Kingdom of the Netherlands": "Netherlands",
            "Republic of Cyprus": "Cyprus"}  # fmt: skip
+_CITIES = {"Köln, DE": "Cologne", "Gent, BE": "Ghent", "Århus, DK": "Aarhus", "Sevilla, ES": "Seville",
+           "Montréal, CA": "Montreal", "Québec, CA": "Quebec City", "Irákleion, GR": "Heraklion",
+           "Marburg an der Lahn, DE": "Marburg"}  # fmt: skip
+"""What English calls cities that GeoNames calls otherwise."""
+_LOWER = {"chemical element", "unit of measurement"}
 _LEFT = {"GG", "SH"}
 """Drive on the left, which country-coder tells of their islands alone."""
 _LINE = re.compile(r"(?P<key>.+?)(?: =(?P<qid>Q\d+))?$")
@@ -78,10 +83,12 @@ class Graph:
         self.classes = dict(_CLASSES)
         self.guessed: Counter[str] = Counter()
 
-    def add(self, key: str, kind: str, identity: str | None = None, aliases: Iterable[str] = ()) -> str:
+    def add(
+        self, key: str, kind: str, identity: str | None = None, aliases: Iterable[str] = (), label: str = ""
+    ) -> str:
         """The id of the entity with this key, made where there is none; `kind` "" leaves it without a class."""
         if key not in self.entities:
-            label = re.sub(r" \([^)]*\)$", "", key.rsplit(", ", 1)[0] if re.search(r", [A-Z]{2}$", key) else key)
+            label = label or _label(key)
             named = [alias for alias in dict.fromkeys(aliases) if alias and alias != label]
             made = self.qids.get(key) or identity or "urn:gristmill:" + _slug(key)
             self.entities[key] = {"id": made, "label": label, "aliases": named}
@@ -93,6 +100,11 @@ class Graph:
     def state(self, subject: str, prop: str, value: str) -> None:
         if subject != value:
             self.statements[subject, prop, value] = None
+
+
+def _label(key: str) -> str:
+    """A key without the country's code or the brackets that tell it from others."""
+    return re.sub(r" \([^)]*\)$", "", key.rsplit(", ", 1)[0] if re.search(r", [A-Z]{2}$", key) else key)
 
 
 def _slug(text: str) -> str:
@@ -151,10 +163,12 @@ class World:
         key = f"{city['name']}, {city['countrycode']}"
         if key not in self.graph.entities:
             geonames = f"https://sws.geonames.org/{city['geonameid']}/"
-            made = self.graph.add(key, "city", geonames, _latin(city["alternatenames"]))
+            names = [city["name"], *_latin(city["alternatenames"])]
+            made = self.graph.add(key, "city", geonames, names, _CITIES.get(key, ""))
             self.graph.state(made, "P17", self.country(city["countrycode"]))
-            zone = city["timezone"].rsplit("/", 1)[-1].replace("_", " ") + " time"
-            self.graph.state(made, "P421", self.graph.add(city["timezone"], "time zone", None, [zone]))
+            zone = city["timezone"]
+            said = zone.rsplit("/", 1)[-1].replace("_", " ") + " time"
+            self.graph.state(made, "P421", self.graph.add(zone, "time zone", None, [zone], said))
         return self.graph.add(key, "city")
 
     def language(self, code: str) -> str | None:
@@ -227,7 +241,8 @@ class Facts:
             self.graph.classes.setdefault(kind, identity)
             for row in rows:
                 key, qid = _declared(row[0])
-                self.graph.add(key, kind, qid)
+                label = _label(key)
+                self.graph.add(key, kind, qid, label=label[0].lower() + label[1:] if kind in _LOWER else label)
 
     def tell(self) -> None:
         for _, _, properties, rows in self.sections:

@@ -17,6 +17,7 @@ from sqlglot import exp
 from generators.text_to_sql.grammar.catalog import Unsuited, catalog_of
 from generators.text_to_sql.grammar.compile import compile_plan, to_sql
 from generators.text_to_sql.grammar.concepts import CONCEPTS, Tier
+from generators.text_to_sql.grammar.idle import is_idle
 from generators.text_to_sql.grammar.plan import Plan
 from generators.text_to_sql.schema import Database, Dialect
 
@@ -50,15 +51,16 @@ class Query:
 
 
 def sample_query(database: Database, concept: str, rng: Random) -> Query:
-    """A query of this concept; its literals come from the rows. Raises Unsuited where the database has no such query.
-
-    Nearly all are non-empty: the caller executes, and draws again where one isn't.
-    """
+    """A query of this concept, of which every part counts; its literals come from the rows. Raises Unsuited where the
+    database has no such query."""
     catalog = catalog_of(database)
     _, draw = CONCEPTS[concept]
     for attempt in range(_ATTEMPTS):
         try:
-            return query_of(draw(catalog, rng), database)
+            query = query_of(draw(catalog, rng), database)
+            if is_idle(query.plan, query.sql, catalog):
+                raise Unsuited("rows in which every part of the query shows")
+            return query
         except Unsuited as missing:
             if attempt == _ATTEMPTS - 1:
                 raise Unsuited(f"{database.name}: no query of concept {concept}: it lacks {missing}") from None

@@ -73,6 +73,16 @@ class Catalog:
     def key(self, table: str, column: str) -> ForeignKey:
         return next(key for key in self.table(table).foreign_keys if key.column == column)
 
+    def pointer(self, subject: str, ref: Ref) -> Ref | None:
+        """The foreign key that holds the value of `ref` already, where `ref` is the key of a parent row."""
+        if not ref.path:
+            return None
+        *before, step = ref.path
+        for earlier in before:
+            subject = self.key(subject, earlier).table
+        key = self.key(subject, step)
+        return Ref(tuple(before), subject, key.column) if key.to_column == ref.column else None
+
     def reached(self, table: Table, hops: int, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Table]]:
         """Every table that `hops` or fewer total foreign keys lead to, itself first, with the path to it."""
         yield path, table

@@ -31,7 +31,7 @@ from generators.text_to_sql.schema import Table
 T = TypeVar("T")
 Path = tuple[str, ...]
 Place = Literal["starts", "ends", "contains"]
-JOINED = 0.55
+JOINED = 0.7
 """How often a draw that needs one table only takes in another one."""
 JOINED_KEYS = 0.7
 _PLACES: tuple[Place, ...] = get_args(Place)
@@ -91,11 +91,13 @@ class Draw:
     def outputs(
         self, low: int = 1, high: int = 3, *, path: Path = (), table: Table | None = None, alone: bool = False
     ) -> tuple[Ref, ...]:
-        """The label of the rows and some more of their columns, `low` to `high` in all; now and then, unless `alone`,
-        what a row that they point to is called."""
+        """The label of the rows and some more of their columns, `low` to `high` without a parent's key; now and
+        then, unless `alone`, what a row that they point to is called."""
         beside = self.beside() if table is None and not alone else ()
         table = table or self.subject
         labels = self.labels(table, path)
+        known = sum(self.catalog.pointer(self.subject.name, ref) is not None for ref in labels)
+        low, high = low + known, high + known
         rest = [
             r for r in self.catalog.refs(path, table, "category", "measure", "date", "text", "name") if r not in labels
         ]
@@ -105,10 +107,9 @@ class Draw:
     def beside(self) -> tuple[Ref, ...]:
         """Now and then what a row that the subject's rows point to is called."""
         parents = [(path, table) for path, table in self.catalog.reached(self.subject, 1) if path]
-        if not parents or not self.chance(JOINED):
-            return ()
-        path, parent = self.rng.choice(parents)
-        return self.catalog.labels(path, parent)[:1]
+        names = [self.catalog.labels(path, parent)[0] for path, parent in parents]
+        names = [name for name in names if not self.catalog.pointer(self.subject.name, name)]
+        return (self.rng.choice(names),) if names and self.chance(JOINED) else ()
 
     def key(self) -> Ref:
         """A category to group by, of the subject or of a row that it points to."""
@@ -242,16 +243,15 @@ class Draw:
         return Pattern(ref, how, piece, negated)
 
     def _piece(self, text: str) -> tuple[Place, str]:
-        """A part of the text: of a word of letters, or the word itself."""
-        words = [word for word in text.split() if word.isalpha() and len(word) > 1]
-        word = self.pick(words, "a value of letters")
+        """What a person would search a text for: one of its words, or the first letters of a name of one word."""
+        first, *more = text.split()
+        if not more and not (first.isalpha() and first[:1].isupper() and len(first) > 3):
+            raise Unsuited("a name, or a text of words")
+        if not more:
+            return "starts", first[: self.rng.randint(1, 3)]
+        word = self.pick([word for word in (first, *more) if word.isalpha() and len(word) > 2], "a value of words")
         how = self.rng.choice(_PLACES)
-        if how == "starts" and text.startswith(word):
-            return how, word if self.chance(0.3) else word[: self.rng.randint(1, 3)]
-        if how == "ends" and text.endswith(word):
-            return how, word if self.chance(0.3) else word[-self.rng.randint(1, 3) :]
-        start = self.rng.randrange(max(1, len(word) - 3))
-        return "contains", word if self.chance(0.4) else word[start : start + self.rng.randint(2, 4)]
+        return (how if _HOLDS[how](text, word) else "contains"), word
 
     def missing(self, negated: bool) -> Missing:
         refs = self.catalog.refs((), self.subject, "measure", "category", "date", "text", "name")

@@ -51,6 +51,8 @@ class Expressions:
     # --- columns ---
 
     def ref(self, ref: Ref) -> exp.Column:
+        if ref.path not in self.aliases and (pointer := self.catalog.pointer(self.plan.subject, ref)):
+            return self.ref(pointer)
         return sql.column(ref.column, None if self.alone else self.aliases[ref.path][1])
 
     def day(self, ref: Ref) -> exp.Expr:

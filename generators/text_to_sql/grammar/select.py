@@ -42,10 +42,15 @@ class Select:
     def __init__(self, plan: Plan, catalog: Catalog, idiom: Idiom) -> None:
         self.plan, self.catalog, self.idiom = plan, catalog, idiom
         self.subject = catalog.table(plan.subject)
-        self.aliases = self._aliases(_paths(plan))
+        self.aliases = self._aliases(self._joined(ref).path for ref in _refs(plan))
         alone = len(self.aliases) == 1 and not any(map(_brings_tables, (*plan.filters, *plan.select)))
         self.expressions = Expressions(plan, catalog, idiom, self.aliases, alone)
         self.conditions = Conditions(self.expressions)
+
+    def _joined(self, ref: Ref) -> Ref:
+        """Where the column is read: the key of a parent row needs no join, as the subject points to it."""
+        pointer = self.catalog.pointer(self.plan.subject, ref)
+        return self._joined(pointer) if pointer else ref
 
     def _aliases(self, paths: Iterable[tuple[str, ...]]) -> Aliases:
         """The alias is the table's name unless the table is joined twice."""
@@ -89,7 +94,7 @@ class Select:
 
     def output(self, item: Item) -> exp.Expr:
         expression, alias = self.expressions.item(item), alias_of(item, self.plan, self.catalog)
-        same = isinstance(item, Ref) and alias == item.column
+        same = isinstance(expression, exp.Column) and expression.name == alias
         return expression if same else exp.alias_(expression, sql.identifier(alias))
 
     def _stated_order(self) -> list[exp.Ordered]:
@@ -166,14 +171,13 @@ def _slug(key: str, table: str) -> str:
     return stem if stem != table else f"{stem}_row"
 
 
-def _paths(plan: Plan) -> list[tuple[str, ...]]:
+def _refs(plan: Plan) -> list[Ref]:
     items: list[Item] = [*plan.select, *plan.group, *(order.by for order in plan.order)]
     items += [plan.having.of] if plan.having else []
     items += [plan.top.within, *(order.by for order in plan.top.order)] if plan.top else []
     refs = [ref for item in items if not isinstance(item, ChildTotal) for ref in refs_of(item)]
     refs += [item.per for item in items if isinstance(item, Nested | BeyondCount)]
-    refs += [ref for filter_ in plan.filters for ref in _refs_in(filter_)]
-    return [ref.path for ref in refs]
+    return refs + [ref for filter_ in plan.filters for ref in _refs_in(filter_)]
 
 
 def _refs_in(filter_: Filter) -> list[Ref]:

@@ -13,6 +13,7 @@ from generators.text_to_sql.grammar.catalog import catalog_of
 from generators.text_to_sql.paraphrase.columns import Columns
 from generators.text_to_sql.paraphrase.computed import Computed
 from generators.text_to_sql.paraphrase.conditions import Conditions
+from generators.text_to_sql.paraphrase.ends import Ends
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.facts import Facts
 from generators.text_to_sql.paraphrase.hearing import Hearing
@@ -38,6 +39,7 @@ def check_paraphrase(question_text: str, query: Query, database: Database) -> li
         Items,
         Columns,
         Computed,
+        Ends,
         Shape,
     ):  # each builds on what the ones before have used or bound
         check(evidence).check()

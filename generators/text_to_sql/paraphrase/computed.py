@@ -1,8 +1,6 @@
-"""Is all heard that the plan computes: aggregates, windows, shares, ranks, bands, and the ends of superlatives?"""
+"""Is all heard that the plan computes: aggregates, windows, shares, ranks and bands?"""
 
-from typing import NamedTuple
-
-from generators.text_to_sql.grammar.coverage import left_out
+from generators.text_to_sql.grammar.coverage import left_out, passed_over
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
@@ -13,24 +11,19 @@ from generators.text_to_sql.grammar.plan import (
     DatePart,
     Deviation,
     Elapsed,
-    EndValue,
     Growth,
     HavingMean,
     Item,
     Moving,
     Nested,
     Rank,
-    Recent,
     Running,
     Share,
-    Tile,
-    TopGroup,
     VersusAverage,
     ref_of,
 )
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
-from generators.text_to_sql.paraphrase.keys import EXTREMES, Key
 from generators.text_to_sql.paraphrase.lexicon import plain_words
 
 _CUES: dict[type, tuple[str, ...]] = {
@@ -44,17 +37,8 @@ _CUES: dict[type, tuple[str, ...]] = {
 }
 """What must be heard for each computed column."""
 _TAGS = {"min": "low", "max": "high", "count_distinct": "count"}
-SAME_END = {"high": "late", "low": "early", "late": "high", "early": "low"}
-"""Of calendar years the highest is the latest."""
 _WITHOUT = frozenset({"without", "excluding", "except", "no", "not", "omitting", "ignoring"})
 _IN_TOTAL, _AUXILIARIES = plain_words("in_total"), plain_words("auxiliaries")
-
-
-class End(NamedTuple):
-    """The end of an order that the plan asks for, and of what; None = of anything."""
-
-    end: str
-    about: Item | None
 
 
 class Computed:
@@ -73,10 +57,10 @@ class Computed:
             self._beyond_mean(self.facts.plan.having.op)
         if any(isinstance(item, Change) for item in self.facts.selected) and self._in_percent():
             self._problem("a change in percent instead of the change")
-        if left_out(self.facts.plan, self.facts.catalog) and not self._says_some():
-            self._problem("rows without any should be said not to count")
+        plan, catalog = self.facts.plan, self.facts.catalog
+        if (left_out(plan, catalog) or passed_over(plan, catalog)) and not self._says_some():
+            self._problem("what has no rows should be said not to count")
         self._aggregates()
-        self._superlatives()
 
     def _in_percent(self) -> bool:
         """ "the percentage change", "the growth in percent"."""
@@ -267,62 +251,3 @@ class Computed:
             if any(key in columns for columns in named):
                 return True
         return False
-
-    # --- superlatives ---
-
-    def _superlatives(self) -> None:
-        """Every superlative must name an end that the plan asks for, of what it asks for; and none may be missing."""
-        ends = self._ends()
-        for superlative in self.evidence.orders.superlatives:
-            if self._is_harmless(superlative.mention):
-                continue
-            fit = [end.about for end in ends if self.same_end(superlative.end, end)]
-            keys = superlative.keys
-            if not fit:
-                self._problem(f"{superlative.mention.text!r} is not what is asked")
-            elif keys and not any(_speaks_of(key, about) for key in keys for about in fit):
-                self._problem(f"{superlative.mention.text!r} is of something else")
-        for end in self._picked_ends():
-            other = (SAME_END[end.end],) if self.is_year(end.about) else ()
-            if not self.reading.tagged(end.end, *other):
-                self._problem(f"missing the {end.end} end")
-
-    def _picked_ends(self) -> list[End]:
-        """Those that only a superlative can tell: of aggregates and groups."""
-        functions = {"min": "low", "max": "high"}
-        found = [End(functions[a.function], a) for a in self.facts.aggregates() if a.function in functions]
-        outer = [item.outer for item in self.facts.selected if isinstance(item, Nested)]
-        found += [End(functions[function], None) for function in outer if function in functions]
-        tops = [filter_ for filter_ in self.facts.filters if isinstance(filter_, TopGroup)]
-        return found + [End("high" if top.descending else "low", None) for top in tops]
-
-    def _ends(self) -> list[End]:
-        found = self._picked_ends() + [End(self.facts.end(order), order.by) for order in self.evidence.ordering()]
-        found += [End("high" if i.descending else "low", i) for i in self.facts.selected if isinstance(i, Rank | Tile)]
-        found += [End("late" if i.last else "early", None) for i in self.facts.selected if isinstance(i, EndValue)]
-        return found + [End("late", None) for filter_ in self.facts.filters if isinstance(filter_, Recent)]
-
-    def same_end(self, heard: str, end: End) -> bool:
-        return heard == end.end or (heard == SAME_END[end.end] and self.is_year(end.about))
-
-    def is_year(self, about: Item | None) -> bool:
-        ref = ref_of(about) if about is not None else None
-        return ref is not None and self.facts.catalog.column(ref).unit == "year"
-
-    def _is_harmless(self, mention: Mention) -> bool:
-        """ "top" opens any list that is cut off; "last" may mean the previous; "a maximum of 5" bounds."""
-        text = mention.text.lower()
-        if text in ("top", "best"):
-            return self.facts.plan.limit is not None or self.facts.plan.top is not None
-        if text == "last":
-            return True
-        bounds = text.removeprefix("a ").removesuffix(" of") in EXTREMES and mention.tags & {"ge", "le"}
-        after = next(self.reading.right(mention, 3), None)
-        return bool(bounds) and after in self.reading.literals and after is not None and not after.soft
-
-
-def _speaks_of(key: Key, about: Item | None) -> bool:
-    """The key is what the end is of; "the highest fee" is also the maximum of the fee."""
-    if about is None or isinstance(about, DatePart | Rank | Tile) or key.means(about):
-        return True
-    return isinstance(about, Aggregate) and about.ref is not None and (about.ref.table, about.ref.column) in key.columns

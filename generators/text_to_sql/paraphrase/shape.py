@@ -13,7 +13,7 @@ from generators.text_to_sql.grammar.plan import (
     Tile,
     refs_of,
 )
-from generators.text_to_sql.paraphrase.computed import Computed, End
+from generators.text_to_sql.paraphrase.ends import End, Ends
 from generators.text_to_sql.paraphrase.evidence import Evidence
 from generators.text_to_sql.paraphrase.hearing import Mention
 from generators.text_to_sql.paraphrase.lexicon import plain_words
@@ -69,9 +69,9 @@ class Shape:
         first = plan.order[:1] if plan.limit is not None else plan.top.order[:1] if plan.top else ()
         if order not in first:
             return False
-        end, computed = End(self.facts.end(order), order.by), Computed(self.evidence)
+        end, ends = End(self.facts.end(order), order.by), Ends(self.evidence)
         return any(
-            computed.same_end(superlative.end, end)
+            ends.same_end(superlative.end, end)
             and (not superlative.keys or any(key.means(order.by) for key in superlative.keys))
             for superlative in self.evidence.orders.superlatives
         )

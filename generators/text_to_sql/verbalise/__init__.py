@@ -8,12 +8,13 @@ question and the schema. Styles are those of the Nemotron 3 Super report §3.1.1
 register and its politeness.
 """
 
+import re
 from dataclasses import dataclass
 from random import Random
 
 from generators.text_to_sql.grammar import Query
 from generators.text_to_sql.verbalise.apart import Form
-from generators.text_to_sql.verbalise.frames import Frames, wrapped
+from generators.text_to_sql.verbalise.frames import Frames
 from generators.text_to_sql.verbalise.voice import Instruction, Politeness, Register, Style
 
 __all__ = ["Instruction", "Politeness", "Question", "Register", "Style", "verbalise"]
@@ -45,7 +46,7 @@ def verbalise(query: Query, style: Style, rng: Random) -> Question:
     form, frame = rng.choice(_FORMS[style.instruction])
     core = frames.core(form)
     template = voice.pick(f"polite_{frame}.{style.politeness}")
-    while " ~ " in core and ":" in template:  # "For each city, your task: ..." is no sentence
+    while ":" in template and (" ~ " in core or (form == "terse" and ":" in core)):  # "For each city, your task: ..."
         template = voice.pick(f"polite_{frame}.{style.politeness}")
     if form == "terse":
         notes = [f"; {note[:1].lower()}{note[1:].rstrip('.')}" for note in frames.notes]
@@ -55,3 +56,20 @@ def verbalise(query: Query, style: Style, rng: Random) -> Question:
         scene = {"subjects": frames.subject.plural, "industry": query.database.industry}
         text = f"{voice.say('context', **scene)} {text}"
     return Question(voice.finish(text), style)
+
+
+def wrapped(template: str, core: str, notes: list[str]) -> str:
+    """The core in its polite frame. What stands before a "~" in the core goes in front of the frame, or, if the frame
+    opens with a clause of its own ("Sorry to bother you, but"), behind that; the notes go right after the sentence that
+    holds the core, before any thanks."""
+    front, mark, core = core.rpartition(" ~ ")
+    slot = "{core}" if "{core}" in template else "{np}"
+    head, _, tail = template.partition(slot)
+    stop = re.search(r"[.?!]", tail)
+    end = stop.end() if stop else len(tail)
+    if mark and (opening := re.match(r"So, |.*, but ", head)):
+        head = f"{opening[0]}{front}, {head[opening.end() :]}"
+    elif mark:
+        head = f"{front}, " + (head if re.match(r"I\b", head) else head[:1].lower() + head[1:])
+    said = head + core + tail[:end]
+    return said + "".join(f" {note}" for note in notes) + tail[end:]

@@ -3,6 +3,7 @@
 visits  whose fee is above 50 euros  |  with a fee of more than 50 euros  |  fee > 50 euros
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from generators.text_to_sql.grammar.plan import (
@@ -65,11 +66,22 @@ class Conditions:
 
     def restrictions(self, filters: tuple[Filter, ...], noun: Noun) -> str:
         """All filters, with a space in front; "" for none. What is excluded comes last."""
-        parts = [self.restriction(filter_, noun) for filter_ in filters]
+        parts = self._alike(filters, noun, self.restriction)
         kept = [part for part in parts if not part.startswith(_EXCEPT)]
         excluded = [part for part in parts if part.startswith(_EXCEPT)]
         text = f" {self.voice.listed(kept)}" if kept else ""
         return text + "".join(f", {part}," for part in excluded)
+
+    def _alike(self, filters: Sequence[Filter], noun: Noun, say: Callable[[Filter, Noun], str]) -> list[str]:
+        """All filters, and if they can, opening alike: not "whose fee is 5 and with a date in 2024"."""
+        said: list[str] = []
+        for filter_ in filters:
+            for _ in range(_TRIES):
+                text = say(filter_, noun)
+                if not said or _opening(text) == _opening(said[0]):
+                    break
+            said.append(text)
+        return said
 
     def restriction(self, filter_: Filter, noun: Noun) -> str:
         match filter_:
@@ -106,8 +118,8 @@ class Conditions:
             case VersusNamed():
                 return self._versus_named(filter_, noun)
             case Either(first, second):
-                parts = {name: self.kept(part, noun) for name, part in (("a", first), ("b", second))}
-                return self.voice.say("either", **parts)
+                a, b = self._alike((first, second), noun, self.kept)
+                return self.voice.say("either", a=a, b=b)
         raise AssertionError(filter_)
 
     def kept(self, filter_: Filter, noun: Noun) -> str:
@@ -247,7 +259,8 @@ class Conditions:
                 return ("" if holds else "not ") + column.words if not ref.path else None
             case Between(ref, low, high):
                 ends = self._range(ref, low, high)
-                return f"{self._written(ref)} {fill(voice.choose('[between {v} and {w}|from {v} to {w}]'), ends)}"
+                said = fill(voice.choose("[between {v} and {w} inclusive|from {v} to {w}]"), ends)
+                return f"{self._written(ref)} {said}"
             case Membership(ref, values, negated):
                 listed = ", ".join(voice.value(value, self.names.column(ref)) for value in values)
                 return f"{self._written(ref)} {'not in' if negated else 'in'} ({listed})"
@@ -263,3 +276,11 @@ class Conditions:
 
 
 _EXCEPT = ("except", "excluding", "leaving out")
+_TRIES = 40
+_SAME = {"where": "whose", "for": "whose", "having": "with"}
+
+
+def _opening(restriction: str) -> str:
+    """What kind of clause it is, by its first word."""
+    first = restriction.split(" ", 1)[0]
+    return _SAME.get(first, first)

@@ -1,37 +1,43 @@
-"""The sentence: which frame a plan takes in which form of request, and what stands in a sentence of its own."""
+"""Which frame a plan takes in which form of request: rows, values, groups, sets, and what is none of these."""
 
-import re
-from collections.abc import Sequence
-
-from generators.text_to_sql.grammar.coverage import left_out
+from generators.text_to_sql.grammar.coverage import left_out, passed_over
 from generators.text_to_sql.grammar.plan import (
     Aggregate,
     BeyondCount,
-    Bucket,
     DatePart,
-    Filter,
-    Item,
     Median,
     Nested,
-    Order,
     Plan,
     Ref,
 )
 from generators.text_to_sql.verbalise import words
-from generators.text_to_sql.verbalise.apart import Apart, Form
+from generators.text_to_sql.verbalise.apart import Form
 from generators.text_to_sql.verbalise.conditions import Noun
 from generators.text_to_sql.verbalise.names import Names
+from generators.text_to_sql.verbalise.rows import Rows
 from generators.text_to_sql.verbalise.voice import fill
 
 
-class Frames(Apart):
+class Frames(Rows):
     """Builds the core of one question in one form."""
 
     def core(self, form: Form) -> str:
-        plan = self.plan
-        if per := left_out(plan, self.names.catalog):
-            some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+        core = self._core(form)
+        self._note_left_out()
+        return core
+
+    def _note_left_out(self) -> None:
+        """Parents and months without any row, in a sentence behind the conditions on the rows."""
+        plan, catalog = self.plan, self.names.catalog
+        some = f"such {self.subject.singular}" if plan.filters else self.subject.singular
+        if per := left_out(plan, catalog):
             self.notes.append(self.voice.say("some_only", pers=words.plural(self.names.role(per.path)), some=some))
+        if part := passed_over(plan, catalog):
+            slots = {"one": part.part, "ones": words.plural(part.part), "some": some}
+            self.notes.append(self.voice.say("some_periods_only", **slots))
+
+    def _core(self, form: Form) -> str:
+        plan = self.plan
         if plan.shape != "rows":
             return self._shape(form)
         if plan.union:
@@ -47,112 +53,6 @@ class Frames(Apart):
         if self._is_extreme() and self.voice.chance(0.65):
             return self._extreme(form)
         return self._rows(form)
-
-    # --- rows ---
-
-    def _rows(self, form: Form) -> str:
-        filters = self._inline_filters(form)
-        self._group_notes(self.plan.select)
-        if form == "wh" and len(filters) == 1 and self.voice.chance(0.6) and (pred := self._pred(filters)):
-            slots = self._row_slots((), many=True) | {"pred": pred, "the_all": f"the {self.subject.plural}"}
-            return self._split(fill(self.voice.pick("rows_which"), slots | {"tail": self._tail(form)}))
-        bare = "_all" if form == "imperative" and not filters else ""
-        template = self.voice.pick(f"rows_{form}{bare}")
-        slots = self._row_slots(filters, many="{every}" not in template, repeat=" each" in template)
-        if form != "wh" and "{np}" in template:
-            slots["np"] = self._rows_np(filters)
-        slots["sym"] = self.conditions.symbols(filters, Noun(self.subject.person, True)) if "{sym}" in template else ""
-        text = fill(template, slots | {"tail": "" if form == "np" else self._tail(form)})
-        return text + (self._tail(form) if form == "np" else "")
-
-    def _rows_np(self, filters: tuple[Filter, ...]) -> str:
-        template = self.voice.pick("rows_np")
-        return fill(template, self._row_slots(filters, many="{every}" not in template))
-
-    def _row_slots(self, filters: tuple[Filter, ...], many: bool, repeat: bool = False) -> dict[str, str]:
-        """`repeat`: the columns are named once for each row, in the singular."""
-        plain = [item for item in self.plan.select if isinstance(item, Ref) and self.names.fronted(item)]
-        rest = [item for item in self.plan.select if item not in plain]
-        plural = many and not repeat and self.voice.chance(0.8 if len(plain) == 1 else 0.3)
-        cols = [self.names.nouns(ref) if plural else self.names.noun(ref) for ref in plain]
-        plus = (
-            self.voice.say("plus", x=self.voice.listed([self.items.phrase(item, many=many) for item in rest]))
-            if rest
-            else ""
-        )
-        return self._slots(filters, many) | {
-            "cols": self.voice.listed(cols),
-            "are_cols": "is" if len(cols) == 1 and not plural else "are",
-            "plus": plus,
-        }
-
-    def _slots(self, filters: tuple[Filter, ...], many: bool = True) -> dict[str, str]:
-        """What every frame can name: a verb, the subject, and its conditions."""
-        noun = Noun(self.subject.person, many)
-        return {
-            "verb": self.voice.say("verb"),
-            "Verb": words.sentence(self.voice.say("verb"))[:-1],
-            "every": self.names.every_of(self.subject),
-            "all": self.names.all_of(self.subject),
-            "subjects": self.subject.plural,
-            "restr": self.conditions.restrictions(filters, noun),
-            "their": noun.slots["its"],
-        }
-
-    def _pred(self, filters: tuple[Filter, ...]) -> str | None:
-        """The condition as a verb phrase: "have a fee above 50 euros"."""
-        noun = Noun(self.subject.person, many=True)
-        text = self.conditions.restrictions(filters, noun).strip()
-        if text.startswith("with "):
-            return "have " + text.removeprefix("with ")
-        who = noun.slots["who"] + " "
-        return text.removeprefix(who) if text.startswith(who) else None
-
-    # --- the first rows in an order ---
-
-    def _is_extreme(self) -> bool:
-        if self.plan.limit is None or self.plan.offset or not self.plan.order:
-            return False
-        by = self.plan.order[0].by
-        return isinstance(by, Ref) and self.items.family(by) in ("number", "date")
-
-    def _best(self, order: Order) -> str:
-        if self.items.family(order.by) == "date":
-            return "late" if order.descending else "early"
-        return "high" if order.descending else "low"
-
-    def _extreme_slots(self, order: Order, count: int) -> dict[str, str]:
-        many = count > 1
-        ambiguous = self.subject.singular == self.subject.plural  # "the one aircraft"
-        best = self._best(order)
-        noun = Noun(self.subject.person, many).slots
-        return self._row_slots((), many) | {
-            "n": f"{self.voice.count(count)} " if many or ambiguous else "",
-            "n1": self.voice.count(count),
-            "plural": self.subject.plural,
-            "subjects": self.subject.plural if many else self.subject.singular,
-            "have": noun["have"],
-            "their": noun["its"],
-            "are1": "are" if many else "is",
-            "best": self.voice.say(f"best.{best}"),
-            "best_by": self.voice.say(f"best_by.{best}"),
-            "key": self.items.order_noun(order.by),
-        }
-
-    def _extreme(self, form: Form) -> str:
-        order, limit = self.plan.order[0], self.plan.limit or 1
-        slots = self._extreme_slots(order, limit)
-        slots["cols"] += slots["plus"]
-        slots["np"] = fill(self.voice.pick("extreme_np"), slots)
-        core = slots["np"] if form == "np" else self._split(fill(self.voice.pick(f"extreme_{form}"), slots))
-        filters = self._inline_filters(form)
-        if filters:
-            slots["subjects"] = self.subject.plural
-            slots["restr"] = self.conditions.restrictions(filters, Noun(self.subject.person, many=True))
-            core = fill(self.voice.pick("extreme_among"), slots | {"core": core})
-        for extra in self.plan.order[1:]:
-            self._note_ties(order, extra)
-        return core
 
     # --- values ---
 
@@ -211,14 +111,6 @@ class Frames(Apart):
         person = entity is not None and self.names.catalog.table(entity.table).person
         return self.conditions.having(self.plan.having, key, Noun(person, many))
 
-    def _group_notes(self, keys: Sequence[Item]) -> None:
-        """What the groups stand for, or how a month is written."""
-        for key in keys:
-            if isinstance(key, Bucket) and key in self.plan.group:
-                self.notes.append(self.voice.say("bucket_note", cases=self.items.cases(key)))
-            if isinstance(key, DatePart) and key.part == "month":
-                self.notes.append(self.voice.say("time_note"))
-
     # --- distinct, top of each group, union ---
 
     def _distinct(self, form: Form) -> str:
@@ -247,7 +139,7 @@ class Frames(Apart):
         slots["cols"] += slots["plus"]
         slots["np"] = fill(self.voice.pick("top_np"), slots)
         if top.ties:
-            self.notes.append(self.voice.say("top_ties"))
+            self.notes.append(self.voice.say("top_ties_one" if top.count == 1 else "top_ties"))
         for extra in top.order[1:]:
             self._note_ties(order, extra)
         if form == "np":
@@ -299,7 +191,9 @@ class Frames(Apart):
             core = self._group(form)
             self.notes.append(self.voice.say("series_note", subjects=self.subject.plural))
             return core
-        slots = self._slots(self._inline_filters(form)) | self._shape_slots()
+        filters = self._inline_filters(form)
+        one = self.conditions.restrictions(filters, Noun(self.subject.person, many=False))
+        slots = self._slots(filters) | {"restr_one": one} | self._shape_slots()
         if any(isinstance(key, DatePart) and key.part == "month" for key in self.plan.group):
             self.notes.append(self.voice.say("time_note"))
         slots["tail"] = self._tail(form)
@@ -324,18 +218,3 @@ class Frames(Apart):
             slots |= {"key": self.names.noun(first), "label": self.names.noun(label), "labels": self.names.nouns(label)}
             slots["id"] = self.subject.column(self.subject.primary_key[0]).words
         return slots
-
-
-def wrapped(template: str, core: str, notes: list[str]) -> str:
-    """The core in its polite frame. What stands before a "~" in the core goes in front of the frame; the notes go
-    right after the sentence that holds the core, before any thanks."""
-    front, mark, rest = core.partition(" ~ ")
-    if mark:
-        core = rest
-        template = template if re.match(r"I\b|\{", template) else template[:1].lower() + template[1:]
-    slot = "{core}" if "{core}" in template else "{np}"
-    head, _, tail = template.partition(slot)
-    stop = re.search(r"[.?!]", tail)
-    end = stop.end() if stop else len(tail)
-    said = (f"{front}, " if mark else "") + head + core + tail[:end]
-    return said + "".join(f" {note}" for note in notes) + tail[end:]

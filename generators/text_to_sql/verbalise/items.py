@@ -60,7 +60,7 @@ class Items:
             case Aggregate() | Median() | Conditional() | TextList():
                 return self._of_group(item, restr, source)
             case ChildCount() | ChildTotal() | Share() | Nested() | BeyondCount():
-                return self._of_parts(item)
+                return self._of_parts(item, many)
             case Running() | Change() | Growth() | Moving() | Rank() | Tile() | EndValue() | Deviation():
                 return self._beside_others(item, many)
             case _:
@@ -109,7 +109,7 @@ class Items:
                 phrase = say("median", col=names.noun(ref), colp=names.nouns(ref))
                 return phrase + (self.source(restr) if source else "")
             case TextList(ref):
-                return say("text_list", colp=names.nouns(ref))
+                return say("text_list", colp=names.nouns(ref), subjects=names.all_of(subject))
             case Conditional(of, condition):
                 met = self.conditions.kept(condition, Noun(subject.person, many=True))
                 slots = {"subjects": subject.plural, "restr": met}
@@ -119,20 +119,21 @@ class Items:
                 return say("conditional_sum", col=names.noun(of.ref), colp=names.nouns(of.ref), **slots)
         raise AssertionError(item)
 
-    def _of_parts(self, item: Item) -> str:
+    def _of_parts(self, item: Item, many: bool) -> str:
         say, names = self.voice.say, self.names
         subject = names.subject
         match item:
             case ChildCount(table, key):
                 child, children = names.child(table, key)
-                slots = Noun(subject.person, many=False).slots | {"child": child, "children": children}
+                slots = Noun(subject.person, many).slots | {"child": child, "children": children}
                 pronouns = {"they": "the " + subject.singular, "it": "the " + subject.singular}
                 return f"{say('children', **slots, **pronouns)} ({say('children_zero')})"
             case ChildTotal(table, key, column):
                 words_ = names.catalog.table(table).column(column).words
                 children = names.child(table, key)[1]
-                total = say("child_total", col=words_, colp=words.plural(words_), children=children)
-                return f"{total} ({say('children_zero')})"
+                its = Noun(subject.person, many).slots["its"]
+                total = say("child_total", col=words_, colp=words.plural(words_), children=children, its=its)
+                return f"{total} ({say('total_zero')})"
             case Share(of, decimals):
                 return say("share", of_all=f"the {self._grand(of)}") + self.rounded(decimals)
             case Nested(outer, inner, per):
@@ -149,6 +150,7 @@ class Items:
     def _beside_others(self, item: Item, many: bool) -> str:
         say, names = self.voice.say, self.names
         subject = names.subject
+        each = {"it": "each one", "whose": "each one's"} if many else {"it": "it", "whose": "its"}
         match item:
             case Running(of):
                 noun = self._of(of.ref if isinstance(of, Aggregate) and of.ref else of)
@@ -164,17 +166,17 @@ class Items:
                 phrase = say("moving", **slots)
                 return phrase if rows > 2 else phrase.replace("previous " + words.plural(one), "previous " + one)
             case Rank():
-                return self._rank(item)
+                return self._rank(item, each)
             case Tile(ref, descending, count):
                 first = say(f"tile_first.{'high' if descending else 'low'}")
-                slots = {"subjects": subject.plural, "key": names.noun(ref), "first": first}
+                slots = {"subjects": subject.plural, "key": names.noun(ref), "first": first, **each}
                 return say("tile", n=self.voice.count(count), **slots)
             case EndValue(ref, by, within, last):
                 slots = {"col": names.noun(ref), "by": names.noun(by), "within": names.noun(within)}
                 return say(f"end_value.{'last' if last else 'first'}", subject=subject.singular, **slots)
             case Deviation(ref, within):
                 whom = self.conditions.of_whom(within, subject)
-                return say("deviation", col=names.noun(ref), of_whom=whom, whose="each one's" if many else "its")
+                return say("deviation", col=names.noun(ref), of_whom=whom, **each)
         raise AssertionError(item)
 
     def listed(self, items: tuple[Item, ...], restr: str) -> str:
@@ -264,10 +266,9 @@ class Items:
             return self.voice.choose(f"[total|overall] number of {self.names.subject.plural}")
         return self.voice.choose(f"[overall|grand] total of the {self.names.noun(of.ref)}")
 
-    def _rank(self, item: Rank) -> str:
+    def _rank(self, item: Rank, each: dict[str, str]) -> str:
         first = self.voice.say(f"rank_first.{'high' if item.descending else 'low'}")
         ties = self.voice.say(f"rank_ties.{'dense' if item.dense else 'gaps'}")
         within = f" {self.voice.say('rank_within', key=self.names.noun(item.within))}" if item.within else ""
-        return self.voice.say(
-            "rank", key=self.names.noun(item.ref) + within, first=f"{first}; {ties}", first0=f"{first} and {ties}"
-        )
+        key = self.names.noun(item.ref) + within
+        return self.voice.say("rank", key=key, first=f"{first}; {ties}", first0=f"{first} and {ties}", **each)

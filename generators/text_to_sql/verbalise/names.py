@@ -54,6 +54,8 @@ class Names:
         if bare != own and role == self.catalog.table(ref.table).singular and self.voice.chance(0.5):
             return own
         possessive = f"{role}'" if role.endswith("s") else f"{role}'s"
+        if " of " in bare:  # "holder's level of study"
+            return f"{possessive} {bare}"
         return self.voice.rng.choice((f"{possessive} {bare}", f"{possessive} {bare}", f"{role} {bare}"))
 
     def _coded(self, ref: Ref) -> bool:
@@ -92,9 +94,13 @@ class Names:
                 if self.entity:
                     return self.role(self.entity.path)
                 noun = self.noun(key)
-                return noun.replace("'s ", " ").replace("' ", " ")
+                for mark in ("'s ", "' "):
+                    owner, found, own = noun.partition(mark)
+                    if found:
+                        return f"{own} of the {owner}" if " of " in own else f"{owner} {own}"
+                return noun
             case DatePart(ref, part):
-                return f"{part} of the {self.noun(ref)}" if self.voice.chance(0.6) else f"{self.noun(ref)} {part}"
+                return f"{part} of the {self.noun(ref)}"
             case Bucket(ref):
                 return self.voice.say("bucket_key", col=self.noun(ref))
 
@@ -129,4 +135,5 @@ class Names:
 
 def with_article(noun: str, column: Column) -> str:
     """ "a fee", but "the doctor's fee" and a plural without article."""
-    return noun if column.words.endswith("s") and column.kind == "measure" else indefinite(noun)
+    head = column.words.split(" of ")[0]
+    return noun if head.endswith("s") and column.kind == "measure" else indefinite(noun)

@@ -109,7 +109,8 @@ class Voice:
             return self.keep(value if proper else words.quoted(value, self.mark))
         if column is None or column.kind != "measure":
             return self.keep(words.number(value, "plain"))
-        kept_unit = column.unit if unit or column.unit == "year" else None
+        said = column.unit is not None and words.names_unit(column.words, column.unit)
+        kept_unit = column.unit if column.unit == "year" or (unit and not said) else None
         return self.keep(words.quantity(value, kept_unit, self.numbers, self.symbols))
 
     def count(self, value: int) -> str:

@@ -76,6 +76,11 @@ def singular_unit(unit: str) -> str:
     return unit[:-1] if unit.endswith("s") and len(unit) > 3 else unit
 
 
+def names_unit(noun: str, unit: str) -> bool:
+    """The noun says it already: a "number of beds" is 30, not 30 beds."""
+    return singular_unit(unit) in map(singular_unit, noun.split(" "))
+
+
 def indefinite(noun: str) -> str:
     """With "a" or "an", by the sound of the first letter as far as the spelling tells."""
     first = noun.split(" ")[0]

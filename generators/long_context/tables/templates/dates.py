@@ -2,7 +2,7 @@
 
 from calendar import month_name
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, choosing, counting
 from generators.long_context.tables.table import day_in, literal, quoted
 from generators.long_context.tables.templates.ranks import apart, nearest_by
 from generators.long_context.tables.templates.registry import Family, into
@@ -22,9 +22,10 @@ def earliest(d: Draw) -> Ask:
     day = d.column("date")
     a = d.condition(day)
     name = quoted(day.name)
-    question = d.say("[Which|What] {noun} {a} has the earliest {label}?", a=a.text, label=day.label)
-    sql = d.best(name, a.sql, "min")
-    return Ask(question, sql, a.sql, [a.column.name, day.name])
+    question = d.say(
+        "[Which {noun} {a}|Of all {nouns} {a}, which one] has the earliest {label}?", a=a.text, label=day.label
+    )
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, day.name], "min")
 
 
 @into(DATES)
@@ -35,12 +36,13 @@ def in_years(d: Draw) -> Ask:
     start = year - d.rng.randint(0, 9)
     where = f"year({name}) BETWEEN {start} AND {start + 9}"
     question = d.say(
-        "How many {nouns} have their {label} in the ten years from {start} to {end}?",
+        "[How many {nouns} have their {label} in the ten years from {start} to {end}|From {start} to {end}, both years "
+        "included: how many {nouns} have their {label} then]?",
         label=day.label,
         start=start,
         end=start + 9,
     )
-    return Ask(question, counted(where), where, [day.name])
+    return counting(question, where, where, [day.name])
 
 
 @into(DATES)
@@ -48,11 +50,11 @@ def in_month(d: Draw) -> Ask:
     day, month = d.column("date"), d.rng.randint(1, 12)
     where = f"month({quoted(day.name)}) = {month}"
     question = d.say(
-        "[Regardless of the year|In any year]: how many {nouns} have their {label} in {month}?",
+        "[Regardless of the year, how|Whatever the year, how|How] many {nouns} have their {label} in {month}?",
         label=day.label,
         month=_MONTHS[month - 1],
     )
-    return Ask(question, counted(where), where, [day.name])
+    return counting(question, where, where, [day.name])
 
 
 @into(DATES)
@@ -62,8 +64,13 @@ def weekday(d: Draw) -> Ask:
     a = d.condition(day, kinds=("category", "number"))
     name = quoted(day.name)
     where = f"{a.sql} AND isodow({name}) >= 6"
-    question = d.say("For how many {nouns} {a} [is|was] the {label} a Saturday or a Sunday?", a=a.text, label=day.label)
-    return Ask(question, counted(where), where, [a.column.name, day.name])
+    d.matters(where, a.sql)
+    question = d.say(
+        "[For how many {nouns} {a} [is|was] the {label} a Saturday or a Sunday|Work out the day of the week: how many "
+        "{nouns} {a} have their {label} on a weekend (Saturday or Sunday)]?",
+        a=a.text, label=day.label,
+    )  # fmt: skip
+    return counting(question, where, where, [a.column.name, day.name])
 
 
 @into(DATES)
@@ -71,8 +78,9 @@ def span(d: Draw) -> Ask:
     day = d.column("date")
     a = d.condition(day, kinds=("category", "number"))
     name = quoted(day.name)
+    d.several(a.sql)
     question = d.say(
-        "How many days [pass|lie] between the earliest and the latest {label} among {nouns} {a}?",
+        "How many days [pass|lie] between the earliest and the latest {label} among [the|all] {nouns} {a}?",
         a=a.text,
         label=day.label,
     )
@@ -81,7 +89,7 @@ def span(d: Draw) -> Ask:
 
 @into(DATES)
 def nearest_day(d: Draw) -> Ask:
-    return nearest_by(d, "date", "The {label} of [which|what] other {noun} {a} is [closest|nearest] to that of {key}?")
+    return nearest_by(d, "date")
 
 
 @into(DATES)
@@ -97,7 +105,8 @@ def full_years(d: Draw) -> Ask:
         one, other = other, one
     key = literal(row[d.table.key])
     question = d.say(
-        "How many complete years [passed|lie] between the {one} and the {other} of {key}?",
+        "[How many complete years lie between the {one} and the {other} of {key}|Take {key}: how many complete years "
+        "passed between the {one} and the {other}]?",
         one=one.label,
         other=other.label,
         key=row[d.table.key],
@@ -114,7 +123,10 @@ def after_the_other(d: Draw) -> Ask:
     a = d.condition(day, kinds=("category", "number"))
     key, value = literal(row[d.table.key]), literal(row[day.name])
     where = f"{a.sql} AND {quoted(day.name)} > {value}"
+    d.matters(where, a.sql, f"{quoted(day.name)} > {value}")
     question = d.say(
-        "How many {nouns} {a} have a later {label} than {key}?", a=a.text, label=day.label, key=row[d.table.key]
-    )
-    return Ask(question, counted(where), f"({where} OR {d.key} = {key})", [a.column.name, day.name])
+        "[How many {nouns} {a} have a later {label} than {key}|Of the {nouns} {a}, how many have their {label} after "
+        "that of {key}]?",
+        a=a.text, label=day.label, key=row[d.table.key],
+    )  # fmt: skip
+    return counting(question, where, f"({where} OR {d.key} = {key})", [a.column.name, day.name])

@@ -1,6 +1,6 @@
 """Filters, and what they leave out: rows that meet conditions are counted, listed or found."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Draw, Unsuited, adding, choosing, counting
 from generators.long_context.tables.table import literal, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -12,9 +12,10 @@ NEGATIONS: Family = {}
 def count_one(d: Draw) -> Ask:
     a = d.condition()
     question = d.say(
-        "[How many|What number of] {nouns} {a} [are there|do you find|does the text have|are listed]?", a=a.text
+        "[How many {nouns} {a} [are there|do you find|does the text list]|Count the {nouns} {a}: how many are there]?",
+        a=a.text,
     )
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -22,10 +23,12 @@ def count_two(d: Draw) -> Ask:
     a = d.condition(kinds=("category",))
     b = d.condition(a.column, kinds=("number", "date"))
     where = f"{a.sql} AND {b.sql}"
+    d.matters(where, a.sql, b.sql)
     question = d.say(
-        "[Of the|Among the] {nouns} {a}, how many are [also|at the same time] {nouns} {b}?", a=a.text, b=b.text
-    )
-    return Ask(question, counted(where), where, [a.column.name, b.column.name])
+        "[Of|Among] the {nouns} {a}, [how many are also {nouns} {b}|count those {b}: how many are they]?",
+        a=a.text, b=b.text,
+    )  # fmt: skip
+    return counting(question, where, where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
@@ -33,28 +36,27 @@ def count_either(d: Draw) -> Ask:
     a = d.condition()
     b = d.condition(a.column)
     where = f"({a.sql} OR {b.sql})"
+    d.matters(where, a.sql, b.sql)
     question = d.say(
         "[Count|Take|Consider] the {nouns} {a} and the {nouns} {b}, each {noun} once: how many [are they|is that]?",
         a=a.text,
         b=b.text,
     )
-    return Ask(question, counted(where), where, [a.column.name, b.column.name])
+    return counting(question, where, where, [a.column.name, b.column.name])
 
 
 @into(FILTERS)
 def count_one_of(d: Draw) -> Ask:
     a = d.of(d.column("category"), "in")
-    question = d.say("[How many|What number of] {nouns} {a} [are on record|are there|can be found]?", a=a.text)
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    question = d.say("How many {nouns} {a} [are on record|are there|can be found|does the text list]?", a=a.text)
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
 def count_between(d: Draw) -> Ask:
     a = d.of(d.column(d.rng.choice(("number", "date"))), "between")
-    question = d.say(
-        "[How many|What number of] {nouns} {a} [are there|does the text hold|are among the records]?", a=a.text
-    )
-    return Ask(question, counted(a.sql), a.sql, [a.column.name])
+    question = d.say("How many {nouns} {a} [are there|do you count|are among the records]?", a=a.text)
+    return counting(question, a.sql, a.sql, [a.column.name])
 
 
 @into(FILTERS)
@@ -63,7 +65,8 @@ def count_distinct(d: Draw) -> Ask:
     a = d.condition(column)
     name = quoted(column.name)
     question = d.say(
-        "How many different [values|entries] does the {label} [take|have] among {nouns} {a}?",
+        "[Among the {nouns} {a}, how many different values of {label} are there|How many different values of {label} "
+        "[occur|are found] among the {nouns} {a}]?",
         label=column.label,
         a=a.text,
     )
@@ -75,9 +78,10 @@ def list_matching(d: Draw) -> Ask:
     a = d.condition(kinds=("category",))
     b = d.condition(a.column, kinds=("number", "date", "category"))
     where = f"{a.sql} AND {b.sql}"
+    d.matters(where, a.sql, b.sql)
     question = d.say(
-        "[Which|What] {nouns} {a} are also {nouns} {b}? [Give|List] the {key} of each, [in alphabetical "
-        "order|sorted by alphabet].",
+        "[Which {nouns} {a} are also {nouns} {b}|Which of the {nouns} {a} are {nouns} {b}]? [Give|List] the {key} of "
+        "each, [in alphabetical order|from A to Z|sorted alphabetically].",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
     sql = d.listed(where)
@@ -90,9 +94,10 @@ def only_match(d: Draw) -> Ask:
     b = d.condition(a.column, kinds=("number", "date"))
     c = d.condition(a.column, b.column)
     where = f"{a.sql} AND {b.sql} AND {c.sql}"
+    d.matters(where, f"{a.sql} AND {b.sql}", f"{a.sql} AND {c.sql}", f"{b.sql} AND {c.sql}")
     question = d.say(
-        "[Exactly one|A single|Only one] {noun} {a} is both a {noun} {b} and a {noun} {c}: [which one|what is the "
-        "{key}]?",
+        "[Exactly|Only|Just] one of the {nouns} {a} is [also|at once] among the {nouns} {b} and among the {nouns} {c}: "
+        "[which one|what is the {key}]?",
         a=a.text, b=b.text, c=c.text, key=d.table.columns[0].label,
     )  # fmt: skip
     return Ask(question, f"SELECT {d.key} FROM t WHERE {where}", where, [a.column.name, b.column.name, c.column.name])
@@ -101,35 +106,37 @@ def only_match(d: Draw) -> Ask:
 @into(NEGATIONS)
 def count_not(d: Draw) -> Ask:
     a = d.condition(kinds=("number", "date"))
-    b, _ = d.not_of(d.column("category", a.column))
+    b = d.of(d.column("category", a.column), "ne")
     where = f"{a.sql} AND {b.sql}"
-    question = d.say("[How many|What number] of the {nouns} {a} are {nouns} {b}?", a=a.text, b=b.text)
-    return Ask(question, counted(where), a.sql, [a.column.name, b.column.name])
+    d.matters(where, a.sql)
+    question = d.say("[How many of the {nouns} {a}|Of the {nouns} {a}, how many] are {nouns} {b}?", a=a.text, b=b.text)
+    return counting(question, where, a.sql, [a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
 def count_neither(d: Draw) -> Ask:
     scope = d.condition(kinds=("number", "date"))
-    a, _ = d.not_of(d.column("category", scope.column))
-    b, _ = d.not_of(d.column("category", scope.column, a.column))
-    where = f"{scope.sql} AND {a.sql} AND {b.sql}"
+    a = d.condition(scope.column, kinds=("category",))
+    b = d.condition(scope.column, a.column, kinds=("category",))
+    where = d.without(scope.sql, a.sql, b.sql)
+    d.matters(where, d.without(scope.sql, a.sql), d.without(scope.sql, b.sql))
     question = d.say(
-        "[Among|Of] the {nouns} {scope}, how many are {nouns} {a} and also {nouns} {b}?",
-        scope=scope.text,
-        a=a.text,
-        b=b.text,
-    )
-    return Ask(question, counted(where), scope.sql, [scope.column.name, a.column.name, b.column.name])
+        "[[Among|Of] the {nouns} {scope}, leave out those {a} and those {b}: how many [are left|remain]|How many "
+        "{nouns} {scope} are neither {nouns} {a} nor {nouns} {b}]?",
+        scope=scope.text, a=a.text, b=b.text,
+    )  # fmt: skip
+    return counting(question, where, scope.sql, [scope.column.name, a.column.name, b.column.name])
 
 
 @into(NEGATIONS)
 def list_except(d: Draw) -> Ask:
     a = d.condition(kinds=("category",))
     b = d.condition(a.column)
-    where = f"{a.sql} AND NOT ({b.sql})"
+    where = d.without(a.sql, b.sql)
+    d.matters(where, a.sql)
     question = d.say(
-        "[Take|Start with] all {nouns} {a} and [leave out|strike|remove] every {noun} {b}. [Who or what "
-        "remains|Which remain] ([by|give the] {key}, in alphabetical order)?",
+        "[Take|Start with] all {nouns} {a} and [leave out|strike|remove] every {noun} {b}. Which [remain|are left] "
+        "([by|give the] {key}, [in alphabetical order|from A to Z])?",
         a=a.text, b=b.text, key=d.table.columns[0].label,
     )  # fmt: skip
     sql = d.listed(where)
@@ -139,18 +146,18 @@ def list_except(d: Draw) -> Ask:
 @into(NEGATIONS)
 def top_without(d: Draw) -> Ask:
     number = d.column("number")
-    a, _ = d.not_of(d.column("category", number))
+    a = d.condition(number, kinds=("category",))
     b = d.condition(number, a.column)
-    where = f"{a.sql} AND {b.sql}"
+    name, where = quoted(number.name), d.without(b.sql, a.sql)
+    best, with_all = (d.query(f"SELECT max({name}) FROM t WHERE {rows}")[0][0] for rows in (where, b.sql))
+    if best is None or best == with_all:
+        raise Unsuited
     question = d.say(
-        "[Which|What] {noun} {b} has the highest {label} if only {nouns} {a} are [considered|allowed|counted]?",
+        "[[Leave out|Ignore|Pass over] every {noun} {a}. Which of the [other|remaining] {nouns} {b} has|Not counting "
+        "{nouns} {a}, which {noun} {b} has] the highest {label}?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
-    best = f"SELECT max({quoted(number.name)}) FROM t WHERE {where}"
-    return Ask(
-        question, f"SELECT {d.key} FROM t WHERE {where} AND {quoted(number.name)} = ({best})", where,
-        [a.column.name, b.column.name, number.name],
-    )  # fmt: skip
+    return choosing(d, question, name, where, b.sql, [a.column.name, b.column.name, number.name])
 
 
 @into(NEGATIONS)
@@ -169,7 +176,8 @@ def absent_value(d: Draw) -> Ask:
     d.rng.shuffle(options)
     shown = ", ".join(written(option) for option in options)
     question = d.say(
-        "Which of these [does not occur|is missing] as {label} among the {nouns} {a}: {shown}?",
+        "[Which of these [does not occur|is missing] as {label} among the {nouns} {a}: {shown}?|Four of these occur as "
+        "{label} among the {nouns} {a}: {shown}. Which one does not?]",
         label=column.label, a=a.text, shown=shown,
     )  # fmt: skip
     values = ", ".join(f"({literal(option)})" for option in options)
@@ -183,15 +191,12 @@ def sum_without(d: Draw) -> Ask:
     number = d.column("number")
     a = d.condition(number)
     b = d.condition(number, a.column)
-    where = f"{a.sql} AND NOT ({b.sql})"
+    where = d.without(a.sql, b.sql)
+    d.several(where)
+    d.matters(where, a.sql)
     question = d.say(
         "[Add up|Sum] the {label} of all {nouns} {a}, [leaving out|without|except for] every {noun} {b}: what is "
         "the [total|sum]?",
         a=a.text, b=b.text, label=number.label,
     )  # fmt: skip
-    return Ask(
-        question,
-        f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}",
-        a.sql,
-        [a.column.name, b.column.name, number.name],
-    )
+    return adding(question, number, where, a.sql, [a.column.name, b.column.name, number.name])

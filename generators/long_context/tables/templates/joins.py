@@ -1,6 +1,6 @@
 """Joins: what is asked lies in another record than the one that is named, or in several of them."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import Ask, Condition, Draw, Unsuited, adding, choosing, counting
 from generators.long_context.tables.table import Column, Row, Table, literal, quoted
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -21,6 +21,15 @@ def _linked(d: Draw, row: Row, link: Column) -> Row:
     return found[0]
 
 
+def _telling(d: Draw, second: Table) -> Column:
+    """A column of the second table that no row's name gives away."""
+    return d.rng.choice([column for column in second.columns[1:] if not column.kin])
+
+
+def _condition(d: Draw, second: Table) -> Condition:
+    return d.of(_telling(d, second), table=second)
+
+
 def _is(d: Draw, *rows: Row) -> str:
     keys = ", ".join(literal(row[d.table.key]) for row in rows)
     return f"{d.key} IN ({keys})"
@@ -32,8 +41,8 @@ def of_the_linked(d: Draw) -> Ask:
     row = d.row(link)
     column = d.column(d.rng.choice(("number", "date", "category")))
     question = d.say(
-        "[What is the {label} of|Which {label} has] the {link} of {key}?", label=column.label, link=link.label,
-        key=row[d.table.key]
+        "[What is the {label} of the {link} of {key}|{key} has a {link}: what is the {label} of that {noun}]?",
+        label=column.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     sql = f"SELECT m.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(link.name)} = m.{d.key} WHERE t.{_is(d, row)}"
     return Ask(question, sql, _is(d, row, _linked(d, row, link)), [link.name, column.name])
@@ -47,7 +56,8 @@ def of_the_twice_linked(d: Draw) -> Ask:
     last = _linked(d, middle, link)
     column = d.column(d.rng.choice(("number", "date", "category")))
     question = d.say(
-        "[Somebody|A {noun}] is the {link} of the {link} of {key}. What is the {label} of that {noun}?",
+        "[Somebody is the {link} of the {link} of {key}. What is the {label} of that {noun}|What is the {label} of the "
+        "{link} of {key}'s {link}|Start at {key} and go to the {link} twice: what is the {label} there]?",
         label=column.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     own, name = quoted(link.name), quoted(column.name)
@@ -63,7 +73,8 @@ def linked_differently(d: Draw) -> Ask:
     link, number = d.link("own"), d.column("number")
     row = d.row(link)
     question = d.say(
-        "By how much [do|does] the {label} of {key} and that of the {link} of {key} differ?",
+        "[By how much do the {label} of {key} and that of the {link} of {key} differ|How far is the {label} of {key} "
+        "from that of {key}'s {link}]?",
         label=number.label, link=link.label, key=row[d.table.key],
     )  # fmt: skip
     name = quoted(number.name)
@@ -75,10 +86,11 @@ def linked_differently(d: Draw) -> Ask:
 def of_the_second(d: Draw) -> Ask:
     second, link = _second(d), d.link("second")
     row = d.row(link)
-    column = d.rng.choice(second.columns[1:])
+    column = _telling(d, second)
     question = d.say(
-        "What is the {label} of the {link} of {key}?", label=column.label, link=link.label, key=row[d.table.key]
-    )
+        "[What is the {label} of the {link} of {key}|Look up the {link} of {key}: what is the {label} there]?",
+        label=column.label, link=link.label, key=row[d.table.key],
+    )  # fmt: skip
     joined = f"t JOIN c ON t.{quoted(link.name)} = c.{quoted(second.key)}"
     sql = f"SELECT c.{quoted(column.name)} FROM {joined} WHERE t.{_is(d, row)}"
     return Ask(question, sql, _is(d, row), [link.name])
@@ -88,7 +100,7 @@ def of_the_second(d: Draw) -> Ask:
 def second_of_the_linked(d: Draw) -> Ask:
     second, own, link = _second(d), d.link("own"), d.link("second")
     row = d.row(own)
-    column = d.rng.choice(second.columns[1:])
+    column = _telling(d, second)
     question = d.say(
         "[Think of|Take] the {own} of {key}: what is the {label} of that {noun}'s {link}?",
         label=column.label, own=own.label, link=link.label, key=row[d.table.key],
@@ -97,35 +109,38 @@ def second_of_the_linked(d: Draw) -> Ask:
         f"SELECT c.{quoted(column.name)} FROM t JOIN t m ON t.{quoted(own.name)} = m.{d.key} "
         f"JOIN c ON m.{quoted(link.name)} = c.{quoted(second.key)} WHERE t.{_is(d, row)}"
     )
-    return Ask(question, sql, _is(d, row, _linked(d, row, own)), [own.name, link.name])
+    linked = _linked(d, row, own)
+    return Ask(question, sql, _is(d, row, linked), [own.name, link.name], followed=_is(d, linked))
 
 
 @into(JOINS)
 def count_by_second(d: Draw) -> Ask:
     second, link = _second(d), d.link("second")
-    a = d.condition(table=second, kinds=("category", "number"))
+    a = _condition(d, second)
     b = d.condition()
     inside = f"{quoted(link.name)} IN (SELECT {quoted(second.key)} FROM c WHERE {a.sql})"
     where = f"{inside} AND {b.sql}"
+    d.matters(where, inside, b.sql)
     question = d.say(
-        "How many {nouns} {b} have [as {link} one of the|a {link} among the] {seconds} {a}?",
+        "How many {nouns} {b} have [as {link} one of the {seconds} {a}|one of the {seconds} {a} as {link}]?",
         a=a.text, b=b.text, link=link.label, seconds=second.nouns,
     )  # fmt: skip
-    return Ask(question, counted(where), where, [link.name, b.column.name])
+    return counting(question, where, where, [link.name, b.column.name])
 
 
 @into(JOINS)
 def top_by_second(d: Draw) -> Ask:
     second, link, number = _second(d), d.link("second"), d.column("number")
-    a = d.condition(table=second, kinds=("category", "number"))
+    a = _condition(d, second)
     inside = f"{quoted(link.name)} IN (SELECT {quoted(second.key)} FROM c WHERE {a.sql})"
+    d.matters(inside, "true")
     name = quoted(number.name)
     question = d.say(
-        "[Among|Of] all {nouns} whose {link} is one of the {seconds} {a}, which has the highest {label}?",
+        "[[Among|Of] all {nouns} whose {link} is one of the {seconds} {a}, which|Look at the {seconds} {a}: which "
+        "{noun} with one of them as {link}] has the highest {label}?",
         a=a.text, link=link.label, seconds=second.nouns, label=number.label,
     )  # fmt: skip
-    sql = d.best(name, inside)
-    return Ask(question, sql, inside, [link.name, number.name])
+    return choosing(d, question, name, inside, inside, [link.name, number.name])
 
 
 @into(JOINS)
@@ -138,7 +153,7 @@ def same_as_linked(d: Draw) -> Ask:
     question = d.say(
         "How many {nouns} have the same {label} as their [own |]{link}?", label=column.label, link=link.label
     )
-    return Ask(question, counted(where), where, [link.name, column.name])
+    return counting(question, where, where, [link.name, column.name])
 
 
 @into(JOINS)
@@ -150,7 +165,8 @@ def leading_to(d: Draw) -> Ask:
     target = d.rng.choice(targets)
     where = f"{quoted(link.name)} = {literal(target)}"
     question = d.say(
-        "{target} is the {link} of [which|what] {nouns}? [Give|List] them [in alphabetical order|by alphabet].",
+        "[{target} is the {link} of which {nouns}|Which {nouns} have {target} as {link}]? [Give|List] them [in "
+        "alphabetical order|from A to Z|sorted alphabetically].",
         target=target, link=link.label,
     )  # fmt: skip
     sql = d.listed(where)
@@ -170,7 +186,7 @@ def number_of_leading(d: Draw) -> Ask:
         "[Add up|Sum] the {label} of all {nouns} who have {target} as {link}: what [do you get|is the sum]?",
         target=target, link=link.label, label=number.label,
     )  # fmt: skip
-    return Ask(question, f"SELECT sum({quoted(number.name)}) FROM t WHERE {where}", where, [link.name, number.name])
+    return adding(question, number, where, where, [link.name, number.name])
 
 
 @into(JOINS)
@@ -180,7 +196,8 @@ def sharing_with(d: Draw) -> Ask:
     name = quoted(column.name)
     where = f"{name} = {literal(row[column.name])}"
     question = d.say(
-        "How many other {nouns} [share|have in common] the {label} [of|with] {key}?",
+        "[How many other {nouns} have the same {label} as {key}|Apart from {key}, how many {nouns} have {key}'s "
+        "{label}]?",
         label=column.label,
         key=row[d.table.key],
     )
@@ -191,14 +208,14 @@ def sharing_with(d: Draw) -> Ask:
 def top_sharing_with(d: Draw) -> Ask:
     column, number = d.column("category"), d.column("number")
     row = d.row(column)
-    where = f"{quoted(column.name)} = {literal(row[column.name])}"
+    shared, key = f"{quoted(column.name)} = {literal(row[column.name])}", literal(row[d.table.key])
     name = quoted(number.name)
     question = d.say(
-        "[Among|Of] the {nouns} with the same {label} as {key}, which has the [lowest|smallest] {number}?",
+        "[[Among|Of] the other {nouns} with the {label} of {key}, which|Which other {noun} with the same {label} as "
+        "{key}] has the [lowest|smallest] {number}?",
         label=column.label, key=row[d.table.key], number=number.label,
     )  # fmt: skip
-    sql = d.best(name, where, "min")
-    return Ask(question, sql, where, [column.name, number.name])
+    return choosing(d, question, name, f"{shared} AND {d.key} <> {key}", shared, [column.name, number.name], "min")
 
 
 @into(JOINS)
@@ -211,9 +228,8 @@ def top_sharing_with_extreme(d: Draw) -> Ask:
     if d.query(f"SELECT count(*) FROM t WHERE {when} = (SELECT min({when}) FROM t)")[0][0] != 1:
         raise Unsuited
     question = d.say(
-        "[Find|Look for] the {noun} with the earliest {day}. Of all {nouns} with that {noun}'s {label}, which has "
-        "the highest {number}?",
+        "[Find|Look for] the {noun} with the earliest {day}. Of all {nouns} with that {noun}'s {label}, that {noun} "
+        "included, which has the highest {number}?",
         day=day.label, label=column.label, number=number.label,
     )  # fmt: skip
-    sql = d.best(name, where)
-    return Ask(question, sql, where, [day.name, column.name, number.name])
+    return choosing(d, question, name, where, where, [day.name, column.name, number.name])

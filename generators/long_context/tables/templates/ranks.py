@@ -1,6 +1,6 @@
 """Ranks and comparisons: the highest, the k-th, the nearest; which of two, and by how much."""
 
-from generators.long_context.tables.draw import Ask, Draw, Unsuited, counted
+from generators.long_context.tables.draw import CANDIDATES, Ask, Draw, Unsuited, choosing, counting
 from generators.long_context.tables.table import Kind, literal, number_in, quoted, written
 from generators.long_context.tables.templates.registry import Family, into
 
@@ -16,10 +16,11 @@ def highest(d: Draw) -> Ask:
     a = d.condition(number)
     name = quoted(number.name)
     question = d.say(
-        "[Which|What] {noun} {a} has the [highest|greatest|largest] {label}?", a=a.text, label=number.label
+        "[Which {noun} {a}|Of all {nouns} {a}, which one] has the [highest|greatest|largest] {label}?",
+        a=a.text,
+        label=number.label,
     )
-    sql = d.best(name, a.sql)
-    return Ask(question, sql, a.sql, [a.column.name, number.name])
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, number.name])
 
 
 @into(RANKS)
@@ -28,12 +29,11 @@ def lowest(d: Draw) -> Ask:
     a = d.condition(number)
     name = quoted(number.name)
     question = d.say(
-        "Among {nouns} {a}, [who or what|which one] has the [lowest|least|smallest] {label}?",
+        "[Among {nouns} {a}, which one|Which of the {nouns} {a}] has the [lowest|smallest] {label}?",
         a=a.text,
         label=number.label,
     )
-    sql = d.best(name, a.sql, "min")
-    return Ask(question, sql, a.sql, [a.column.name, number.name])
+    return choosing(d, question, name, a.sql, a.sql, [a.column.name, number.name], "min")
 
 
 @into(RANKS)
@@ -41,12 +41,12 @@ def top_k(d: Draw) -> Ask:
     number, k = d.column("number"), d.rng.randint(2, 5)
     a = d.condition(number)
     question = d.say(
-        "[Which|What] {k} {nouns} {a} have the highest {label}, [the highest first|from the top down]? {tie}",
+        "Which {k} {nouns} {a} have the highest {label}, [the highest first|from the top down]? {tie}",
         k=k, a=a.text, label=number.label, tie=d.tie_rule(),
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {a.sql} ORDER BY {d.ranked(number)} LIMIT {k}"
-    if d.query(counted(a.sql))[0][0] <= k:
+    if d.counts(a.sql)[0] <= k:
         raise Unsuited
+    sql = d.ranked(number, a.sql, True, f"LIMIT {k}")
     return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
 
 
@@ -56,10 +56,12 @@ def kth(d: Draw) -> Ask:
     a = d.condition(number)
     down = d.rng.random() < 0.5
     question = d.say(
-        "Ordered by {label} from {order}, which of the {nouns} {a} comes {nth}? {tie}",
+        "[Ordered by {label} from {order}, which of the {nouns} {a}|Sort the {nouns} {a} by {label}, {order}: which "
+        "one] comes {nth}? {tie}",
         label=number.label, order="high to low" if down else "low to high", a=a.text, nth=_NTH[k], tie=d.tie_rule(),
     )  # fmt: skip
-    sql = f"SELECT {d.key} FROM t WHERE {a.sql} ORDER BY {d.ranked(number, down)} LIMIT 1 OFFSET {k - 1}"
+    d.several(a.sql)
+    sql = d.ranked(number, a.sql, down, f"LIMIT 1 OFFSET {k - 1}")
     return Ask(question, sql, a.sql, [a.column.name, number.name])
 
 
@@ -86,10 +88,11 @@ def all_highest(d: Draw) -> Ask:
     name = quoted(number.name)
     where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
     question = d.say(
-        "[Several|Two or more] {nouns} {a} share the highest {label}. [Which|Who or what] are they, in "
-        "alphabetical order?",
+        "[Several|Two or more] {nouns} {a} share the highest {label}. Which [are they|ones], [in alphabetical order|"
+        "from A to Z]?",
         a=a.text, label=number.label,
     )  # fmt: skip
+    d.several(a.sql)
     sql = d.listed(where)
     return Ask(question, sql, a.sql, [a.column.name, number.name], "list")
 
@@ -100,8 +103,11 @@ def value_of_highest(d: Draw) -> Ask:
     number, other = d.column("number"), d.column(d.rng.choice(("category", "date")))
     a = d.condition(number, other)
     name = quoted(number.name)
+    if d.query(f"SELECT count(DISTINCT {quoted(other.name)}) FROM t WHERE {a.sql}")[0][0] < CANDIDATES:
+        raise Unsuited
     question = d.say(
-        "What is the {other} of the {noun} with the [highest|largest] {label} among all {nouns} {a}?",
+        "[What is the {other} of|Which {other} is given for] the {noun} with the [highest|largest] {label} among all "
+        "{nouns} {a}?",
         other=other.label, label=number.label, a=a.text,
     )  # fmt: skip
     where = f"{a.sql} AND {name} = (SELECT max({name}) FROM t WHERE {a.sql})"
@@ -128,7 +134,8 @@ def above_the_other(d: Draw) -> Ask:
         raise Unsuited
     name, first, second = quoted(number.name), literal(one[d.table.key]), literal(other[d.table.key])
     question = d.say(
-        "Is the {label} of {one} [above|higher than] that of {other}? [Say|Answer] yes or no.",
+        "[Is the {label} of {one} [above|higher than] that of {other}|Comparing {one} and {other} by {label}: is the "
+        "first one's higher]? [Say|Answer] yes or no.",
         label=number.label,
         one=one[d.table.key],
         other=other[d.table.key],
@@ -139,8 +146,10 @@ def above_the_other(d: Draw) -> Ask:
 
 @into(COMPARISONS)
 def same_value(d: Draw) -> Ask:
-    """Yes or no, as above."""
+    """Yes or no, as above; of a column that names give no hint at."""
     column, wanted = d.column("category"), d.rng.random() < 0.5
+    if column.kin:
+        raise Unsuited
     for _ in range(200):
         one, other = d.two(column)
         if (one[column.name] == other[column.name]) == wanted:
@@ -170,7 +179,8 @@ def larger_group(d: Draw) -> Ask:
     where = f"{a.sql} AND {name} IN ({literal(one)}, {literal(other)})"
     grouped = f"SELECT {name} AS v, count(*) AS n FROM t WHERE {where} GROUP BY 1"
     question = d.say(
-        "Among {nouns} {a}, is {one} or {other} the [more frequent|commoner] {label}?",
+        "[Among {nouns} {a}, is {one} or {other} the [more frequent|commoner] {label}|Which {label} do more of the "
+        "{nouns} {a} have, {one} or {other}]?",
         a=a.text, one=written(one), other=written(other), label=column.label,
     )  # fmt: skip
     return Ask(
@@ -183,9 +193,7 @@ def larger_group(d: Draw) -> Ask:
 
 @into(COMPARISONS)
 def nearest(d: Draw) -> Ask:
-    return nearest_by(
-        d, "number", "The {label} of [which|what] other {noun} {a} is [nearest|closest] to that of {key}?"
-    )
+    return nearest_by(d, "number")
 
 
 @into(COMPARISONS)
@@ -196,14 +204,15 @@ def between_two(d: Draw) -> Ask:
     a = d.condition(number, kinds=("category",))
     name = quoted(number.name)
     where = f"{a.sql} AND {name} > {literal(low)} AND {name} < {literal(high)}"
+    d.matters(where, a.sql)
     question = d.say(
         "For how many {nouns} {a} is the {label} strictly between those of {one} and {other}?",
         a=a.text, label=number.label, one=one[d.table.key], other=other[d.table.key],
     )  # fmt: skip
     keys = f"{literal(one[d.table.key])}, {literal(other[d.table.key])}"
-    return Ask(
+    return counting(
         question,
-        counted(where),
+        where,
         f"({where} OR {d.key} IN ({keys}))",
         [a.column.name, number.name],
     )
@@ -215,27 +224,33 @@ def above_the_mean(d: Draw) -> Ask:
     a = d.condition(number, kinds=("category", "date"))
     name = quoted(number.name)
     where = f"{a.sql} AND {name} > (SELECT avg({name}) FROM t WHERE {a.sql})"
+    d.several(a.sql)
     question = d.say(
-        "How many of the {nouns} {a} are above the [average|mean] {label} of [just these|that group]?",
+        "[How many of the {nouns} {a} are above the [average|mean] {label} of [just these|that group]|Work out the "
+        "[average|mean] {label} of the {nouns} {a}: how many of them are above it]?",
         a=a.text,
         label=number.label,
     )
-    return Ask(question, counted(where), a.sql, [a.column.name, number.name])
+    return counting(question, where, a.sql, [a.column.name, number.name])
 
 
 # --- of numbers, and of dates ----------------------------------------------------------------------------------------
 
 
-def nearest_by(d: Draw, kind: Kind, text: str) -> Ask:
+def nearest_by(d: Draw, kind: Kind) -> Ask:
     """The row whose value is nearest to that of a named one, under a condition."""
     column = d.column(kind)
     row = d.row(column)
     a = d.condition(column)
     key = literal(row[d.table.key])
-    question = d.say(text, a=a.text, label=column.label, key=row[d.table.key])
+    question = d.say(
+        "[The {label} of which other {noun} {a} is [nearest|closest] to that of {key}|Apart from {key}, which {noun} "
+        "{a} has the {label} [nearest|closest] to {key}'s]?",
+        a=a.text, label=column.label, key=row[d.table.key],
+    )  # fmt: skip
     gap = f"abs({quoted(column.name)} - {literal(row[column.name])})"
-    sql = d.best(gap, f"{a.sql} AND {d.key} <> {key}", "min")
-    return Ask(question, sql, f"({a.sql} OR {d.key} = {key})", [a.column.name, column.name])
+    where, evidence = f"{a.sql} AND {d.key} <> {key}", f"({a.sql} OR {d.key} = {key})"
+    return choosing(d, question, gap, where, evidence, [a.column.name, column.name], "nearest")
 
 
 def apart(d: Draw, kind: Kind, text: str) -> Ask:

@@ -58,7 +58,7 @@ def latest_per_group(catalog: Catalog, rng: Random) -> Plan:
     path, parent = joined(draw, 1)
     key = catalog.key(draw.subject.name, path[0])
     within = Ref(path, parent.name, key.to_column)
-    by = draw.date()
+    by = event(draw)
     select = (*draw.labels(parent, path), *plus(draw.outputs(1, 2), by, draw, 1.0))
     top = Top(1, within, (Order(by, True),), ties=False)
     return broken_ties(Plan("latest_per_group", draw.subject.name, tuple(dict.fromkeys(select)), top=top), draw)

@@ -61,8 +61,9 @@ def _new_name(draw: Draw, ref: Ref) -> str:
     """Its words, or the table's and its own, unless that is what it is called already."""
     column = draw.catalog.column(ref)
     words = "_".join(column.words.lower().replace("-", " ").replace("'", "").split())
-    name = words if words != column.name and draw.chance(0.5) else f"{draw.subject.singular.split()[-1]}_{words}"
-    if name in draw.subject.by_name or not name.isascii():
+    table = draw.subject.singular.split()[-1]
+    name = words if words.startswith(table) or (words != column.name and draw.chance(0.5)) else f"{table}_{words}"
+    if name == column.name or name in draw.subject.by_name or not name.isascii():
         raise Unsuited("a name of its own")
     return name
 
@@ -267,11 +268,11 @@ def order_two(catalog: Catalog, rng: Random) -> Plan:
 
 @concept("basic")
 def skip_rows(catalog: Catalog, rng: Random) -> Plan:
-    """A later page of a list, or the second-highest row."""
+    """A later page of an ordered list."""
     draw = Draw.over(catalog, rng)
     by = draw.measure() if draw.chance(0.7) else draw.date()
     limit = rng.choice((2, 3, 4, 5, 5))
-    offset = rng.choice((1, 2, 3, limit, limit, 2 * limit))
+    offset = rng.choice((2, 3, 4, limit, limit, 2 * limit))
     select = tuple(dict.fromkeys((*draw.labels(), *draw.beside(), by)))
     if len(draw.subject.rows) <= offset + limit:
         raise Unsuited("that many rows")
