@@ -50,7 +50,7 @@ def batches(found: Input) -> Iterator[pa.Table | Fault]:
             return
         for batch in _parquet_batches(path, RECORDS.names):
             yield pa.Table.from_batches([batch]).select(RECORDS.names).cast(RECORDS)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # OSError: what is compressed can't be unpacked
         yield Fault(_unreadable(path, error))
 
 
@@ -64,7 +64,7 @@ def rows_of(found: Input) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:
     else:
         try:
             yield from enumerated(_arrow_rows(path) if path.suffix == ".arrow" else _parquet_rows(path))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             yield str(path), BadSeed(str(path), _unreadable(path, error))
 
 
@@ -72,7 +72,7 @@ def enumerated(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, 
     return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _unreadable(path: Path, error: pa.ArrowException) -> str:
+def _unreadable(path: Path, error: pa.ArrowException | OSError) -> str:
     return f"not readable as {path.suffix[1:]}: {' '.join(str(error).split())}"
 
 
@@ -87,7 +87,7 @@ def _parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[p
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    return (row for batch in _parquet_batches(path) for row in batch.to_pylist())
+    return (row for batch in _parquet_batches(path) for row in batch.to_pylist(maps_as_pydicts="lossy"))
 
 
 def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -100,7 +100,7 @@ def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
             reader = (whole.get_batch(number) for number in range(whole.num_record_batches))
         for batch in reader:
             for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield from batch.slice(start, BATCH_ROWS).to_pylist()
+                yield from batch.slice(start, BATCH_ROWS).to_pylist(maps_as_pydicts="lossy")
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadSeed]]:

@@ -7,11 +7,13 @@
     decision  accept | fix | reject        note      why
     edited    messages as JSON, where the decision is fix, else null
 
-The sample is stratified: half of it from either side, by largest remainder over that side's strata, at least one of
-each while there is room. Within a stratum the smallest hashes of (seed, id) are drawn, so a larger sample contains the
-smaller. Rates weigh each review by how many candidates of its stratum it stands for.
+The sample is stratified: half of it from either side, in proportion to that side's strata, at least one of each while
+there is room. Whose turn it is doesn't depend on the sample's size, and within a stratum the smallest hashes of
+(seed, id) come first, so a larger sample contains the smaller. Rates weigh each review by how many candidates of its
+stratum it stands for.
 
-Source: Kish 1965, Survey Sampling (effective sample size); Wilson 1927 (the interval).
+Source: Kish 1965, Survey Sampling (effective sample size); Wilson 1927 (the interval); Balinski and Young 1982, Fair
+Representation (methods that never take a seat back as the house grows).
 """
 
 from collections import Counter, defaultdict
@@ -28,7 +30,6 @@ from pydantic import TypeAdapter
 
 from gristmill.agreement import compared, wilson
 from gristmill.errors import GristmillError
-from gristmill.quota import divide
 from gristmill.runs import RunFolder
 from schemas import Message, canonical_json
 from schemas.arrow import rows_to_table
@@ -98,17 +99,16 @@ def draw(found: Sequence[Candidate], n: int, seed: int = 0) -> list[Candidate]:
 
 
 def _stratified(found: Sequence[Candidate], n: int, seed: int) -> list[Candidate]:
+    """One of each stratum, of the largest first; then in proportion to their sizes, as seats go by Sainte-Laguë."""
     strata: dict[str, list[Candidate]] = defaultdict(list)
     for one in sorted(found, key=lambda one: _rank(one, seed)):
         strata[one.stratum].append(one)
-    n = min(n, len(found))
-    if n < len(strata):  # no room for all: the largest first
-        largest = sorted(strata, key=lambda name: (-len(strata[name]), name))
-        return [strata[name][0] for name in largest[:n]]
-    extra = divide(n - len(strata), Counter({name: len(members) for name, members in strata.items()})) if strata else {}
-    drawn = [one for name, members in strata.items() for one in members[: 1 + extra[name]]]
-    left = [one for name, members in strata.items() for one in members[1 + extra[name] :]]
-    return [*drawn, *left[: n - len(drawn)]]  # where a stratum had fewer than its part
+    turns = [
+        ((place > 0, (place + 0.5) / len(members) if place else -len(members), name), one)
+        for name, members in strata.items()
+        for place, one in enumerate(members)
+    ]
+    return [one for _, one in sorted(turns, key=lambda turn: turn[0])[:n]]
 
 
 def _rank(one: Candidate, seed: int | str) -> bytes:

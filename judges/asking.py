@@ -8,6 +8,7 @@ Votes are worth their price where they differ in something: the order of what is
 judge's role, and each vote is the model's own opinion of another arrangement, not a throw of the dice.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -24,6 +25,13 @@ T = TypeVar("T")
 
 PROMPTS = PromptFolder(Path(__file__).parent / "prompts")
 """Judges' prompts, also for a generator that calls a judge's function: its own `ctx.prompt` knows only its own."""
+
+_HEADING = re.compile(
+    r"^(?=(?:(?:First|Second) answer|Answer(?: \d+)?|Question|Conversation|Instructions|Categories|Text|Thoughts|"
+    r"What was asked|What the text answers \(not judged\)|A right answer, for comparison):[ \t]*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""The headings of the prompts (tests/test_judges_models.py holds them together)."""
 
 Reason = Annotated[str, Field(max_length=400)]
 
@@ -52,7 +60,16 @@ async def ask(ctx: Context, role: str, prompt: str, answer: type[A], **variables
 
 async def ask_shape(ctx: Context, role: str, prompt: str, shape: Shape[T], **variables: Any) -> T:
     """The same for a shape that is made at run time."""
-    return await ctx.answer(role, [user(ctx.render(PROMPTS[prompt], variables))], shape)
+    shown = {name: as_text(value) for name, value in variables.items()}
+    return await ctx.answer(role, [user(ctx.render(PROMPTS[prompt], shown))], shape)
+
+
+def as_text(value: Any) -> Any:
+    """A variable of a prompt, in which no line reads as a heading of the prompt: an answer can't end itself and begin
+    another."""
+    if isinstance(value, str):
+        return _HEADING.sub(r"\\", value)
+    return [as_text(one) for one in value] if isinstance(value, list) else value
 
 
 async def collect(ctx: Context, votes: int, vote: Callable[[], Awaitable[T]]) -> list[T]:

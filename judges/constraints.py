@@ -29,8 +29,8 @@ from schemas import Data
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _BETWEEN_WORDS = re.compile(r"[\s/|—–]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Scripts that put no space between words."""
+NO_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+"""The letters of scripts that put no space between words."""
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)]*(?=\s|$)|[。！？।؟۔]")
 _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Fig|approx)\.$")
 _HALF_OF_DAY = re.compile(r"\b[ap]\.m\.$")
@@ -134,10 +134,9 @@ def check(constraint: Checkable, text: str) -> str:
         case Keywords():
             return _keywords_fault(constraint, text)
         case Language():
-            found = judge_language(text, [constraint.is_], _PARTS)
-            named = identify(text)[0]
-            kept = named and found.passed and certainty(text, [constraint.is_]) >= 0.5
-            return "" if kept else f"the language is {named or 'unknown'}: {found.reason}"
+            named, parts = identify(text)[0], judge_language(text, [constraint.is_], _PARTS)
+            is_kept = bool(named) and parts.passed is True and certainty(text, [constraint.is_]) >= 0.5
+            return "" if is_kept else f"the language is {named or 'unknown'}: {parts.reason}"
         case Case():
             return "" if _CASES[constraint.is_](text) else f"not {constraint.is_} case"
         case Start():
@@ -239,8 +238,8 @@ def _whole(text: str) -> str:
     """A pattern for whole words in a folded text; of a sign such as a comma, or where words aren't parted, anywhere."""
     folded = _folded(text).strip() or text
     first, last = folded[0], folded[-1]
-    before = r"(?<!\w)" if first.isalnum() and not _NO_SPACES.match(first) else ""
-    after = r"(?!\w)" if last.isalnum() and not _NO_SPACES.match(last) else ""
+    before = r"(?<!\w)" if re.match(rf"[^\W_{NO_SPACES}]", first) else ""
+    after = r"(?!\w)" if re.match(rf"[^\W_{NO_SPACES}]", last) else ""
     return before + r"\s+".join(map(re.escape, folded.split())) + after
 
 

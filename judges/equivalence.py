@@ -9,6 +9,7 @@ Where `metadata.reference` is a list, one match is enough.
 Source: MATH's and SimpleQA's graders compare final answers so (Hendrycks et al. 2021, arXiv 2103.03874).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -22,6 +23,8 @@ from judges.notation import plain, quantity
 from judges.numbers import same_quantity
 from judges.sameness import same
 from judges.votes import means_the_same, normalised
+
+_DECIMAL_COMMA = re.compile(r"^([-−+]?\d+),(\d+)")
 
 How = Literal["exact", "numeric", "maths", "semantic"]
 
@@ -102,6 +105,8 @@ def _certainly(text: str, reference: str, how: How, tolerance: float) -> bool | 
     if how == "exact":
         return None
     one, other = quantity(plain(text)), quantity(plain(reference))
+    if other and not one:  # beside a number, 3,14 is one too and no list of two
+        one = quantity(plain(_DECIMAL_COMMA.sub(r"\1.\2", text)))
     if one and other:
         return same_quantity(one, other, tolerance)
     return same(reference, text) if how == "maths" else None

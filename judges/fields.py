@@ -8,6 +8,7 @@ tools                 the tools' definitions as JSON
 metadata.sql.query    a value in the metadata; any other name is a column of the record, such as `category`
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -17,6 +18,9 @@ from schemas import Message, canonical_json
 
 _SHORT = {"question", "answer", "trace", "conversation", "tools"}
 _COLUMNS = {name for name in Record.model_fields if name not in ("messages", "tools", "verdicts", "provenance")}
+
+
+_TURN = re.compile(r"^(?=\[(?:system|user|assistant|tool)\][ \t]*$)", re.MULTILINE)
 
 
 def _known(path: str) -> str:
@@ -74,9 +78,10 @@ def before_answer(record: Record) -> list[Message]:
 
 
 def read_out(messages: list[Message]) -> str:
-    """Messages as text, without traces: what a reader of the record would judge."""
+    """Messages as text, without traces: what a reader of the record would judge. No content makes a turn."""
     turns = []
     for message in messages:
         calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls]
-        turns.append(f"[{message.role}]\n" + "\n".join([message.content, *calls]).strip())
+        said = _TURN.sub(r"\\", "\n".join([message.content, *calls]).strip())
+        turns.append(f"[{message.role}]\n{said}")
     return "\n\n".join(turns)

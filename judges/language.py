@@ -3,8 +3,9 @@
     {name: language, expected: [en, de]}      one of these
     {name: language, expected: question}      that of the question
 
-Each paragraph with enough letters is looked at, so a switch in mid-answer is found. What is expected is taken to be
-likelier beforehand than each of the other 96 languages, so a short English phrase is not called Latin for a name in it.
+Each line and each sentence with enough letters is looked at, so a switch in mid-answer is found. What is expected is
+taken to be likelier beforehand than each of the other 96 languages, so a short English phrase is not called Latin for a
+name in it.
 An answer without words (a number, a program) is in no wrong language and passes; one with too few letters to tell is
 undecided, or passes with `short: pass`.
 
@@ -21,6 +22,7 @@ from gristmill.errors import ConfigError
 from gristmill.text.language_id import identify, known_languages, letters, likelihoods, prose
 from judges.fields import FieldPath, lookup, question
 
+_SENTENCE = re.compile(r"(?<=[.!?।؟])\s+|(?<=[。！？])|\s*\n\s*")
 PRIOR = 20
 """How much likelier an expected language is beforehand than each other one."""
 
@@ -72,7 +74,7 @@ def judge_language(text: str, expected: list[str], params: Params) -> Verdict:
     if total < params.min_letters:
         return Verdict(name="language", passed=True if params.short == "pass" else None, reason=f"{total} letters only")
     whole = certainty(text, expected)
-    for part in [text, *re.split(r"\n\s*\n", prose(text))]:
+    for part in [text, *_SENTENCE.split(prose(text))]:
         if letters(prose(part)) >= params.min_letters and certainty(part, expected) <= 1 - params.min_confidence:
             begin = " ".join(part.split())[:60]
             return Verdict(name="language", passed=False, score=0.0, reason=f"{identify(part)[0]}: {begin}")

@@ -39,6 +39,10 @@ class MajorityVote(Judge[Params]):
             return Verdict(name=self.name, passed=None, reason=f"no list of answers in {params.candidates}")
         candidates = [final_answer(str(one)) for one in given]
         own = final_answer(own)
+        if len(candidates) < 2:
+            return Verdict(
+                name=self.name, passed=None, reason=f"{params.candidates} holds one answer, and one is no vote"
+            )
         if own not in candidates:
             return Verdict(name=self.name, passed=None, reason=f"the record's answer is not in {params.candidates}")
         question = read_out(before_answer(record))

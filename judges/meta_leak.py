@@ -27,6 +27,7 @@ _SUBJECTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("schema", "json", "format"),
         (
             r"(?:the|this|required|given|output|response|json) schema (?:requires|wants|says|asks|needs|expects)",
+            r"(?:follow|match|fit|obey)(?:ing)? the (?:json |output |given |required |response )*schema\b",
             r"(?:required|expected) (?:json|output|response) (?:format|schema|structure)\b",
             r"(?:output|return|respond with|produce) (?:only )?(?:a )?(?:valid )?json (?:object )?(?:with|matching|as)",
         ),
@@ -37,13 +38,15 @@ _SUBJECTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             r"(?:the|this|a|grading|scoring|evaluation) rubric\b",
             r"(?:the )?(?:grader|evaluator|judge) (?:will|would|wants|expects|checks|is looking)",
             r"(?:full|maximum|high) (?:score|marks|credit) (?:for|from|on)",
+            r"for (?:the )?(?:full|maximum|highest) (?:score|marks|credit)",
         ),
     ),
     "prompt": (
         ("prompt", "synthetic", "training", "fine-tun", "role-play", "role play"),
         (
             r"(?:the|this|my) (?:system )?prompt (?:says|asks|tells|wants|requires|instructs|states|specifies)",
-            r"(?:write|create|generate|produce|invent)(?: an?| some)? (?:synthetic|training) \w+",
+            r"(?:writ|creat|generat|produc|invent)(?:e|ing)(?: an?| some)? (?:synthetic|training) \w+",
+            r"synthetic (?:example|record|dialogue|conversation)s?\b",
             r"(?:as|for) (?:training|fine-?tuning) (?:data|example|sample)s?\b",
             r"as (?:instructed|specified|required) (?:by|in) the (?:prompt|task description)",
             r"(?:the )?(?:persona|role)[- ]?play(?:ing)? (?:instructions?|prompt)",

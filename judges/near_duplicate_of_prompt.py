@@ -12,9 +12,11 @@ from typing import Annotated
 from pydantic import Field
 
 from gristmill import Config, Context, Judge, Record, Verdict
+from judges.constraints import NO_SPACES
 from judges.fields import answer, before_answer
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(rf"[{NO_SPACES}]|[^\W{NO_SPACES}]+")
+"""A word; where a script puts no space between them, a character."""
 
 Shingles = set[tuple[str, ...]]
 

@@ -33,7 +33,7 @@ from gristmill import Config, Context, Record, Reject, Verdict
 from gristmill.config import load_config
 from gristmill.errors import ConfigError, did_you_mean
 from gristmill.llm import object_shape
-from judges.asking import PROMPTS, ModelJudge, ModelParams, collect
+from judges.asking import PROMPTS, ModelJudge, ModelParams, as_text, collect
 from judges.fields import FieldPath, lookup, read_out
 from judges.logprobs import answer_with_logprobs, expected_scores
 from schemas import JsonObject, content_hash, user
@@ -153,8 +153,8 @@ class Rubric(ModelJudge[Params]):
                 "scale": _scale(self.rubric),
                 "dimensions": dimensions,
                 "shown": shown,
-                "references": references,
-                "conversation": read_out(record.messages),
+                "references": as_text(references),
+                "conversation": as_text(read_out(record.messages)),
             },
         )
         if not self.params.logprobs:

@@ -1,5 +1,6 @@
 """The Arrow schemas of everything that Gristmill writes as parquet, and the way from a record to a row and back."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ import pyarrow.json
 from schemas.chat_shapes import conversation_in
 from schemas.records import ReasoningMode, Record
 
+_UUID = re.compile(r"(?:[0-9a-f]{32})?")  # of a record; others give their rows what they like
 _string = pa.string()
 
 TOOL_CALL = pa.struct(
@@ -116,6 +118,8 @@ def foreign_row_to_record(row: dict[str, Any]) -> Record:
         parsed[column] = orjson.loads(value) if isinstance(value, str | bytes) else value
     if not isinstance(parsed["metadata"], dict):
         raise ValueError("metadata is no object")
+    if "uuid" in parsed and not _UUID.fullmatch(str(parsed["uuid"])):
+        others["uuid"] = parsed.pop("uuid")
     if parsed.get("reasoning", "on") not in get_args(ReasoningMode):
         others["reasoning"] = parsed.pop("reasoning")
     parsed["messages"], parsed["tools"] = found.messages, found.tools

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gristmill.audit import Candidate, Review, Reviews, Side, audit_figures, draw
 from gristmill.testing import FaultServer
@@ -42,6 +44,16 @@ def test_a_side_that_is_short_leaves_its_room_to_the_other() -> None:
     }  # fmt: skip
     assert len(draw(candidates(a_accepted=2, b_rejected=3), 20)) == 5
     assert len(draw(candidates(**{f"s{n}_accepted": 2 for n in range(30)}), 10)) == 10
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=6), st.lists(st.integers(0, 20), max_size=4), st.integers(0, 200)
+)
+def test_a_larger_sample_contains_the_smaller(accepted: list[int], rejected: list[int], n: int) -> None:
+    found = candidates(**{f"s{place}_accepted": count for place, count in enumerate(accepted)})
+    found += candidates(**{f"s{place}_rejected": count for place, count in enumerate(rejected)})
+    smaller, larger = draw(found, n), draw(found, n + 1)
+    assert {*smaller} <= {*larger} and len(smaller) == min(n, len(found))
 
 
 def review(id: str, side: Side, stratum: str, decision: Any, reviewer: str = "ann", **more: Any) -> Review:

@@ -412,6 +412,36 @@ def test_rows_of_anybody_become_records_and_bad_ones_are_listed(tmp_path: Path) 
     assert by_question["Question 1?"][0] == "g" and by_question["Question 1?"][3] == record(1).uuid
 
 
+def test_files_as_other_tools_write_them(tmp_path: Path) -> None:
+    def chats(start: int) -> list[dict[str, Any]]:
+        return [{"messages": [m.model_dump() for m in record(start + n).messages]} for n in range(4)]
+
+    (tmp_path / "windows.jsonl").write_bytes(
+        "\r\n".join(orjson.dumps(row).decode() for row in chats(0)).encode("utf-8-sig")
+    )
+    messages = [row["messages"] for row in chats(4)]
+    kinds = pa.map_(pa.string(), pa.int64())
+    maps = pa.table({"messages": messages, "metadata": pa.array([[("topic", n)] for n in range(4)], kinds)})
+    pq.write_table(maps, tmp_path / "maps.parquet")
+    named = pa.table({"messages": [row["messages"] for row in chats(8)], "uuid": ["first", "first", "7", "8"]})
+    pq.write_table(named, tmp_path / "named.parquet")
+    path = write(tmp_path / "torn" / "page.parquet", [record(n, f"{n} {'why? ' * 900}") for n in range(200)])
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(random.Random(0).randbytes(200))
+    path.write_bytes(content)
+    write(tmp_path / "torn" / "whole.parquet", [record(12 + n) for n in range(4)])
+    names = {"windows": "windows.jsonl", "maps": "maps.parquet", "named": "named.parquet", "torn": "torn"}
+    sources = [{"name": name, "path": str(tmp_path / path), "weight": 1} for name, path in names.items()]
+    made = blend(tmp_path, sources, 16)
+    assert [row["rows"] for row in made["sources"]] == [4, 4, 4, 4]
+    assert [row["unreadable"] for row in made["sources"]] == [0, 0, 0, 1]
+    assert ask(tmp_path, "SELECT count(DISTINCT uuid), min(length(uuid)) FROM samples") == [(16, 32)]
+    told = ask(tmp_path, "SELECT metadata FROM samples WHERE source IN ('maps', 'named')")
+    known = [orjson.loads(one) for (one,) in told]
+    assert {one["topic"] for one in known if "topic" in one} == {0, 1, 2, 3}
+    assert sorted(one["uuid"] for one in known if "uuid" in one) == ["7", "8", "first", "first"]
+
+
 def test_parquet_of_other_columns_and_broken_rows_in_ours(tmp_path: Path) -> None:
     foreign = pa.Table.from_pylist([{**OPENAI, "metadata": {"k": n}, "made": pa.scalar(n).as_py()} for n in range(4)])
     pq.write_table(foreign, tmp_path / "foreign.parquet")

@@ -515,6 +515,11 @@ def test_a_refused_change_needs_no_word() -> None:
         ("express", "Express parcels can't", True),
         ("express", "expressly", False),
         ("can't be undone", "it can’t be undone", True),
+        ("5", "It fell to -5 degrees.", False),
+        ("-5", "It fell to −5 degrees.", True),
+        ("10", "within 8-10 days", True),
+        ("1250", "1.250,00 €", True),
+        ("café", "the cafe\u0301", True),
     ],
 )
 def test_told(fact: str, said: str, told: bool) -> None:

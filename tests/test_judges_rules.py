@@ -4,7 +4,9 @@ import csv
 import gzip
 import json
 import random
+import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from gristmill import Record, RunJudge, Verdict
 from gristmill.quantiles import QuantileSketch
 from gristmill.testing import Judged, judge_scripted
+from gristmill.text.language_id import letters, prose
 from judges.claims import final_answer
 from judges.constraints import CONSTRAINTS, Other, check, count_sentences, count_words
 from judges.difficulty import Difficulty
@@ -246,6 +249,10 @@ GERMAN = "Der Leuchtturmwärter schrieb jeden Sonntagabend einen Brief an seine 
         (GERMAN, {"expected": ["en"]}, False),
         (GERMAN, {"expected": ["en", "de"]}, True),
         (f"{ENGLISH}\n\n{GERMAN}\n\n{ENGLISH}", {"expected": ["en"]}, False),
+        (f"{ENGLISH} {GERMAN}", {"expected": ["en"]}, False),
+        (f"{ENGLISH} 今天早上河水非常平静，船只一艘接一艘地离开了古老的港口。", {"expected": ["en"]}, False),
+        (f"今天早上河水非常平静，船只离开了港口。{ENGLISH}", {"expected": ["zh"]}, False),
+        ("The Greek word λόγος means reason, and 東京 is Tokyo, as everybody knows.", {"expected": ["en"]}, True),
         (f"{ENGLISH}\n\n```\n{GERMAN}\n```", {"expected": ["en"]}, True),
         ("42", {"expected": ["en"]}, True),
         ("```python\nimport os\n```", {"expected": ["de"]}, True),
@@ -275,6 +282,22 @@ def test_the_language_of_real_questions(shared_data: Path) -> None:
     for language in ("de", "fr", "es", "nl", "sv", "zh"):
         wrong = sum(judge_language(text, [language], params).passed is True for text in texts)
         assert wrong <= 1, (language, wrong)
+
+
+@pytest.mark.shared
+def test_english_full_of_foreign_names_stays_english(shared_data: Path) -> None:
+    texts = []
+    for name in ("factbook_africa_europe", "sqlite_docs"):
+        with gzip.open(shared_data / f"long_context/{name}.jsonl.gz", "rt") as lines:
+            texts += [
+                max(filter(None, json.loads(line).values()), key=lambda v: len(str(v))) for line in islice(lines, 20)
+            ]
+    params, sentences = LanguageParams(short="pass"), 0
+    for text in texts:
+        for sentence in re.split(r"(?<=[.!?])\s+|\s*\n\s*", prose(str(text)[:4000])):
+            sentences += letters(sentence) >= 20
+            assert judge_language(sentence, ["en"], params).passed is not False, sentence
+    assert sentences > 1000
 
 
 # --- refusal ---
@@ -341,6 +364,8 @@ def test_an_answer_that_repeats_the_question_fails(tmp_path: Path) -> None:
     reworded = "Ghent's guilds ran the harbour; " + " ".join(f"ship {n} came with wool number {n}." for n in range(9))
     assert judged("near_duplicate_of_prompt", record(reworded, question), tmp_path).status == "accepted"
     assert judged("near_duplicate_of_prompt", record("Ghent", "Ghent or Bruges?"), tmp_path).status == "accepted"
+    chinese = "请写一篇关于十六世纪根特港口的文章，介绍它的行会、船只和起重机，以及商人的生活。"
+    assert judged("near_duplicate_of_prompt", record(f"{chinese}好。", chinese), tmp_path).status == "rejected"
     assert judged("near_duplicate_of_prompt", Record(messages=[user("q")]), tmp_path).fault.endswith("undecided")
 
 
@@ -352,6 +377,10 @@ def test_an_answer_that_repeats_the_question_fails(tmp_path: Path) -> None:
         ("According to the rubric this gets full marks for clarity.", "rubric"),
         ("The prompt says that I should be an analyst.", "prompt"),
         ("So I write a synthetic example about loans.", "prompt"),
+        ("I'm generating training data here.", "prompt"),
+        ("For full marks I show the steps.", "rubric"),
+        ("I follow the JSON schema given.", "schema"),
+        ("A generator makes synthetic data of this kind.", None),
         ("The reference answer is 42, so I work towards it.", "answer"),
         ("The table card is a distractor.", "distractor"),
         ("So it must be Lake Constance, I think.", "hidden"),

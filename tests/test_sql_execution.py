@@ -511,6 +511,15 @@ async def test_an_answer_in_other_words_is_as_good(query: str, answer: str) -> N
     assert verdict.passed is True, verdict.reason
 
 
+async def test_variants_that_cannot_be_made_say_nothing() -> None:
+    rules = ["CREATE TABLE pair (a INTEGER, b INTEGER CHECK (b = a * a), PRIMARY KEY (a, b))"]
+    rules += ["INSERT INTO pair VALUES (1, 1), (2, 4), (3, 9)", "CREATE VIEW large AS SELECT * FROM pair WHERE b > 2"]
+    changes = {"context": joined(rules), "query": "SELECT a FROM large"}
+    assert (await judged(foreign("```sql\nSELECT a FROM pair WHERE b > 2\n```", **changes))).passed is True
+    assert (await judged(foreign("```sql\nSELECT a FROM pair WHERE b > 3\n```", **changes))).passed is True
+    assert (await judged(foreign("```sql\nSELECT a FROM pair WHERE a <> 1\n```", **changes))).passed is True
+
+
 async def test_undecided_without_a_proof() -> None:
     verdict = await judged(Record(messages=[user("Hello"), assistant("Hi")]))
     assert verdict.passed is None and verdict.reason.startswith("no_proof")

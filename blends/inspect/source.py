@@ -133,7 +133,7 @@ class Table:
     def batches(self, filters: Mapping[str, str], text: str) -> Any:
         """All rows as an Arrow reader, for an export."""
         where, values = self._where(filters, text)
-        return self.source.cursor().execute(f"SELECT * FROM {self.name} WHERE {where}", values).to_arrow_reader(2048)
+        return self.source.cursor().sql(f"SELECT * FROM {self.name} WHERE {where}", params=values).to_arrow_reader(2048)
 
     def _where(self, filters: Mapping[str, str], text: str) -> tuple[str, list[Any]]:
         conditions, values = ["true"], list[Any]()
