@@ -68,6 +68,8 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             if is_full(error):
                 raise
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise GristmillError(f"{path} can't be opened ({error}); its folder has to be writable.") from None
             raise GristmillError(f"{path} is no ledger that can be read ({error}); --fresh starts a new run.") from None
         self._shared = SharedLedger(shared) if shared else None
         if self._shared and self._replaying:  # a kill may have come between the two commits

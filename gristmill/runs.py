@@ -114,18 +114,24 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
     """Brings records/, rejects/ and the summary up to date with the ledger, as after a crash; `anew` even where nothing
     was added.
 
-    While another process works on the run, and where we may only read, its last export is what there is. ConfigError
-    where `path` is no run.
+    While another process works on the run, where we may only read, and where the ledger is damaged, its last export is
+    what there is. ConfigError where `path` is no run.
     """
     folder = RunFolder(path)
     if not folder.is_run():
         raise ConfigError(f"{path} is no run: it has no ledger.sqlite and config.yaml.")
     from gristmill.export import export_run
-    from gristmill.salvage import mend_ledger
+    from gristmill.salvage import is_damaged, mend_ledger
 
     try:
         with folder.lock():
             if not anew and _is_exported(folder):
+                return folder
+            if folder.summary.is_file() and is_damaged(folder.ledger):
+                warn(
+                    f"{folder.ledger} is damaged, so this is what was exported last. Repeat the run's `gristmill "
+                    "generate`: it saves what can be read."
+                )
                 return folder
             if sentence := mend_ledger(folder.ledger):
                 warn(sentence)
@@ -143,7 +149,8 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
 def _is_exported(folder: RunFolder) -> bool:
     """Whether nothing was added since the last export, or removed. Looking through the whole ledger would take far
     longer."""
-    if not all(path.exists() for path in (folder.summary, folder.records, folder.rejects, folder.calls)):
+    exported = (folder.summary, folder.records, folder.rejects, folder.calls)
+    if folder.ledger.stat().st_size == 0 or not all(path.exists() for path in exported):
         return False
     try:
         with closing(Ledger(folder.ledger)) as ledger:

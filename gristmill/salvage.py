@@ -28,12 +28,10 @@ def mend_ledger(path: Path) -> str:
 
     The damaged file is kept beside it.
     """
-    if not path.is_file():
+    if not is_damaged(path):
         return ""
     if path.stat().st_size == 0:
         return f"{path} is empty: every call is asked again."
-    if _is_sound(path):
-        return ""
     damaged = _move_aside(path)
     with closing(open_database(path)) as new:
         new.execute(CALLS_BY_KEY)  # a damaged tree may lead to a row twice
@@ -42,6 +40,11 @@ def mend_ledger(path: Path) -> str:
         f"{path} is damaged: {saved['calls']:,} calls and {saved['outcomes']:,} outcomes could be read, the rest is "
         f"asked again (the damaged file is kept as {damaged.name})."
     )
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether there is a ledger, and something of it is lost."""
+    return path.is_file() and (path.stat().st_size == 0 or not _is_sound(path))
 
 
 def _is_sound(path: Path) -> bool:

@@ -1,6 +1,9 @@
 """The transport against a real server with faults: every request comes out, and what can't is one clear error."""
 
 import asyncio
+import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -113,6 +116,29 @@ async def test_what_is_not_retried(status: int, message: str, error: type[Except
     with Refusing() as server:
         (reply,) = await ask(server, 1)
         assert isinstance(reply, error) and sentence in str(reply) and server.requests == 1
+
+
+async def test_a_plain_server_under_https_is_told_at_once() -> None:
+    with FaultServer() as server:
+        (reply,) = await ask_all([server.url.replace("http:", "https:")], 1)
+    assert isinstance(reply, ConfigError) and "doesn't speak https" in str(reply)
+
+
+@pytest.fixture
+def self_signed(tmp_path: Path) -> ssl.SSLContext:
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = ["-out", "certificate.pem", "-keyout", "key.pem"]
+    subprocess.run(["openssl", *made, *files], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    return context
+
+
+async def test_a_certificate_that_nobody_signed_is_told_at_once(self_signed: ssl.SSLContext) -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed)
+    async with server:
+        (reply,) = await ask_all([f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"], 1)
+    assert isinstance(reply, ConfigError) and "can't be trusted (self-signed certificate)" in str(reply)
 
 
 async def test_an_endpoint_that_never_answers_well_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from gristmill.errors import GristmillError
 from gristmill.ledger import Ledger
 from gristmill.ledger_file import Call, is_intact, packed, unpacked
+from gristmill.runs import refresh
 from gristmill.salvage import mend_ledger
 from gristmill.testing import FaultServer
 from gristmill.testing.scripted import answer_by_default
@@ -121,6 +122,19 @@ def test_an_empty_and_a_foreign_file_are_asked_anew(
     assert "0 calls and 0 outcomes could be read" in capsys.readouterr().err
     kept = (tmp_path / "text" / "ledger.sqlite.damaged.1").read_text()
     assert kept.startswith("these are my notes")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"these are my notes, not a ledger" * 200])
+def test_reading_a_run_with_a_damaged_ledger_leaves_its_last_export(
+    finished: Finished, tmp_path: Path, damaged: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = finished.copy(tmp_path / "run")
+    run(finished.config, tmp_path / "run")
+    ledger.write_bytes(damaged)
+    assert len(rows_of(tmp_path / "run")) == ROWS
+    refresh(tmp_path / "run")
+    assert len(rows_of(tmp_path / "run")) == ROWS and ledger.read_bytes() == damaged
+    assert "is damaged, so this is what was exported last" in capsys.readouterr().err
 
 
 def test_a_ledger_of_another_version_is_refused_and_left_alone(finished: Finished, tmp_path: Path) -> None:

@@ -94,7 +94,6 @@ async def _drive(
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     started = datetime.now(UTC)
     gc.freeze()  # what was imported stays; the collector need not look at it again and again
-    gc.set_threshold(20_000, 20, 20)
     log = TaskLog(folder.log)
     engine = Engine(plan, ledger, transport or Network(plan.config.patience), folder.artifacts, log)
     try:

@@ -132,7 +132,15 @@ class Endpoint:
                     result = await read_stream(response.content, len(body))
                 else:
                     result = _parse(await response.read())
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or "not its own"
+            raise ConfigError(
+                f"{self.url}: its certificate can't be trusted ({why}). If it is signed by an authority of your own, "
+                "name that one's file in $SSL_CERT_FILE."
+            ) from None
         except aiohttp.ClientConnectorError as error:
+            if getattr(error.os_error, "reason", "") == "WRONG_VERSION_NUMBER":
+                raise ConfigError(f"{self.url} doesn't speak https; if it speaks http, say so in `endpoint`.") from None
             if self._locate is not None:
                 self.url = await self._locate()
             number = error.os_error.errno
