@@ -1,5 +1,6 @@
 """The command line: `gristmill COMMAND ...`. Commands are entry points; this starts them and ends them cleanly."""
 
+import gc
 import io
 import os
 import platform
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status (see the README's table)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _ready_streams()
+    gc.set_threshold(20_000, 20, 20)  # modules, rows, a run's state: a command keeps most of what it makes
     try:
         _check_packages()
         parser = _parser(arguments)

@@ -84,7 +84,7 @@ def sentence(told: Told, status: int, *arguments: str) -> str:
         (b"a: 1\nprompt: {{ text }}\n", "line 2: a text that begins with {{ has to stand in quotes."),
         ("name: caf\xe9".encode("latin-1"), "a config is UTF-8 text, and this file is not."),
         ("generator: template".encode("utf-16"), "a config is UTF-8 text, and this file is not."),
-        (gzip.compress(b"generator: template"), "a config is UTF-8 text, and this file is not."),
+        (gzip.compress(b"generator: template", mtime=0), "a config is UTF-8 text, and this file is not."),
         (b"generator: template\0", "not valid YAML: unacceptable character #x0000"),
     ],
 )
@@ -174,7 +174,9 @@ def test_no_row_is_lost_or_read_wrongly(name: str, content: bytes, expected: lis
         assert row == wanted if isinstance(wanted, dict) else isinstance(row, BadSeed) and wanted in row.detail, row
 
 
-@pytest.mark.parametrize("content", [b"te\xe9xt\na\n", b"text,text\na,b\n", b'"text\na\n', gzip.compress(b"text\na\n")])
+@pytest.mark.parametrize(
+    "content", [b"te\xe9xt\na\n", b"text,text\na,b\n", b'"text\na\n', gzip.compress(b"text\na\n", mtime=0)]
+)
 def test_a_header_that_names_no_columns(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "seeds.csv").write_bytes(content)
     with pytest.raises(ConfigError, match="is no CSV file in UTF-8 whose first line names each column once"):
