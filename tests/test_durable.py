@@ -314,6 +314,7 @@ def test_a_log_that_cannot_be_written_stops_the_run_with_a_sentence(cli: CLI, tm
     with FaultServer() as server:
         write(two_calls(tmp_path, server.url, 10), tmp_path / "run.yaml")
         (tmp_path / "runs/run").mkdir(parents=True)
+        (tmp_path / "runs/run/.lock").touch()  # as a run that was stopped at once leaves it
         (tmp_path / "runs/run/log.jsonl").symlink_to("/dev/full")
         done = cli("generate", "run.yaml")
         assert done.returncode == 1 and "Traceback" not in done.stderr
