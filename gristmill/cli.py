@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gristmill import registry
-from gristmill.commands import INTERRUPTED, Command, complete
+from gristmill.commands import INTERRUPTED, Command, calm_threads, complete
 from gristmill.errors import ConfigError, GristmillError, did_you_mean
 from gristmill.ledger_file import ledger_error
 from gristmill.terminal import warn
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status (see the README's table)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _ready_streams()
+    calm_threads()
     gc.set_threshold(20_000, 20, 20)  # modules, rows, a run's state: a command keeps most of what it makes
     try:
         _check_packages()

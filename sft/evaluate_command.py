@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads, check_extra
+from gristmill.commands import Command, add_config, check_extra
 from gristmill.terminal import warn
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ def _run(arguments: Namespace) -> int:
 
     config = load_config(arguments.config, arguments.overrides, EvaluateConfig)
     check_extra("sft")
-    calm_threads()
     from sft.evaluate import evaluate
 
     scores = evaluate(config, quiet=arguments.quiet)

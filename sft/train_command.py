@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, calm_threads, check_extra
+from gristmill.commands import INTERRUPTED, PLAIN_SECONDS, Command, add_config, check_extra
 from gristmill.errors import GristmillError
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def _run(arguments: Namespace) -> int:
 
     config = load_config(arguments.config, arguments.overrides, SFTConfig)
     check_extra("sft")
-    calm_threads()
     # The tiny model's operations are too small to share: 4,800 tokens/s with one thread, 3,000 with two that don't
     # spin, 100 with two that do beside one busy process.
     single = config.model.init == "tiny" and "OMP_NUM_THREADS" not in os.environ

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from gristmill.commands import Command, add_config, calm_threads, check_extra
+from gristmill.commands import Command, add_config, check_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,6 @@ def _factory(arguments: Namespace) -> int:
     )
     from gristmill.runs import RunFolder
 
-    calm_threads()  # some parts load torch, to read a tokenizer
     factory = load_factory(arguments.config, arguments.overrides)
     for extra in ("blend", "sft") if factory.training else ("blend",):
         check_extra(extra)

@@ -130,8 +130,12 @@ def _neighbour(trigrams: list[Grams]) -> float:
     for position, grams in enumerate(trigrams):
         for gram in grams:
             holders[gram].append(position)
+    copies = Counter(map(frozenset, trigrams))
     nearest = []
     for position, grams in enumerate(trigrams):
+        if grams and copies[frozenset(grams)] > 1:
+            nearest.append(1.0)
+            continue
         shared = Counter(chain.from_iterable(holders[gram] for gram in grams))
         del shared[position]
         similarities = (n / (len(grams) + len(trigrams[other]) - n) for other, n in shared.items())
