@@ -12,13 +12,10 @@ from typing import Any
 
 from gristmill.errors import ConfigError, did_you_mean
 
-_installed = cache(entry_points)
-"""All entry points of all packages: to look through them takes milliseconds."""
-
 
 @cache
 def _group(kind: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in _installed().select(group=f"gristmill.{kind}")}
+    return {entry.name: entry for entry in entry_points(group=f"gristmill.{kind}")}
 
 
 def names(kind: str) -> list[str]:
