@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gristmill.errors import ConfigError, GristmillError
+from gristmill.folders import is_anothers
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def replacing(folder: Path, marker: str) -> Iterator[Path]:
     ConfigError where `folder` holds files but no `marker`, so is none of ours; GristmillError where another process is
     writing it.
     """
-    if folder.exists() and not (folder / marker).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_anothers(folder, marker):
         raise ConfigError(
             f"out: {folder} holds something else (no {marker} in it); choose another folder or remove it."
         )

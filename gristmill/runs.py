@@ -12,6 +12,7 @@ import yaml
 
 from gristmill.config import read_yaml, validate
 from gristmill.errors import ConfigError, GristmillError
+from gristmill.folders import is_anothers
 from gristmill.ledger import Ledger
 from gristmill.terminal import warn
 from schemas.run_config import RunConfig
@@ -71,7 +72,8 @@ class RunFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """For the one process that may write; GristmillError where another one does, or where something else lies."""
-        self._check_ours()
+        if is_anothers(self.path, self.ledger.name, ".lock"):  # our files would replace theirs
+            raise ConfigError(f"{self.path} holds something else and no run; choose another folder or remove it.")
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+") as handle:
             try:
@@ -81,13 +83,6 @@ class RunFolder:
                     raise
                 raise GristmillError(f"{self.path} is in use by another process; wait for it or stop it.") from None
             yield
-
-    def _check_ours(self) -> None:
-        """ConfigError where our files would replace those of somebody else."""
-        if not self.path.exists() or self.ledger.exists() or (self.path / ".lock").exists():
-            return
-        if not self.path.is_dir() or any(self.path.iterdir()):
-            raise ConfigError(f"{self.path} holds something else and no run; choose another folder or remove it.")
 
     def move_aside(self) -> Path | None:
         """For --fresh: the folder becomes DIR.1 (or the next free number); its new place, None where there was none."""
@@ -127,14 +122,15 @@ def refresh(path: Path, *, anew: bool = False) -> RunFolder:
         with folder.lock():
             if not anew and _is_exported(folder):
                 return folder
-            if folder.summary.is_file() and is_damaged(folder.ledger):
+            if not folder.summary.is_file():
+                if sentence := mend_ledger(folder.ledger):
+                    warn(sentence)
+            elif is_damaged(folder.ledger):
                 warn(
                     f"{folder.ledger} is damaged, so this is what was exported last. Repeat the run's `gristmill "
                     "generate`: it saves what can be read."
                 )
                 return folder
-            if sentence := mend_ledger(folder.ledger):
-                warn(sentence)
             with closing(Ledger(folder.ledger)) as ledger:
                 export_run(folder, ledger, folder.read_config(), folder.read_fingerprint())
     except GristmillError:

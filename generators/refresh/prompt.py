@@ -14,9 +14,9 @@ import re
 from typing import Any, Literal
 
 import orjson
-from pydantic import ValidationError
 
 from gristmill import Seed
+from gristmill.config import first_fault
 from gristmill.seeds import BadSeed
 from judges.claims import LETTERS, read_claim
 from judges.constraints import CONSTRAINTS, Constraint
@@ -103,11 +103,8 @@ def read_prompt(where: str, row: dict[str, Any], fields: dict[str, str], cut: Cu
             "id": str(_first(row, IDENTITIES) or ""),
             **{name: row[name] for name in KEPT if row.get(name) is not None},
         })  # fmt: skip
-    except ValidationError as error:
-        first = error.errors()[0]
-        return BadSeed(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
     except ValueError as error:
-        return BadSeed(where, str(error))
+        return BadSeed(where, first_fault(error))
 
 
 def listed(choices: list[str]) -> str:

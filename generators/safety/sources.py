@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from generators.safety.prompt import Prompt
-from gristmill.config import require_file
+from gristmill.config import first_fault, require_file
 from gristmill.errors import ConfigError
 from gristmill.seeds import BadSeed, read_rows
 
@@ -63,11 +62,8 @@ def _numbered(rows: Iterator[tuple[str, Row | BadSeed]]) -> Iterator[Prompt | Ba
             continue
         try:
             yield from read_row(row)
-        except ValidationError as error:
-            first = error.errors()[0]
-            yield BadSeed(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
         except ValueError as error:
-            yield BadSeed(where, str(error))
+            yield BadSeed(where, first_fault(error))
 
 
 def read_row(row: Row) -> Iterator[Prompt]:
