@@ -1,8 +1,7 @@
 """What all judges that ask a model share: a role, prompts, and several votes on one question.
 
-A model writes its reason before its verdict, or the reason would only defend what is already said. Requests are sent
-with sorted keys and servers decode in the order of the schema, so every answer has `reason` before its other fields
-in the alphabet (tests/test_judges_models.py).
+A model writes its reason before its verdict, or the reason would only defend what is already said. Servers decode in
+the order of the schema, so `reason` is the first field of every answer (tests/test_judges_models.py).
 
 Votes are worth their price where they differ in something: the order of what is shown. Set `temperature: 0` for the
 judge's role, and each vote is the model's own opinion of another arrangement, not a throw of the dice.
