@@ -26,7 +26,7 @@ class Data(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     def to_json(self) -> str:
-        """Canonical JSON, the form in which it lies in a string column."""
+        """Canonical JSON."""
         return canonical_json(self.model_dump(mode="json")).decode()
 
     @classmethod
